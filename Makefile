@@ -1,0 +1,112 @@
+# Every target is complete in itself: it installs what it needs, once, from the locks. Needs python3, make, node, npm.
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+HOST ?= 127.0.0.1
+PORT ?= 3000
+DATA ?= .local
+USER_ID ?= 1
+FILE ?= events/class_updated.json
+ARGS ?=
+export HOST PORT DATA
+
+# What the functions are deployed on: the parameters of template.yaml and the layers' builds go together.
+PYTHON_VERSION ?= 3.13
+ARCHITECTURE ?= arm64
+
+export SAM_CLI_TELEMETRY := 0
+
+python := .venv/bin/python
+sam := PATH="$(CURDIR)/.venv/bin:$$PATH" .tools/sam/bin/python -m samcli
+venv := .venv/installed
+node := node_modules/installed
+code := $(wildcard layers/practice functions local tests tools benchmarks)
+
+##@ Use
+
+.PHONY: run
+run: $(venv) $(node) ## Serve the whole stack on http://127.0.0.1:3000 (HOST, PORT, DATA)
+	@exec $(python) -m local run $(ARGS)
+
+.PHONY: token
+token: $(venv) ## Print a bearer token for the local stack (USER_ID)
+	@$(python) -m local token --user-id "$(USER_ID)" $(ARGS)
+
+.PHONY: event
+event: $(venv) ## Hand an event to the running local stack (FILE, HOST, PORT)
+	@$(python) -m local event "$(FILE)" $(ARGS)
+
+##@ Test
+
+.PHONY: test
+test: $(venv) $(node) ## Run the test suite (ARGS for pytest; BASE_URL and TOKEN for a running stack)
+	@$(python) -m pytest -m "not e2e and not torture" $(ARGS)
+
+.PHONY: check
+check: $(venv) .tools/sam/installed ## Check format, lint, types, template, contract and tracked files
+	$(python) -m ruff format --check --quiet $(code)
+	$(python) -m ruff check --quiet $(code)
+	$(python) -m mypy --no-error-summary
+	$(sam) validate --lint
+	$(python) -m tools.openapi --check
+	$(python) -m pytest -q tests/test_wiring.py
+	$(python) -m tools.tracked_files
+
+.PHONY: e2e
+e2e: $(venv) $(node) .tools/sam/installed .tools/e2e/installed ## Drive the built functions under the Lambda runtime emulator
+	@$(python) -m tests.e2e $(ARGS)
+
+.PHONY: bench
+bench: $(venv) $(node) ## Measure: writes benchmarks/results/*.json and prints a table
+	@$(python) -m benchmarks $(ARGS)
+
+##@ Build
+
+.PHONY: build
+build: $(venv) .tools/sam/installed ## Build for the deploy target (PYTHON_VERSION, ARCHITECTURE)
+	PYTHON_VERSION=$(PYTHON_VERSION) ARCHITECTURE=$(ARCHITECTURE) $(sam) build --parameter-overrides \
+		LambdaRuntime=python$(PYTHON_VERSION) LambdaArchitecture=$(ARCHITECTURE)
+
+##@ Maintain
+
+.PHONY: format
+format: $(venv) ## Format the code and apply the safe fixes of the linter
+	@$(python) -m ruff check --quiet --fix-only $(code)
+	@$(python) -m ruff format $(code)
+
+.PHONY: openapi
+openapi: $(venv) ## Write openapi.json from the code
+	@$(python) -m tools.openapi
+
+# The layers first: their versions bind the developer's environment.
+compile := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
+
+.PHONY: lock
+lock: $(venv) ## Lock the dependencies anew from requirements/*.in and package.json (ARGS=--upgrade)
+	$(compile) $(ARGS) requirements/uv.in -o requirements/uv.txt
+	$(compile) $(ARGS) requirements/dependencies.in -o layers/dependencies/requirements.txt
+	$(compile) $(ARGS) requirements/cryptography.in -o layers/cryptography/requirements.txt
+	$(compile) $(ARGS) requirements/dev.in -o requirements/dev.txt
+	$(compile) $(ARGS) requirements/sam.in -o requirements/sam.txt
+	$(compile) $(ARGS) requirements/e2e.in -o requirements/e2e.txt
+	npm install --package-lock-only --no-audit --no-fund --loglevel=error
+
+.PHONY: clean
+clean: ## Remove what was built and installed; the local stack's data stays
+	rm -rf .venv .tools node_modules .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(venv): requirements/uv.txt requirements/dev.txt
+	@python3 tools/install.py venv
+
+$(node): package-lock.json
+	@python3 tools/install.py node
+
+.tools/%/installed: requirements/%.txt $(venv)
+	@python3 tools/install.py $*
