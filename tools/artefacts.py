@@ -1,0 +1,89 @@
+"""Check what `sam build` made: compiled for the deploy target, for its processor, within the size budgets.
+
+`python -m tools.artefacts FOLDER PYTHON_VERSION ARCHITECTURE`; with RELEASE set, bytecode must be there.
+"""
+
+import io
+import os
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+# Megabytes, unzipped and zipped. Lambda's own bound is 250 MB unzipped, a function and its layers together.
+BUDGETS = {
+    "DependenciesLayer": (46.0, 27.0),
+    "CryptographyLayer": (19.0, 7.0),
+    "PracticeLayer": (1.5, 0.5),
+}
+FUNCTION_BUDGET = (0.1, 0.05)
+
+UNCHECKED_HASH = (1).to_bytes(4, "little")
+ELF_MACHINES = {"x86_64": 0x3E, "arm64": 0xB7}
+
+
+def main(folder: Path, version: str, architecture: str, release: bool) -> int:
+    artefacts = sorted(path for path in folder.iterdir() if path.is_dir())
+    if not artefacts:
+        raise SystemExit(f"{folder} holds nothing built")
+    problems = [problem for path in artefacts for problem in check(path, version, architecture)]
+    uncompiled = [path.name for path in artefacts if is_layer(path) and not any(path.rglob("*.pyc"))]
+    if uncompiled:
+        remark = f"{', '.join(uncompiled)}: without bytecode, there was no Python {version} to compile with"
+        if release:
+            problems.append(remark)
+        else:
+            print(f"{remark}: cold starts will be slow", file=sys.stderr)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 1 if problems else 0
+
+
+def check(path: Path, version: str, architecture: str) -> Iterator[str]:
+    unzipped, zipped = sizes(path)
+    most_unzipped, most_zipped = BUDGETS.get(path.name, FUNCTION_BUDGET)
+    if is_layer(path):
+        print(f"{path.name:18} {unzipped:6.2f} MB unzipped {zipped:6.2f} MB zipped")
+    if unzipped > most_unzipped or zipped > most_zipped:
+        yield (
+            f"{path.name}: {unzipped:.2f} MB unzipped and {zipped:.2f} MB zipped, "
+            f"its budget is {most_unzipped} and {most_zipped}"
+        )
+    for library in path.rglob("*.so*"):
+        machine = int.from_bytes(library.read_bytes()[18:20], "little")
+        if machine != ELF_MACHINES[architecture]:
+            yield f"{library.relative_to(path.parent)}: not built for {architecture}"
+    if is_layer(path) and any(path.rglob("*.pyc")):
+        yield from check_bytecode(path, version)
+
+
+def check_bytecode(layer: Path, version: str) -> Iterator[str]:
+    tag = f"cpython-{version.replace('.', '')}"
+    for source in layer.rglob("*.py"):
+        compiled = source.parent / "__pycache__" / f"{source.stem}.{tag}.pyc"
+        if not compiled.exists() or compiled.read_bytes()[4:8] != UNCHECKED_HASH:
+            name = source.relative_to(layer.parent)
+            yield f"{name}: no bytecode of Python {version} that holds whatever the time of its source"
+            return
+
+
+def is_layer(artefact: Path) -> bool:
+    return (artefact / "python").is_dir()
+
+
+def sizes(artefact: Path) -> tuple[float, float]:
+    """Megabytes as they lie in Lambda, and as they are uploaded."""
+    unzipped = 0
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for file in artefact.rglob("*"):
+            if file.is_file():
+                unzipped += file.stat().st_size
+                zipped.write(file, file.relative_to(artefact))
+    return unzipped / 1e6, archive.tell() / 1e6
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        raise SystemExit(__doc__)
+    raise SystemExit(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], bool(os.environ.get("RELEASE"))))
