@@ -27,11 +27,30 @@ def say(text: str) -> None:
 
 
 def run(*command: str | Path) -> None:
-    """Run a command quietly; show what it said only if it fails."""
+    """Run a command quietly: show what it said only if it fails."""
     done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         say(done.stdout + done.stderr)
         raise SystemExit(f"failed: {' '.join(map(str, command))}")
+
+
+def install_locked(python: Path, lock: Path) -> None:
+    """Make an environment exactly what the lock says. uv does not read pip's configuration (a mirror, a
+    certificate): where it cannot install, pip may.
+    """
+    uv: list[str | Path] = [
+        VENV / "bin" / "uv",
+        "pip",
+        "sync",
+        "--quiet",
+        "--require-hashes",
+        "--python",
+        python,
+        lock,
+    ]
+    if subprocess.run(uv, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True).returncode:
+        pip = (VENV / "bin" / "python", "-m", "pip", "--python", python)
+        run(*pip, "install", "--quiet", "--require-hashes", "--requirement", lock)
 
 
 def works(python: str | Path) -> bool:
@@ -68,7 +87,7 @@ def install_venv(folder: Path) -> bool:
         say(f"installing Python packages for {base}")
         run(base, "-m", "venv", "--clear", folder)
     run(python, "-m", "pip", "install", "--quiet", "--require-hashes", "--requirement", LOCKS / "uv.txt")
-    run(folder / "bin" / "uv", "pip", "sync", "--quiet", "--python", python, LOCKS / "dev.txt")
+    install_locked(python, LOCKS / "dev.txt")
     # The layer's folder, by its place relative to site-packages: `practice` imports as it does in a function.
     for packages in folder.glob("lib/python3*/site-packages"):
         layer = os.path.relpath(ROOT / "layers" / "practice", packages)
@@ -79,9 +98,8 @@ def install_venv(folder: Path) -> bool:
 def install_tool(folder: Path) -> bool:
     """An environment of its own for what pins packages that the code uses in other versions."""
     say(f"installing requirements/{folder.name}.txt")
-    uv, python = VENV / "bin" / "uv", VENV / "bin" / "python"
-    run(uv, "venv", "--quiet", "--clear", "--python", python, folder)
-    run(uv, "pip", "sync", "--quiet", "--python", folder / "bin" / "python", LOCKS / f"{folder.name}.txt")
+    run(VENV / "bin" / "python", "-m", "venv", "--clear", "--without-pip", folder)
+    install_locked(folder / "bin" / "python", LOCKS / f"{folder.name}.txt")
     return True
 
 
