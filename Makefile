@@ -11,9 +11,10 @@ FILE ?= events/class_updated.json
 ARGS ?=
 export HOST PORT DATA
 
-# What the functions are deployed on: the parameters of template.yaml and the layers' builds go together.
-PYTHON_VERSION ?= 3.13
-ARCHITECTURE ?= arm64
+# What the functions are deployed on. `make build` sets the parameters of template.yaml and the builds of the layers together.
+PYTHON_VERSION := 3.13
+ARCHITECTURE := arm64
+export PYTHON_VERSION ARCHITECTURE
 
 export SAM_CLI_TELEMETRY := 0
 
@@ -64,9 +65,9 @@ bench: $(venv) $(node) ## Measure: writes benchmarks/results/*.json and prints a
 ##@ Build
 
 .PHONY: build
-build: $(venv) .tools/sam/installed ## Build for the deploy target (PYTHON_VERSION, ARCHITECTURE)
-	PYTHON_VERSION=$(PYTHON_VERSION) ARCHITECTURE=$(ARCHITECTURE) $(sam) build --parameter-overrides \
-		LambdaRuntime=python$(PYTHON_VERSION) LambdaArchitecture=$(ARCHITECTURE)
+build: $(venv) .tools/sam/installed ## Build for the deploy target (PYTHON_VERSION, ARCHITECTURE, RELEASE=1)
+	$(sam) build --parameter-overrides LambdaRuntime=python$(PYTHON_VERSION) LambdaArchitecture=$(ARCHITECTURE)
+	$(python) -m tools.artefacts .aws-sam/build $(PYTHON_VERSION) $(ARCHITECTURE)
 
 ##@ Maintain
 
