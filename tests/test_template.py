@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from samtranslator.public.translator import ManagedPolicyLoader  # type: ignore[import-untyped] (has none)
-from samtranslator.translator.transform import transform  # type: ignore[import-untyped] (has none)
+from samtranslator.public.translator import ManagedPolicyLoader  # type: ignore[import-untyped]  # has no types
+from samtranslator.translator.transform import transform  # type: ignore[import-untyped]  # has no types
 
 from local.intrinsics import Evaluator, parse
 from tools.artefacts import BUDGETS
