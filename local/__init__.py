@@ -1,0 +1,1 @@
+"""The stack on a laptop: the template's routes, triggers and table, with no cloud and no Docker."""

@@ -1,0 +1,81 @@
+"""`python -m local run | token | event`"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from local.data import TOKEN_SECRET, DataFolder, InUseError
+from local.engine import EngineError
+from local.functions import InProcess
+from local.intrinsics import TemplateError
+from local.stack import Stack, read_template, settings
+from local.tokens import mint
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("run", help="serve the whole stack until Ctrl-C or SIGTERM")
+    token = commands.add_parser("token", help="print a bearer token for the local stack")
+    token.add_argument("--user-id", type=_user_id, default=1)
+    token.add_argument(
+        "--ttl", type=int, default=30 * 86400, help="seconds until it expires (default: 30 days)"
+    )
+    arguments = parser.parse_args()
+    if arguments.command == "token":
+        return print_token(arguments.user_id, arguments.ttl)
+    return run()
+
+
+def _user_id(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a user id is an integer >= 1, not {text!r}")
+    return int(text)
+
+
+def data_path() -> Path:
+    return Path(os.environ.get("DATA") or ".local")
+
+
+def print_token(user_id: int, ttl: int) -> int:
+    secret = DataFolder(data_path()).secret(TOKEN_SECRET)
+    print(mint(secret, user_id, ttl, settings(read_template())))
+    return 0
+
+
+def run() -> int:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+    # What a function prints is its log; standard output is for the ready line alone.
+    out, sys.stdout = sys.stdout, sys.stderr
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
+    )
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+    host, port = os.environ.get("HOST") or "127.0.0.1", os.environ.get("PORT") or "3000"
+    try:
+        stack = Stack(data_path(), host, int(port))
+    except (EngineError, InUseError, TemplateError) as error:
+        return _refuse(str(error))
+    except (OSError, OverflowError, ValueError) as error:
+        return _refuse(f"cannot serve on {host}:{port}: {error}")
+    with stack:
+        assert isinstance(stack.invoker, InProcess)
+        stack.invoker.load()
+        print(f"ready: {stack.url} (docs at /docs, data in {stack.data.path})", file=out, flush=True)
+        stop.wait()
+    return 0
+
+
+def _refuse(reason: str) -> int:
+    print(reason, file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""Stand-ins for the AWS services that the functions call, on the stack's port under /_local/aws/."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from local.data import DataFolder
+from local.http import Request, Response, json_response
+from local.intrinsics import ACCOUNT, REGION
+
+PREFIX = "/_local/aws/"
+
+
+class ServiceError(Exception):
+    """A refusal as the service itself would send it."""
+
+    def __init__(self, code: str, text: str, status: int = 400) -> None:
+        super().__init__(text)
+        self.code = code
+        self.status = status
+
+
+Operation = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class JsonService:
+    """A service of the AWS JSON protocols: the operation is named in a header."""
+
+    def __init__(self, operations: dict[str, Operation]) -> None:
+        self._operations = operations
+
+    def answer(self, request: Request) -> Response:
+        name = (request.header("x-amz-target") or "").rpartition(".")[2]
+        operation = self._operations.get(name)
+        if operation is None:
+            return _refusal("UnknownOperationException", f"{name or 'no operation'} is not known here", 400)
+        try:
+            return json_response(200, operation(json.loads(request.body or b"{}")))
+        except ServiceError as error:
+            return _refusal(error.code, str(error), error.status)
+
+
+def _refusal(code: str, text: str, status: int) -> Response:
+    return json_response(status, {"__type": code, "message": text})
+
+
+def secrets_manager(data: DataFolder, names: list[str]) -> JsonService:
+    def get_secret_value(request: dict[str, Any]) -> dict[str, Any]:
+        secret_id = str(request.get("SecretId", ""))
+        name = secret_id.rsplit(":", 1)[-1]
+        if name not in names:
+            raise ServiceError(
+                "ResourceNotFoundException", "Secrets Manager can't find the specified secret."
+            )
+        return {
+            "ARN": secret_arn(name),
+            "Name": name,
+            "SecretString": data.secret(name),
+            "VersionStages": ["AWSCURRENT"],
+        }
+
+    return JsonService({"GetSecretValue": get_secret_value})
+
+
+def secret_arn(name: str) -> str:
+    return f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{name}"

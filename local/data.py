@@ -1,0 +1,56 @@
+"""The folder that keeps what must survive a restart: secrets, the engine's file, the queues."""
+
+import contextlib
+import fcntl
+import os
+import re
+import secrets
+import tempfile
+from pathlib import Path
+from typing import TextIO
+
+TOKEN_SECRET = "practice-local-token"  # noqa: S105 (its name)
+
+
+class InUseError(Exception):
+    """Another stack runs on this folder."""
+
+
+class DataFolder:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: TextIO | None = None
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def lock(self) -> None:
+        """Keep other stacks out until `unlock` or the end of this process."""
+        lock = (self.path / "lock").open("a")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise InUseError(
+                f"{self.path} is in use by another stack; set DATA to a folder of its own"
+            ) from None
+        self._lock = lock
+
+    def unlock(self) -> None:
+        if self._lock:
+            self._lock.close()
+            self._lock = None
+
+    def secret(self, name: str) -> str:
+        """The secret of that name, made at random when it is first asked for."""
+        assert re.fullmatch(r"[\w.-]+", name), name
+        folder = self.path / "secrets"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        path = folder / name
+        if not path.exists():
+            # mkstemp makes it readable by its owner alone; the link fails if another process was faster.
+            handle, made = tempfile.mkstemp(dir=folder)
+            with os.fdopen(handle, "w") as file:
+                file.write(secrets.token_urlsafe(48))
+            with contextlib.suppress(FileExistsError):
+                os.link(made, path)
+            Path(made).unlink()
+        return path.read_text()

@@ -1,0 +1,260 @@
+"""The database engine: dynoxide where there is a build of it, else moto in this process; any other by URL."""
+
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from local.http import Request, Response
+from local.intrinsics import REGION
+from local.server import Server
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+CAPABILITIES = frozenset({"persistence", "streams", "capacity"})
+STARTUP_SECONDS = 10.0
+
+
+class EngineError(Exception):
+    """The engine cannot be started or used; the message is one line for the user."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    name: str
+    endpoint: str
+    capabilities: frozenset[str]
+    _stop: Callable[[], None] = field(default=lambda: None, repr=False)
+
+    def stop(self) -> None:
+        self._stop()
+
+    def client(self) -> "DynamoDBClient":
+        client: DynamoDBClient = self._client("dynamodb")
+        return client
+
+    def streams(self) -> Any:
+        return self._client("dynamodbstreams")
+
+    def _client(self, service: str) -> Any:
+        return botocore.session.Session().create_client(
+            service,
+            endpoint_url=self.endpoint,
+            region_name=REGION,
+            aws_access_key_id="local",
+            aws_secret_access_key="local",  # noqa: S106 (every engine takes any)
+            # dynoxide's sequence numbers and shard ids are shorter than botocore allows.
+            config=Config(parameter_validation=False, retries={"max_attempts": 2}),
+        )
+
+
+def start_engine(root: Path, data: Path | None, environment: Mapping[str, str] = os.environ) -> Engine:
+    """The engine for this machine, keeping its data in `data`, or in memory without it."""
+    if endpoint := environment.get("DYNAMODB_ENDPOINT"):
+        return Engine("DYNAMODB_ENDPOINT", endpoint, CAPABILITIES)
+    program = find_dynoxide(root, environment)
+    if program:
+        return _start_dynoxide(program, data)
+    if data is not None:
+        print(
+            "no dynoxide for this platform: moto serves the table, its data ends with this process",
+            file=sys.stderr,
+        )
+    return start_moto()
+
+
+def find_dynoxide(root: Path, environment: Mapping[str, str] = os.environ) -> str | None:
+    if chosen := environment.get("DYNOXIDE"):
+        if chosen == "none":
+            return None
+        if not os.access(chosen, os.X_OK):
+            raise EngineError(f"DYNOXIDE={chosen} is not a program")
+        return chosen
+    for program in sorted((root / "node_modules" / "@dynoxide").glob("*/dynoxide")):
+        if _runs(program):
+            return str(program)
+    return shutil.which("dynoxide", path=environment.get("PATH"))
+
+
+def _runs(program: Path) -> bool:
+    """Whether it is a build for this machine: npm may have been told to fetch another."""
+    try:
+        return (
+            subprocess.run([program, "--version"], capture_output=True, timeout=STARTUP_SECONDS).returncode
+            == 0
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def _start_dynoxide(program: str, data: Path | None) -> Engine:
+    port = free_port()
+    command = [program, "--host", "127.0.0.1", "--port", str(port)]
+    pid_file = None
+    if data is not None:
+        database = data / "table.db"
+        pid_file = data / "engine.pid"
+        _stop_orphan(pid_file, str(database))
+        command += ["--db-path", str(database)]
+    output = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the process)
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        # Ctrl-C in the terminal is for the stack, which stops its engine last.
+        start_new_session=True,
+        preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
+    )
+    if pid_file:
+        pid_file.write_text(str(process.pid))
+    deadline = time.monotonic() + STARTUP_SECONDS
+    while not _listens(port):
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            _, said = process.communicate()
+            raise EngineError(
+                f"dynoxide did not start: {said.decode(errors='replace').strip() or process.returncode}"
+            )
+        time.sleep(0.01)
+
+    def stop() -> None:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        output.close()
+        if pid_file:
+            pid_file.unlink(missing_ok=True)
+
+    capabilities = CAPABILITIES if data is not None else CAPABILITIES - {"persistence"}
+    return Engine("dynoxide", f"http://127.0.0.1:{port}", capabilities, stop)
+
+
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent() -> None:
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _stop_orphan(pid_file: Path, database: str) -> None:
+    """End the engine of a stack that was killed, where the system did not: one file takes one engine."""
+    try:
+        pid = int(pid_file.read_text())
+    except (FileNotFoundError, ValueError):
+        return
+    ps = ["ps", "-o", "command=", "-p", str(pid)]
+
+    def is_ours() -> bool:
+        return database in subprocess.run(ps, capture_output=True, text=True, check=False).stdout
+
+    deadline = time.monotonic() + 5
+    while is_ours():
+        os.kill(pid, signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start_moto() -> Engine:
+    """moto behind a loopback port, one request at a time: it does not lock what conditions rely on."""
+    import requests
+    from moto import mock_aws
+
+    mock = mock_aws(config={"core": {"reset_boto3_session": False}})
+    turn = threading.Lock()
+
+    def answer(request: Request) -> Response:
+        kept = ("x-amz-target", "content-type", "authorization")
+        headers = {name: value for name, value in request.headers if name.lower() in kept}
+        with turn:
+            said = requests.post(
+                f"http://dynamodb.{REGION}.amazonaws.com/", data=request.body, headers=headers, timeout=60
+            )
+        return Response(said.status_code, [("content-type", "application/x-amz-json-1.0")], said.content)
+
+    mock.start()
+    server = Server(answer, body_limit=lambda target: 1 << 26)
+    server.start()
+
+    def stop() -> None:
+        server.close()
+        mock.stop()
+
+    return Engine("moto", server.url, frozenset(), stop)
+
+
+def create_table(client: "DynamoDBClient", declared: Mapping[str, Any]) -> None:
+    """Make the template's table, unless it is there with the same keys and indexes."""
+    name = declared["TableName"]
+    kept = (
+        "TableName",
+        "AttributeDefinitions",
+        "KeySchema",
+        "LocalSecondaryIndexes",
+        "GlobalSecondaryIndexes",
+    )
+    request: dict[str, Any] = {key: declared[key] for key in kept if key in declared}
+    request["BillingMode"] = "PAY_PER_REQUEST"
+    if stream := declared.get("StreamSpecification"):
+        request["StreamSpecification"] = {"StreamEnabled": True, **stream}
+    try:
+        client.create_table(**request)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceInUseException":
+            raise
+        _check_shape(client.describe_table(TableName=name)["Table"], declared)
+        return
+    ttl = declared.get("TimeToLiveSpecification")
+    if ttl and ttl.get("Enabled"):
+        client.update_time_to_live(
+            TableName=name, TimeToLiveSpecification={"AttributeName": ttl["AttributeName"], "Enabled": True}
+        )
+
+
+def _check_shape(existing: Mapping[str, Any], declared: Mapping[str, Any]) -> None:
+    def shape(table: Mapping[str, Any]) -> Any:
+        indexes = [*table.get("LocalSecondaryIndexes", []), *table.get("GlobalSecondaryIndexes", [])]
+        return sorted(map(repr, table["KeySchema"])), sorted(
+            (
+                index["IndexName"],
+                repr(index["KeySchema"]),
+                index["Projection"]["ProjectionType"],
+                sorted(index["Projection"].get("NonKeyAttributes", [])),
+            )
+            for index in indexes
+        )
+
+    if shape(existing) != shape(declared):
+        raise EngineError(
+            f"table {declared['TableName']} was made by another version of the template: "
+            "delete the DATA folder, or set DATA to another"
+        )

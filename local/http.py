@@ -1,0 +1,48 @@
+"""Requests and responses between the local server and what answers them."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+Headers = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    target: str
+    """Path and query exactly as sent."""
+    headers: Headers = field(default_factory=list)
+    body: bytes = b""
+    client: str = "127.0.0.1"
+
+    @property
+    def path(self) -> str:
+        return self.target.partition("?")[0]
+
+    @property
+    def query(self) -> str:
+        return self.target.partition("?")[2]
+
+    def header(self, name: str) -> str | None:
+        return next((value for key, value in self.headers if key.lower() == name), None)
+
+
+@dataclass(frozen=True)
+class Response:
+    status: int
+    headers: Headers = field(default_factory=list)
+    body: bytes = b""
+
+    def header(self, name: str) -> str | None:
+        return next((value for key, value in self.headers if key.lower() == name), None)
+
+
+def json_response(status: int, content: Any, headers: Headers | None = None) -> Response:
+    body = json.dumps(content, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass")
+    return Response(status, [("content-type", "application/json"), *(headers or [])], body)
+
+
+def message(status: int, text: str) -> Response:
+    """An error in API Gateway's own shape."""
+    return json_response(status, {"message": text})

@@ -1,0 +1,135 @@
+"""The whole stack: template, engine, functions, gateway, stand-ins for AWS."""
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+
+from local.aws import PREFIX, JsonService, secret_arn, secrets_manager
+from local.data import TOKEN_SECRET, DataFolder
+from local.engine import Engine, create_table, start_engine
+from local.functions import InProcess, Invoker
+from local.gateway import BODY_LIMIT, Gateway
+from local.http import Request, Response, message
+from local.intrinsics import REGION
+from local.server import Server
+from local.template import Template
+
+ROOT = Path(__file__).resolve().parent.parent
+OBJECT_LIMIT = 1 << 30
+
+
+def read_template(path: Path | None = None) -> Template:
+    """The template as the local stack deploys it."""
+    return Template(
+        path or ROOT / "template.yaml", {"Stage": "local", "TokenSecretArn": secret_arn(TOKEN_SECRET)}
+    )
+
+
+def settings(template: Template, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The functions' variables; one that is set in the shell wins over the template's."""
+    return {name: environment.get(name, value) for name, value in template.environment.items()}
+
+
+class Stack:
+    """Everything that runs. `data=None` keeps it all in memory and in a folder that goes with it."""
+
+    def __init__(
+        self,
+        data: Path | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        template: Template | None = None,
+        invoker: Callable[[Template], Invoker] = InProcess,
+    ) -> None:
+        self._in_memory = data is None
+        self._closing = ExitStack()
+        with self._closing:
+            if data is None:
+                data = Path(
+                    self._closing.enter_context(tempfile.TemporaryDirectory(prefix="practice-local-"))
+                )
+            self._start(data, host, port, template or read_template(), invoker)
+            self._closing = self._closing.pop_all()
+
+    def _start(
+        self, data: Path, host: str, port: int, template: Template, invoker: Callable[[Template], Invoker]
+    ) -> None:
+        self.template = template
+        self.data = DataFolder(data)
+        self.data.lock()
+        self._closing.callback(self.data.unlock)
+        self.server = Server(self.answer, host, port, self._body_limit)
+        self._closing.callback(self.server.close)
+        self.engine: Engine = start_engine(template.root, None if self._in_memory else data.resolve())
+        self._closing.callback(self.engine.stop)
+        create_table(self.engine.client(), template.table)
+        self._services: dict[str, JsonService] = {
+            "secretsmanager": secrets_manager(self.data, [TOKEN_SECRET, *template.secrets]),
+        }
+        self._set_environment()
+        self.invoker = invoker(template)
+        self.gateway = Gateway(template.routes, template.cors, self.invoker)
+        self.server.start()
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What this engine can show: `persistence`, `streams`, exact `capacity`."""
+        return self.engine.capabilities
+
+    @property
+    def token_secret(self) -> str:
+        return self.data.secret(TOKEN_SECRET)
+
+    def answer(self, request: Request) -> Response:
+        if request.path.startswith(PREFIX):
+            service = self._services.get(request.path.removeprefix(PREFIX).partition("/")[0])
+            return service.answer(request) if service else message(404, "Not Found")
+        return self.gateway.answer(request)
+
+    def close(self) -> None:
+        self._closing.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _body_limit(self, target: str) -> int:
+        return OBJECT_LIMIT if target.startswith(PREFIX) else BODY_LIMIT
+
+    def _set_environment(self) -> None:
+        """What the functions find in their environment, which is this process's."""
+        services = {
+            "SECRETS_MANAGER": "secretsmanager",
+            "SQS": "sqs",
+            "EVENTBRIDGE": "events",
+            "S3": "s3",
+        }
+        self.environment = {
+            **settings(self.template),
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_ENDPOINT_URL_DYNAMODB": self.engine.endpoint,
+            **{f"AWS_ENDPOINT_URL_{name}": f"{self.url}{PREFIX}{path}" for name, path in services.items()},
+        }
+        for name, value in self.environment.items():
+            self._closing.callback(_restore, name, os.environ.get(name))
+            os.environ[name] = value
+
+
+def _restore(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
