@@ -45,11 +45,12 @@ test: $(venv) $(node) ## Run the test suite (ARGS for pytest; BASE_URL and TOKEN
 	@$(python) -m pytest -m "not e2e and not torture" $(ARGS)
 
 .PHONY: check
-check: $(venv) .tools/sam/installed ## Check format, lint, types, template, contract and tracked files
+check: $(venv) .tools/sam/installed .tools/checkov/installed ## Check format, lint, types, template, contract and tracked files
 	$(python) -m ruff format --check --quiet $(code)
 	$(python) -m ruff check --quiet $(code)
 	$(python) -m mypy --no-error-summary
 	$(sam) validate --lint
+	.tools/checkov/bin/python -m checkov.main --config-file .checkov.yaml
 	$(python) -m tools.openapi --check
 	$(python) -m pytest -q tests/test_wiring.py
 	$(python) -m tools.tracked_files
@@ -91,6 +92,7 @@ lock: $(venv) ## Lock the dependencies anew from requirements/*.in and package.j
 	$(compile) $(ARGS) requirements/cryptography.in -o layers/cryptography/requirements.txt
 	$(compile) $(ARGS) requirements/dev.in -o requirements/dev.txt
 	$(compile) $(ARGS) requirements/sam.in -o requirements/sam.txt
+	$(compile) $(ARGS) requirements/checkov.in -o requirements/checkov.txt
 	$(compile) $(ARGS) requirements/e2e.in -o requirements/e2e.txt
 	npm install --package-lock-only --no-audit --no-fund --loglevel=error
 
