@@ -1,7 +1,5 @@
 # Every target is complete in itself: it installs what it needs, once, from the locks. Needs python3, make, node, npm.
 
-MAKEFLAGS += --no-print-directory
-.DEFAULT_GOAL := help
 
 HOST ?= 127.0.0.1
 PORT ?= 3000
