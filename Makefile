@@ -1,6 +1,6 @@
 # Every target is complete in itself: it installs what it needs, once, from the locks. Needs python3, make, node, npm.
 
-
+.DEFAULT_GOAL := help
 HOST ?= 127.0.0.1
 PORT ?= 3000
 DATA ?= .local
