@@ -1,0 +1,1 @@
+"""The built functions under the Lambda runtime emulator, behind the local gateway: `make e2e`."""
