@@ -65,8 +65,11 @@ bench: $(venv) $(node) ## Measure: writes benchmarks/results/*.json and prints a
 
 .PHONY: build
 build: $(venv) .tools/sam/installed ## Build for the deploy target (PYTHON_VERSION, ARCHITECTURE, RELEASE=1)
-	$(sam) build --parameter-overrides LambdaRuntime=python$(PYTHON_VERSION) LambdaArchitecture=$(ARCHITECTURE)
-	$(python) -m tools.artefacts .aws-sam/build $(PYTHON_VERSION) $(ARCHITECTURE)
+	@$(python) -m tools.build
+
+.PHONY: deploy
+deploy: $(venv) .tools/sam/installed ## Build a release and deploy it (ENV=dev|prod, PARAMETERS="Name=value ...")
+	@$(python) -m tools.deploy "$(ENV)" $(ARGS)
 
 ##@ Maintain
 

@@ -10,7 +10,8 @@ import pytest
 from samtranslator.public.translator import ManagedPolicyLoader  # type: ignore[import-untyped]  # has no types
 from samtranslator.translator.transform import transform  # type: ignore[import-untyped]  # has no types
 
-from local.intrinsics import Evaluator, parse
+from local.intrinsics import parse
+from tools import deploy
 from tools.artefacts import BUDGETS
 
 ROOT = Path(__file__).parent.parent
@@ -40,15 +41,7 @@ def as_list(value: Any) -> list[Any]:
 
 
 def refusals(parameters: Mapping[str, str]) -> list[str]:
-    """Why CloudFormation would not start to deploy with these parameters."""
-    value = Evaluator(TEMPLATE, parameters, lambda name: name, lambda name, attribute: f"{name}.{attribute}")
-    return [
-        assertion["AssertDescription"]
-        for rule in TEMPLATE["Rules"].values()
-        if value(rule.get("RuleCondition", True))
-        for assertion in rule["Assertions"]
-        if not value(assertion["Assert"])
-    ]
+    return deploy.refusals(TEMPLATE, parameters)
 
 
 def test_the_stack_has_room_below_the_limit_of_500_resources(monkeypatch: pytest.MonkeyPatch) -> None:

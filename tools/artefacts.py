@@ -1,10 +1,6 @@
-"""Check what `sam build` made: compiled for the deploy target, for its processor, within the size budgets.
-
-`python -m tools.artefacts FOLDER PYTHON_VERSION ARCHITECTURE`; with RELEASE set, bytecode must be there.
-"""
+"""Check what `sam build` made: compiled for the deploy target, for its processor, within the size budgets."""
 
 import io
-import os
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -81,9 +77,3 @@ def sizes(artefact: Path) -> tuple[float, float]:
                 unzipped += file.stat().st_size
                 zipped.write(file, file.relative_to(artefact))
     return unzipped / 1e6, archive.tell() / 1e6
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 4:
-        raise SystemExit(__doc__)
-    raise SystemExit(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], bool(os.environ.get("RELEASE"))))

@@ -9,13 +9,14 @@ from types import FrameType
 
 from local.stack import Stack
 from local.template import Template
-from tests.e2e.build import BUILD, LOGS, ROOT, build, runtime
+from tests.e2e.build import BUILD, LOGS, build_for_this_machine, runtime
 from tests.e2e.fleet import Fleet
+from tools.build import ROOT
 
 
 def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, stop)
-    build()
+    build_for_this_machine()
     for log in LOGS.glob("*.log"):
         log.unlink()
     with ExitStack() as running:

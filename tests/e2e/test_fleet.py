@@ -16,8 +16,9 @@ import pytest
 
 from local.functions import FunctionError, PayloadTooLargeError
 from local.template import Function
-from tests.e2e.build import ROOT, runtime
+from tests.e2e.build import runtime
 from tests.e2e.fleet import Fleet, layers
+from tools.build import ROOT
 
 pytestmark = pytest.mark.e2e
 
