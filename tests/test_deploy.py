@@ -54,6 +54,8 @@ def test_parameters_given_win_over_those_of_the_stage() -> None:
 
 def test_the_documentation_tells_every_parameter_with_its_default() -> None:
     declared = parse((ROOT / "template.yaml").read_text())["Parameters"]
-    table = re.findall(r"^\| `(\w+)` \| (?:`([^`]+)`|empty) \|", (ROOT / "docs/deploy.md").read_text(), re.M)
+    table = re.findall(
+        r"^\| `(\w+)` \| (?:`([^`]+)`|empty) \|", (ROOT / "docs/deploy.md").read_text(), re.MULTILINE
+    )
 
     assert dict(table) == {name: str(parameter["Default"]) for name, parameter in declared.items()}
