@@ -1,11 +1,14 @@
 """`python -m local run | token | event`"""
 
 import argparse
+import json
 import logging
 import os
 import signal
 import sys
 import threading
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from local.data import TOKEN_SECRET, DataFolder, InUseError
@@ -25,7 +28,11 @@ def main() -> int:
     token.add_argument(
         "--ttl", type=int, default=30 * 86400, help="seconds until it expires (default: 30 days)"
     )
+    event = commands.add_parser("event", help="hand an event file to the running stack")
+    event.add_argument("file", type=Path)
     arguments = parser.parse_args()
+    if arguments.command == "event":
+        return send_event(arguments.file)
     if arguments.command == "token":
         return print_token(arguments.user_id, arguments.ttl)
     return run()
@@ -47,6 +54,33 @@ def print_token(user_id: int, ttl: int) -> int:
     return 0
 
 
+def send_event(file: Path) -> int:
+    """Print what the function answered; refused events end with exit code 1."""
+    host, port = address()
+    connection = HTTPConnection("127.0.0.1" if host in ("0.0.0.0", "::") else host, port)  # noqa: S104
+    try:
+        connection.request("POST", "/_local/events", file.read_bytes())
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+    except (OSError, HTTPException, ValueError) as error:
+        return _refuse(f"no local stack took {file}, is it running on {host}:{port}? ({error})")
+    finally:
+        connection.close()
+    if response.status != HTTPStatus.OK:
+        return _refuse(f"refused: {answer.get('refused', answer)}")
+    for outcome in answer["outcomes"]:
+        print(outcome["function"], file=sys.stderr)
+        print(json.dumps(outcome["answer"], indent=2, ensure_ascii=False))
+    return 0
+
+
+def address() -> tuple[str, int]:
+    host, port = os.environ.get("HOST") or "127.0.0.1", os.environ.get("PORT") or "3000"
+    if not port.isascii() or not port.isdigit():
+        raise SystemExit(f"PORT={port} is not a port")
+    return host, int(port)
+
+
 def run() -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -57,16 +91,20 @@ def run() -> int:
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
     )
     logging.getLogger("botocore").setLevel(logging.WARNING)
-    host, port = os.environ.get("HOST") or "127.0.0.1", os.environ.get("PORT") or "3000"
+    host, port = address()
     try:
-        stack = Stack(data_path(), host, int(port))
+        stack = Stack(data_path(), host, port)
     except (EngineError, InUseError, TemplateError) as error:
         return _refuse(str(error))
-    except (OSError, OverflowError, ValueError) as error:
+    except (OSError, OverflowError) as error:
         return _refuse(f"cannot serve on {host}:{port}: {error}")
     with stack:
         assert isinstance(stack.invoker, InProcess)
-        stack.invoker.load()
+        try:
+            stack.invoker.load()
+        except TemplateError as error:
+            return _refuse(str(error))
+        stack.triggers.start()
         print(f"ready: {stack.url} (docs at /docs, data in {stack.data.path})", file=out, flush=True)
         stop.wait()
     return 0

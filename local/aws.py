@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from local.data import DataFolder
 from local.http import Request, Response, json_response
@@ -18,6 +18,10 @@ class ServiceError(Exception):
         super().__init__(text)
         self.code = code
         self.status = status
+
+
+class Service(Protocol):
+    def answer(self, request: Request) -> Response: ...
 
 
 Operation = Callable[[dict[str, Any]], dict[str, Any]]

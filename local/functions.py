@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from local.intrinsics import ACCOUNT, REGION
+from local.intrinsics import ACCOUNT, REGION, TemplateError
 from local.template import Function, Template
 
 PAYLOAD_LIMIT = 6_291_556
@@ -120,7 +120,7 @@ def _import_handler(function: Function) -> Handler:
     name = f"local_functions.{function.name}.{module_name}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.exists():
-        raise FileNotFoundError(f"{function.logical_id} has no handler at {path}")
+        raise TemplateError(f"{function.logical_id} has no handler at {path}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

@@ -56,11 +56,14 @@ class Server:
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     def close(self, grace: float = 5.0) -> None:
-        """Take no more connections, let the requests under way finish, drop the idle connections."""
+        """Let the requests under way finish, then take no more and drop the idle connections."""
         if self._thread:
+            # Still serving while it waits: a function under way may call the stack itself.
+            self._http.wait_idle(grace)
             self._http.shutdown()
             self._thread.join()
-            self._http.drain(grace)
+            self._http.drop_connections()
+            self._thread = None
         self._http.server_close()
 
 
@@ -91,9 +94,12 @@ class _Http(ThreadingHTTPServer):
         else:
             log.error("request failed", exc_info=error)
 
-    def drain(self, grace: float) -> None:
+    def wait_idle(self, seconds: float) -> None:
         with self.state:
-            self.state.wait_for(lambda: self.busy == 0, grace)
+            self.state.wait_for(lambda: self.busy == 0, seconds)
+
+    def drop_connections(self) -> None:
+        with self.state:
             for connection in self.connections:
                 try:
                     connection.shutdown(socket.SHUT_RDWR)

@@ -5,17 +5,23 @@ import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from local.aws import PREFIX, JsonService, secret_arn, secrets_manager
+from local.aws import PREFIX, Service, secret_arn, secrets_manager
+from local.bus import Bus
+from local.control import Control
 from local.data import TOKEN_SECRET, DataFolder
 from local.engine import Engine, create_table, start_engine
 from local.functions import InProcess, Invoker
 from local.gateway import BODY_LIMIT, Gateway
-from local.http import Request, Response, message
+from local.http import Request, Response
 from local.intrinsics import REGION
+from local.pages import docs
+from local.queues import Queues
 from local.server import Server
+from local.sqs import sqs
 from local.template import Template
+from local.triggers import Triggers
 
 ROOT = Path(__file__).resolve().parent.parent
 OBJECT_LIMIT = 1 << 30
@@ -66,13 +72,22 @@ class Stack:
         self.engine: Engine = start_engine(template.root, None if self._in_memory else data.resolve())
         self._closing.callback(self.engine.stop)
         create_table(self.engine.client(), template.table)
-        self._services: dict[str, JsonService] = {
-            "secretsmanager": secrets_manager(self.data, [TOKEN_SECRET, *template.secrets]),
-        }
+        self.queues = Queues(None if self._in_memory else data / "queues.db", template.queues.values())
+        self._closing.callback(self.queues.close)
+        self.bus = Bus(template, self.queues)
         self._set_environment()
         self.invoker = invoker(template)
+        self.triggers = Triggers(template, self.invoker, self.queues, self.engine)
         self.gateway = Gateway(template.routes, template.cors, self.invoker)
+        services: dict[str, Service] = {
+            "secretsmanager": secrets_manager(self.data, [TOKEN_SECRET, *template.secrets]),
+            "sqs": sqs(self.queues),
+            "events": self.bus.service,
+        }
+        self._control = Control(template, self.engine, self.invoker, self.queues, self.bus, services)
         self.server.start()
+        self._closing.callback(self.server.close)
+        self._closing.callback(self.triggers.close)
 
     @property
     def url(self) -> str:
@@ -87,10 +102,16 @@ class Stack:
     def token_secret(self) -> str:
         return self.data.secret(TOKEN_SECRET)
 
+    @property
+    def state(self) -> dict[str, Any]:
+        """What `/_local/state` shows: pending messages, dead letters, events put on a bus."""
+        return self._control.state()
+
     def answer(self, request: Request) -> Response:
-        if request.path.startswith(PREFIX):
-            service = self._services.get(request.path.removeprefix(PREFIX).partition("/")[0])
-            return service.answer(request) if service else message(404, "Not Found")
+        if request.path.startswith("/_local"):
+            return self._control.answer(request)
+        if request.path == "/docs" or request.path.startswith("/docs/"):
+            return docs(ROOT, request.path)
         return self.gateway.answer(request)
 
     def close(self) -> None:

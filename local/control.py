@@ -1,0 +1,102 @@
+"""The stack's own paths under /_local/: what it holds, and the events that `make event` hands in."""
+
+import json
+from dataclasses import asdict
+from ipaddress import ip_address
+from typing import Any
+
+from local.aws import PREFIX, Service
+from local.bus import Bus
+from local.engine import Engine
+from local.functions import Invoker
+from local.handover import RefusedError, hand_over
+from local.http import Request, Response, json_response, message
+from local.pages import state_page
+from local.queues import DROPPED, Queues
+from local.template import Template
+
+
+class Control:
+    def __init__(
+        self,
+        template: Template,
+        engine: Engine,
+        invoker: Invoker,
+        queues: Queues,
+        bus: Bus,
+        services: dict[str, Service],
+    ) -> None:
+        self._template = template
+        self._engine = engine
+        self._invoker = invoker
+        self._queues = queues
+        self._bus = bus
+        self._services = services
+
+    def answer(self, request: Request) -> Response:
+        if not ip_address(request.client).is_loopback:
+            return message(403, "Forbidden")
+        if request.path.startswith(PREFIX):
+            service = self._services.get(request.path.removeprefix(PREFIX).partition("/")[0])
+            return service.answer(request) if service else message(404, "Not Found")
+        if request.path == "/_local/events" and request.method == "POST":
+            return self._hand_over(request.body)
+        if request.path in ("/_local/", "/_local") and request.method == "GET":
+            return state_page(self.state())
+        if request.path == "/_local/state" and request.method == "GET":
+            return json_response(200, self.state())
+        return message(404, "Not Found")
+
+    def state(self) -> dict[str, Any]:
+        counts = self._queues.counts()
+        dead = self._dead_letter_queues()
+        return {
+            "engine": {
+                "name": self._engine.name,
+                "endpoint": self._engine.endpoint,
+                "capabilities": sorted(self._engine.capabilities),
+            },
+            "functions": [self._function(name) for name in sorted(self._template.functions)],
+            "pending": [
+                {"queue": queue, "count": count, "messages": self._queues.peek(queue, 20)}
+                for queue, count in sorted(counts.items())
+                if queue not in dead
+            ],
+            "dead_letters": [
+                {"queue": queue, **letter} for queue in dead for letter in self._queues.peek(queue)
+            ],
+            "published": list(reversed(self._bus.published)),
+        }
+
+    def _dead_letter_queues(self) -> list[str]:
+        template = self._template
+        named = [queue.dead_letters for queue in template.queues.values()]
+        named += [trigger.on_failure for trigger in template.stream_triggers]
+        named += [function.on_failure for function in template.functions.values()]
+        return [*sorted({name for name in named if name}), DROPPED]
+
+    def _function(self, name: str) -> dict[str, Any]:
+        template = self._template
+        starts = [route.key for route in template.routes if route.function == name]
+        starts += [
+            f"queue {trigger.queue}" for trigger in template.queue_triggers if trigger.function == name
+        ]
+        starts += [
+            f"stream of {trigger.table}" for trigger in template.stream_triggers if trigger.function == name
+        ]
+        starts += [
+            f"bus {rule.bus}: {json.dumps(rule.pattern)}" for rule in template.rules if rule.function == name
+        ]
+        starts += [schedule.expression for schedule in template.schedules if schedule.function == name]
+        return {"name": name, "started_by": starts}
+
+    def _hand_over(self, body: bytes) -> Response:
+        try:
+            event = json.loads(body)
+        except ValueError as error:
+            return json_response(400, {"refused": f"not JSON: {error}"})
+        try:
+            outcomes = hand_over(event, self._template, self._invoker, self._bus, self._queues)
+        except RefusedError as error:
+            return json_response(422, {"refused": str(error)})
+        return json_response(200, {"outcomes": [asdict(outcome) for outcome in outcomes]})

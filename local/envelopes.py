@@ -1,0 +1,77 @@
+"""Events as Lambda receives them from queues and schedules, and what it sends when it gives up."""
+
+import time
+import uuid
+from typing import Any
+
+from local.functions import FunctionError
+from local.intrinsics import ACCOUNT, REGION
+from local.queues import Message, queue_arn
+from local.sqs import md5
+
+
+def sqs_event(queue: str, messages: list[Message]) -> dict[str, Any]:
+    return {
+        "Records": [
+            {
+                "messageId": message.message_id,
+                "receiptHandle": message.receipt,
+                "body": message.body,
+                "attributes": message.system_attributes(),
+                "messageAttributes": {
+                    name: {
+                        "stringValue": value.get("StringValue"),
+                        "stringListValues": [],
+                        "binaryListValues": [],
+                        "dataType": value["DataType"],
+                    }
+                    for name, value in message.attributes.items()
+                },
+                "md5OfBody": md5(message.body),
+                "eventSource": "aws:sqs",
+                "eventSourceARN": queue_arn(queue),
+                "awsRegion": REGION,
+            }
+            for message in messages
+        ]
+    }
+
+
+def scheduled_event() -> dict[str, Any]:
+    return {
+        "version": "0",
+        "id": str(uuid.uuid4()),
+        "detail-type": "Scheduled Event",
+        "source": "aws.events",
+        "account": ACCOUNT,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "region": REGION,
+        "resources": [],
+        "detail": {},
+    }
+
+
+def failed_items(answer: Any) -> set[str]:
+    """The items that a function reports as failed."""
+    if not isinstance(answer, dict):
+        return set()
+    return {str(item.get("itemIdentifier") or "") for item in answer.get("batchItemFailures") or []}
+
+
+def failure_record(function: str, condition: str, attempts: int, error: FunctionError) -> dict[str, Any]:
+    """What Lambda sends to a failure destination."""
+    return {
+        "version": "1.0",
+        "timestamp": iso_time(time.time()),
+        "requestContext": {
+            "functionArn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{function}:$LATEST",
+            "condition": condition,
+            "approximateInvokeCount": attempts,
+        },
+        "responseContext": {"statusCode": 200, "executedVersion": "$LATEST", "functionError": "Unhandled"},
+        "responsePayload": {"errorMessage": str(error)},
+    }
+
+
+def iso_time(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(seconds))

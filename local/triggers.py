@@ -1,0 +1,145 @@
+"""What starts functions besides HTTP: queues, the table's stream, the bus, the clock."""
+
+import json
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from local.bus import inbox
+from local.consumers import EventConsumer, QueueConsumer, StreamConsumer, retry_delay
+from local.engine import Engine
+from local.envelopes import scheduled_event
+from local.functions import FunctionError, Invoker, PayloadTooLargeError
+from local.queues import Queues
+from local.template import Schedule, Template
+
+CONSUMERS_PER_QUEUE = 4
+POLL_SECONDS = 0.2
+
+log = logging.getLogger("local.triggers")
+
+
+class Triggers:
+    """Delivers from threads between `start` and `close`; what is left then waits for the next start."""
+
+    def __init__(self, template: Template, invoker: Invoker, queues: Queues, engine: Engine) -> None:
+        self._invoker = invoker
+        self.queues = queues
+        self.closing = threading.Event()
+        self._deliveries = 0
+        self._counting = threading.Lock()
+        self._watched = [trigger.queue for trigger in template.queue_triggers]
+        self._workers: list[_Worker] = []
+        for queue_trigger in template.queue_triggers:
+            consumer = QueueConsumer(self, queue_trigger)
+            self._workers += [_Worker(self, consumer.step) for _ in range(CONSUMERS_PER_QUEUE)]
+        for function in sorted({rule.function for rule in template.rules if rule.function}):
+            self._watched.append(inbox(function))
+            declared = template.functions[function]
+            events = EventConsumer(
+                self, function, declared.physical_name, declared.retries, declared.on_failure
+            )
+            self._workers.append(_Worker(self, events.step))
+        if "streams" in engine.capabilities:
+            for stream_trigger in template.stream_triggers:
+                self._workers.append(_Worker(self, StreamConsumer(self, stream_trigger, engine).step))
+        for schedule in template.schedules:
+            self._workers.append(_Worker(self, _Timer(self, schedule).step))
+
+    def start(self) -> None:
+        for worker in self._workers:
+            worker.thread.start()
+
+    def close(self, grace: float = 5.0) -> None:
+        """Deliver nothing more; wait a little for what is under way."""
+        self.closing.set()
+        with self.queues.changed:
+            self.queues.changed.notify_all()
+        deadline = time.monotonic() + grace
+        for worker in self._workers:
+            if worker.thread.is_alive():
+                worker.thread.join(max(0.0, deadline - time.monotonic()))
+
+    def settle(self, seconds: float = 10.0) -> None:
+        """Wait until everything sent so far, and what that led to, has been delivered or set aside."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            since, deliveries = time.monotonic(), self._deliveries
+            with self.queues.changed:
+                self.queues.changed.notify_all()
+            while any(worker.idle_since < since for worker in self._workers):
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.005)
+            waiting = any(self.queues.unsettled(queue) for queue in self._watched)
+            if deliveries == self._deliveries and not waiting:
+                return
+        raise TimeoutError(f"events are still under way after {seconds} seconds")
+
+    def __call__(self, function: str, event: dict[str, Any]) -> Any:
+        """The function's answer; FunctionError with the reason when it has none."""
+        with self._counting:
+            self._deliveries += 1
+        try:
+            return self._invoker.invoke(function, event)
+        except PayloadTooLargeError as error:
+            raise FunctionError(str(error)) from None
+
+
+class _Worker:
+    """One thread that repeats a step: deliver what there is, or say that there was nothing."""
+
+    def __init__(self, triggers: Triggers, step: Callable[[], bool]) -> None:
+        self.idle_since = 0.0
+        self._triggers = triggers
+        self._step = step
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._triggers.closing.is_set():
+            began = time.monotonic()
+            try:
+                busy = self._step()
+                failures = 0
+            except Exception:
+                # A worker outlives what it stumbles over, such as an engine that restarts.
+                if not self._triggers.closing.is_set():
+                    log.exception("a trigger failed, trying again")
+                busy, failures = True, failures + 1
+                self._triggers.closing.wait(retry_delay(failures))
+            if busy:
+                self.idle_since = 0.0
+                continue
+            self.idle_since = began
+            with self._triggers.queues.changed:
+                if not self._triggers.closing.is_set():
+                    self._triggers.queues.changed.wait(POLL_SECONDS)
+
+
+class _Timer:
+    def __init__(self, triggers: Triggers, schedule: Schedule) -> None:
+        self._triggers = triggers
+        self._schedule = schedule
+        rate = re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", schedule.expression)
+        if not rate:
+            log.warning(
+                "%s: %s does not fire here, only rate(...) does", schedule.function, schedule.expression
+            )
+        unit = {"minute": 60, "hour": 3600, "day": 86400}[rate.group(2)] if rate else 0
+        self._period = int(rate.group(1)) * unit if rate else 0
+        self._due = time.monotonic() + self._period
+
+    def step(self) -> bool:
+        if not self._period or time.monotonic() < self._due:
+            return False
+        self._due += self._period
+        event = json.loads(self._schedule.input) if self._schedule.input else scheduled_event()
+        try:
+            self._triggers(self._schedule.function, event)
+        except FunctionError as error:
+            log.warning("%s: %s", self._schedule.function, error)
+        return True

@@ -1,0 +1,478 @@
+"""The local stack as a whole: a template of its own, a real engine, real sockets, functions that leave traces."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore.exceptions import ClientError
+
+from local.engine import find_dynoxide
+from local.intrinsics import TemplateError
+from local.queues import Queues
+from local.stack import ROOT, Stack, read_template
+from local.template import Template
+
+TEMPLATE = """
+Transform: AWS::Serverless-2016-10-31
+Parameters:
+  Stage: {Type: String, Default: dev}
+  TokenSecretArn: {Type: String, Default: ""}
+Globals:
+  Function:
+    Handler: handler.lambda_handler
+    Timeout: 5
+    Environment:
+      Variables:
+        TABLE_NAME: !Ref Table
+        TOKEN_SECRET_ARN: !Ref TokenSecretArn
+        WORK_QUEUE_URL: !Ref Work
+        STAGE: !Ref Stage
+Resources:
+  Table:
+    Type: AWS::DynamoDB::Table
+    Properties:
+      KeySchema: [{AttributeName: pk, KeyType: HASH}]
+      AttributeDefinitions: [{AttributeName: pk, AttributeType: S}]
+      BillingMode: PAY_PER_REQUEST
+      StreamSpecification: {StreamViewType: NEW_AND_OLD_IMAGES}
+  Work:
+    Type: AWS::SQS::Queue
+    Properties:
+      VisibilityTimeout: 60
+      RedrivePolicy: {deadLetterTargetArn: !GetAtt WorkDead.Arn, maxReceiveCount: 2}
+  WorkDead: {Type: AWS::SQS::Queue}
+  StreamDead: {Type: AWS::SQS::Queue}
+  Put:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: functions/put/
+      Events:
+        Route: {Type: HttpApi, Properties: {Method: PUT, Path: "/items/{item_id}"}}
+  Worker:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: functions/worker/
+      Events:
+        Work:
+          Type: SQS
+          Properties:
+            Queue: !GetAtt Work.Arn
+            BatchSize: 10
+            FunctionResponseTypes: [ReportBatchItemFailures]
+  Listener:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: functions/listener/
+      EventInvokeConfig:
+        MaximumRetryAttempts: 1
+        DestinationConfig: {OnFailure: {Type: SQS, Destination: !GetAtt WorkDead.Arn}}
+      Events:
+        Greeted:
+          Type: EventBridgeRule
+          Properties:
+            Pattern: {source: [test], detail-type: [{prefix: Greet}], detail: {loud: [{exists: false}]}}
+  Stream:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: functions/stream/
+      Events:
+        Changes:
+          Type: DynamoDB
+          Properties:
+            Stream: !GetAtt Table.StreamArn
+            StartingPosition: TRIM_HORIZON
+            BatchSize: 10
+            BisectBatchOnFunctionError: true
+            MaximumRetryAttempts: 1
+            DestinationConfig: {OnFailure: {Type: SQS, Destination: !GetAtt StreamDead.Arn}}
+            FilterCriteria: {Filters: [{Pattern: '{"eventName": ["INSERT"]}'}]}
+"""
+PUT = """
+import os
+import botocore.session
+
+def lambda_handler(event, context):
+    client = botocore.session.get_session().create_client("dynamodb")
+    item_id = event["pathParameters"]["item_id"]
+    client.put_item(TableName=os.environ["TABLE_NAME"], Item={"pk": {"S": item_id}, "blob": {"B": b"\\x00"}})
+    return {"statusCode": 204}
+"""
+# Each appends what it was given to a list that the tests read, and fails on what is called "poison".
+WORKER = """
+seen = []
+def lambda_handler(event, context):
+    bodies = [record["body"] for record in event["Records"]]
+    seen.extend(bodies)
+    failed = [r["messageId"] for r in event["Records"] if r["body"] == "poison"]
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+"""
+LISTENER = """
+seen = []
+def lambda_handler(event, context):
+    seen.append(event["detail"])
+    if event["detail"].get("poison"):
+        raise ValueError("poison")
+    return "heard"
+"""
+STREAM = """
+seen = []
+events = []
+def lambda_handler(event, context):
+    names = [record["dynamodb"]["Keys"]["pk"]["S"] for record in event["Records"]]
+    if "poison" in names:
+        raise ValueError("poison")
+    seen.extend(names)
+    events.extend(event["Records"])
+"""
+
+
+def write_project(root: Path) -> Template:
+    for name, code in (("put", PUT), ("worker", WORKER), ("listener", LISTENER), ("stream", STREAM)):
+        folder = root / "functions" / name
+        folder.mkdir(parents=True)
+        (folder / "handler.py").write_text(code)
+    (root / "template.yaml").write_text(TEMPLATE)
+    (root / "node_modules").symlink_to(ROOT / "node_modules")
+    return read_template(root / "template.yaml")
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with Stack(template=write_project(tmp_path_factory.mktemp("project"))) as stack:
+        stack.triggers.start()
+        yield stack
+
+
+def seen(function: str, name: str = "seen") -> list[Any]:
+    found: list[Any] = getattr(sys.modules[f"local_functions.{function}.handler"], name)
+    return found
+
+
+def call(stack: Stack, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    connection = HTTPConnection("127.0.0.1", stack.server.port, timeout=20)
+    try:
+        connection.request(method, path, None if body is None else json.dumps(body))
+        response = connection.getresponse()
+        content = response.read()
+    finally:
+        connection.close()
+    is_json = response.headers.get("content-type") == "application/json"
+    return response.status, json.loads(content) if is_json else content.decode()
+
+
+def client(service: str) -> Any:
+    return botocore.session.get_session().create_client(service)
+
+
+def needs_streams(stack: Stack) -> None:
+    if "streams" not in stack.capabilities:
+        pytest.skip(f"{stack.engine.name} has no streams")
+
+
+def test_a_write_reaches_the_stream_function_as_lambda_would_send_it(stack: Stack) -> None:
+    needs_streams(stack)
+
+    assert call(stack, "PUT", "/items/first")[0] == 204
+    stack.triggers.settle()
+
+    assert "first" in seen("stream")
+    record = next(r for r in seen("stream", "events") if r["dynamodb"]["Keys"] == {"pk": {"S": "first"}})
+    assert record["eventSource"] == "aws:dynamodb"
+    assert record["dynamodb"]["NewImage"]["blob"] == {"B": "AA=="}
+    assert record["eventSourceARN"].startswith("arn:aws:dynamodb:")
+    assert abs(record["dynamodb"]["ApproximateCreationDateTime"] - time.time()) < 60
+
+
+def test_stream_records_arrive_in_order_past_a_poison_one_which_is_set_aside(stack: Stack) -> None:
+    needs_streams(stack)
+    names = ["a1", "a2", "poison", "a3", "a4"]
+
+    for name in names:
+        call(stack, "PUT", f"/items/{name}")
+    stack.triggers.settle()
+
+    assert [name for name in seen("stream") if name.startswith("a")] == ["a1", "a2", "a3", "a4"]
+    [letter] = [letter for letter in stack.state["dead_letters"] if letter["queue"].endswith("StreamDead")]
+    told = json.loads(letter["body"])
+    assert told["requestContext"]["condition"] == "RetryAttemptsExhausted"
+    assert told["DDBStreamBatchInfo"]["batchSize"] == 1
+    assert "ValueError: poison" in letter["reason"]
+
+
+def test_queued_messages_reach_the_worker_and_only_the_poison_one_becomes_a_dead_letter(stack: Stack) -> None:
+    sqs = client("sqs")
+    url = os.environ["WORK_QUEUE_URL"]
+
+    sqs.send_message_batch(
+        QueueUrl=url,
+        Entries=[{"Id": str(n), "MessageBody": body} for n, body in enumerate(["one", "poison", "two"])],
+    )
+    sent = sqs.send_message(QueueUrl=url, MessageBody="three")
+    stack.triggers.settle()
+
+    assert sorted(body for body in seen("worker") if body != "poison") == ["one", "three", "two"]
+    assert seen("worker").count("poison") == 2
+    letters = sqs.receive_message(QueueUrl=url.replace("Work", "WorkDead"), MaxNumberOfMessages=10)[
+        "Messages"
+    ]
+    assert [letter["Body"] for letter in letters] == ["poison"]
+    assert sent["MessageId"] not in {letter["MessageId"] for letter in letters}
+    for letter in letters:
+        sqs.delete_message(QueueUrl=url.replace("Work", "WorkDead"), ReceiptHandle=letter["ReceiptHandle"])
+
+
+def test_a_queue_the_template_does_not_declare_is_refused(stack: Stack) -> None:
+    with pytest.raises(ClientError, match="QueueDoesNotExist"):
+        client("sqs").send_message(QueueUrl=os.environ["WORK_QUEUE_URL"] + "x", MessageBody="lost")
+
+
+def put_event(**detail: Any) -> Any:
+    entry = {"Source": "test", "DetailType": "Greeting", "Detail": json.dumps(detail)}
+    return client("events").put_events(Entries=[entry])
+
+
+def test_events_on_the_bus_reach_the_functions_whose_rule_takes_them(stack: Stack) -> None:
+    assert put_event(name="ada")["FailedEntryCount"] == 0
+    assert put_event(name="bob", loud=True)["FailedEntryCount"] == 0
+    assert client("events").put_events(Entries=[{"Source": "test", "DetailType": "G", "Detail": "[]"}])[
+        "FailedEntryCount"
+    ]
+    stack.triggers.settle()
+
+    assert {"name": "ada"} in seen("listener")
+    assert {"name": "bob", "loud": True} not in seen("listener")
+    assert [event["detail"]["name"] for event in stack.state["published"][:2]] == ["bob", "ada"]
+
+
+def test_an_event_that_keeps_failing_is_tried_again_and_then_a_dead_letter(stack: Stack) -> None:
+    put_event(name="eve", poison=True)
+    stack.triggers.settle()
+
+    assert seen("listener").count({"name": "eve", "poison": True}) == 2
+    [letter] = [letter for letter in stack.state["dead_letters"] if "eve" in letter["body"]]
+    assert json.loads(letter["body"])["requestPayload"]["detail"] == {"name": "eve", "poison": True}
+    assert "ValueError: poison" in letter["reason"]
+
+
+def test_a_handed_in_event_goes_to_the_function_that_its_trigger_names(stack: Stack) -> None:
+    def hand_in(event: Any) -> tuple[int, Any]:
+        return call(stack, "POST", "/_local/events", event)
+
+    sqs_record = {"eventSource": "aws:sqs", "messageId": "m1", "body": "by hand"}
+    arn = "arn:aws:sqs:eu-central-1:123456789012:practice-prod-Work-AbCdEf"
+    greeting = {"source": "test", "detail-type": "Greeting", "detail": {"by": "hand"}}
+    http = {
+        "version": "2.0",
+        "routeKey": "PUT /items/{item_id}",
+        "requestContext": {"http": {"method": "PUT"}},
+    }
+    http |= {"rawPath": "/items/by-hand", "pathParameters": {"item_id": "by-hand"}}
+
+    assert hand_in(greeting) == (200, {"outcomes": [{"function": "listener", "answer": "heard"}]})
+    assert hand_in({"Records": [sqs_record | {"eventSourceARN": arn}]})[0] == 200
+    assert "by hand" in seen("worker")
+    assert hand_in(http) == (200, {"outcomes": [{"function": "put", "answer": {"statusCode": 204}}]})
+
+    refused = [
+        greeting | {"source": "elsewhere"},
+        greeting | {"detail": {"poison": True}},
+        {"Records": [sqs_record | {"eventSourceARN": arn, "body": "poison"}]},
+        {"Records": [sqs_record | {"eventSourceARN": arn.replace("Work", "Other")}]},
+        {},
+        [],
+        None,
+    ]
+    for event in refused:
+        status, answer = hand_in(event)
+        assert (status, list(answer)) == (422 if event is not None else 400, ["refused"])
+
+
+def test_functions_fetch_the_local_secrets_and_no_others(stack: Stack) -> None:
+    secrets = client("secretsmanager")
+
+    found = secrets.get_secret_value(SecretId=os.environ["TOKEN_SECRET_ARN"])
+
+    assert found["SecretString"] == stack.token_secret
+    assert len(stack.token_secret) >= 32
+    with pytest.raises(ClientError, match="ResourceNotFoundException"):
+        secrets.get_secret_value(SecretId="somebody-elses")
+
+
+def test_the_stack_shows_what_it_serves(stack: Stack) -> None:
+    status, page = call(stack, "GET", "/_local/")
+    assert status == 200
+    assert "PUT /items/{item_id}" in page
+
+    status, state = call(stack, "GET", "/_local/state")
+    assert status == 200
+    assert [function["name"] for function in state["functions"]] == ["listener", "put", "stream", "worker"]
+    assert state["engine"]["name"] == stack.engine.name
+
+
+def test_the_api_reference_comes_with_its_assets(stack: Stack) -> None:
+    if not (ROOT / "node_modules" / "swagger-ui-dist").exists():
+        pytest.skip("npm packages are not installed")
+    status, page = call(stack, "GET", "/docs")
+    assert status == 200
+    assert "https://" not in page
+    assert call(stack, "GET", "/docs/swagger-ui-bundle.js")[0] == 200
+    assert call(stack, "GET", "/docs/../package.json")[0] == 404
+
+
+def test_messages_that_somebody_held_when_the_stack_died_are_delivered_after_it(tmp_path: Path) -> None:
+    before = Queues(tmp_path / "queues.db", [])
+    before.send("work", "kept")
+    assert [message.body for message in before.receive("work", 1, visibility=3600)] == ["kept"]
+    before.close()
+
+    after = Queues(tmp_path / "queues.db", [])
+    [message] = after.receive("work", 1)
+    after.close()
+
+    assert (message.body, message.receives) == ("kept", 2)
+
+
+def test_variables_that_differ_between_functions_are_refused(tmp_path: Path) -> None:
+    own = "CodeUri: functions/{0}/\n      Environment: {{Variables: {{STAGE: {0}}}}}"
+    text = TEMPLATE.replace("CodeUri: functions/put/", own.format("put"))
+    (tmp_path / "template.yaml").write_text(text)
+
+    with pytest.raises(TemplateError, match="STAGE differs"):
+        _ = read_template(tmp_path / "template.yaml").environment
+
+
+def run(data: Path, port: int, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, "run"],
+        cwd=data.parent / "project",
+        env={**os.environ, "DATA": str(data), "PORT": str(port), "PYTHONPATH": str(ROOT), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+# The command line, on the template of this test.
+PROGRAM = """
+import sys
+from pathlib import Path
+import local.stack
+local.stack.ROOT = Path.cwd()
+from local.__main__ import main
+sys.exit(main())
+"""
+
+
+def put(port: int, path: str) -> int:
+    connection = HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request("PUT", path)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def ready_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str]:
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=20)
+    return process.returncode, out
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    write_project(tmp_path / "project")
+    return tmp_path / "data"
+
+
+@pytest.mark.skipif(find_dynoxide(ROOT) is None, reason="needs an engine that keeps its data")
+def test_what_was_acknowledged_survives_a_kill(data: Path) -> None:
+    port = free_port()
+    process = run(data, port)
+    assert ready_line(process) == f"ready: http://127.0.0.1:{port} (docs at /docs, data in {data})\n"
+    assert [put(port, f"/items/k{number}") for number in range(5)] == [204] * 5
+    assert end(process, signal.SIGKILL) == (-signal.SIGKILL, "")
+
+    with Stack(data, template=read_template(data.parent / "project" / "template.yaml")) as stack:
+        items = stack.engine.client().scan(TableName=stack.template.table["TableName"])["Items"]
+        assert sorted(item["pk"]["S"] for item in items) == [f"k{number}" for number in range(5)]
+
+
+@pytest.mark.skipif(find_dynoxide(ROOT) is None, reason="needs an engine with streams")
+def test_a_restarted_stack_goes_on_in_the_stream_where_it_was(data: Path) -> None:
+    template = read_template(data.parent / "project" / "template.yaml")
+    with Stack(data, template=template) as stack:
+        call(stack, "PUT", "/items/before")  # nothing delivers yet
+    with Stack(data, template=template) as stack:
+        stack.triggers.start()
+        stack.triggers.settle()
+        assert seen("stream") == ["before"]
+    with Stack(data, template=template) as stack:
+        stack.triggers.start()
+        call(stack, "PUT", "/items/after")
+        stack.triggers.settle()
+        assert seen("stream") == ["after"]
+
+
+def test_a_signal_ends_the_stack_cleanly_and_the_secret_stays(data: Path) -> None:
+    port = free_port()
+    environment = {**os.environ, "DATA": str(data)}
+    command = [sys.executable, "-m", "local", "token", "--user-id", "7"]
+    token = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    secret = (data / "secrets" / "practice-local-token").read_text()
+
+    process = run(data, port)
+    assert ready_line(process).startswith("ready: ")
+
+    assert end(process, signal.SIGTERM) == (0, "")
+    assert token.count(".") == 2
+    assert (data / "secrets" / "practice-local-token").read_text() == secret
+    assert (data / "secrets" / "practice-local-token").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_port_or_folder_in_use_is_refused_in_one_line(data: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        process = run(data, taken.getsockname()[1])
+        out, said = process.communicate(timeout=20)
+    assert (process.returncode, out, said.count("\n")) == (1, "", 1)
+    assert "in use" in said
+
+    with Stack(data, template=read_template(data.parent / "project" / "template.yaml")):
+        process = run(data, free_port())
+        out, said = process.communicate(timeout=20)
+    assert (process.returncode, out, said.count("\n")) == (1, "", 1)
+    assert "in use by another stack" in said
+
+
+def test_without_dynoxide_moto_serves_and_says_so_once(data: Path) -> None:
+    port = free_port()
+    process = run(data, port, DYNOXIDE="none")
+    assert ready_line(process).startswith("ready: ")
+    assert put(port, "/items/1") == 204
+
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert said.count("its data ends with this process") == 1
