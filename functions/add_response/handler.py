@@ -1,0 +1,19 @@
+"""POST /user/practice/models/{session_model_id}/responses"""
+
+from http import HTTPStatus
+
+from practice.api import endpoint
+from practice.auth import Caller
+from practice.errors import ModelNotFound
+from practice.models.fields import PathId
+from practice.models.response import NewResponse, Response
+from practice.preconditions import Versioned
+from practice.store import responses
+
+
+@endpoint(
+    "POST /user/practice/models/{session_model_id}/responses", HTTPStatus.CREATED, refuses=(ModelNotFound,)
+)
+def lambda_handler(caller: Caller, session_model_id: PathId, new: NewResponse) -> Versioned[Response]:
+    """Keeps a response that was made elsewhere."""
+    return responses.add(caller, session_model_id, new)

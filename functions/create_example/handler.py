@@ -1,0 +1,15 @@
+"""POST /user/practice/few-shot-examples"""
+
+from http import HTTPStatus
+
+from practice.api import endpoint
+from practice.auth import Caller
+from practice.models.example import Example, NewExample
+from practice.preconditions import Versioned
+from practice.store import examples
+
+
+@endpoint("POST /user/practice/few-shot-examples", HTTPStatus.CREATED)
+def lambda_handler(caller: Caller, new: NewExample) -> Versioned[Example]:
+    """Adds an example to the caller's library."""
+    return examples.create(caller, new)

@@ -1,0 +1,26 @@
+"""POST /user/practice/sessions"""
+
+from http import HTTPStatus
+
+from practice.api import endpoint
+from practice.auth import Caller
+from practice.errors import AgentNotFound, ClassHasNoModels, ClassIdRequired, ClassNotActive, ClassNotFound
+from practice.models.session import NewSession, Session
+from practice.preconditions import Versioned
+from practice.store import sessions
+
+
+@endpoint(
+    "POST /user/practice/sessions",
+    HTTPStatus.CREATED,
+    refuses=(
+        ClassIdRequired,
+        ClassNotFound,
+        ClassNotActive,
+        ClassHasNoModels,
+        AgentNotFound,
+    ),
+)
+def lambda_handler(caller: Caller, new: NewSession) -> Versioned[Session]:
+    """Opens a session, with default settings and one model for each model of its class."""
+    return sessions.create(caller, new)

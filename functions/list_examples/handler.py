@@ -1,0 +1,12 @@
+"""GET /user/practice/few-shot-examples"""
+
+from practice.api import endpoint
+from practice.auth import Caller
+from practice.models.page import ExamplePage, ExamplesQuery
+from practice.store import examples
+
+
+@endpoint("GET /user/practice/few-shot-examples")
+def lambda_handler(caller: Caller, query: ExamplesQuery) -> ExamplePage:
+    """The caller's library, newest first."""
+    return examples.page(caller, query)

@@ -1,0 +1,14 @@
+"""GET /user/practice/sessions/{session_id}/models"""
+
+from practice.api import endpoint
+from practice.auth import Caller
+from practice.errors import SessionNotFound
+from practice.models.fields import PathId
+from practice.models.session_model import SessionModel
+from practice.store import session_models
+
+
+@endpoint("GET /user/practice/sessions/{session_id}/models", refuses=(SessionNotFound,))
+def lambda_handler(caller: Caller, session_id: PathId) -> list[SessionModel]:
+    """The models of a session, the primary first."""
+    return session_models.all_of(caller, session_id)

@@ -1,0 +1,16 @@
+"""GET /user/practice/models/{session_model_id}/responses"""
+
+from practice.api import Reply, endpoint
+from practice.auth import Caller
+from practice.errors import ModelNotFound
+from practice.models.fields import PathId
+from practice.models.page import SliceQuery
+from practice.models.response import Response
+from practice.store import responses
+
+
+@endpoint("GET /user/practice/models/{session_model_id}/responses", refuses=(ModelNotFound,))
+def lambda_handler(caller: Caller, session_model_id: PathId, query: SliceQuery) -> Reply[list[Response]]:
+    """The responses of a model, oldest first; the header `x-next-cursor` leads on when there are more."""
+    page = responses.page_of_model(caller, session_model_id, query)
+    return Reply(page.items, headers={"x-next-cursor": page.next_cursor} if page.next_cursor else None)

@@ -1,0 +1,12 @@
+"""GET /user/practice/sessions"""
+
+from practice.api import endpoint
+from practice.auth import Caller
+from practice.models.page import SessionPage, SessionsQuery
+from practice.store import sessions
+
+
+@endpoint("GET /user/practice/sessions")
+def lambda_handler(caller: Caller, query: SessionsQuery) -> SessionPage:
+    """The caller's sessions, newest first."""
+    return sessions.page(caller, query)

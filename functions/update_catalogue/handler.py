@@ -1,0 +1,13 @@
+"""EventBridge, `source` of the catalogue: ClassUpdated, AgentUpdated, AgentDeleted."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from practice.events.catalogue import take
+from practice.log import logged_event
+
+
+@logged_event
+def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
+    """Keeps the newest announcement; one that can never be taken raises, and goes to the dead-letter queue."""
+    return take(event)

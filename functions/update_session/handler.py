@@ -1,0 +1,19 @@
+"""PATCH /user/practice/sessions/{session_id}"""
+
+from practice.api import endpoint
+from practice.auth import Caller
+from practice.errors import AgentNotFound, SessionNotFound
+from practice.models.fields import PathId
+from practice.models.page import ResponsesQuery
+from practice.models.session import Session, SessionChanges
+from practice.preconditions import IfMatch, Versioned
+from practice.store import sessions
+
+
+@endpoint("PATCH /user/practice/sessions/{session_id}", refuses=(SessionNotFound, AgentNotFound))
+def lambda_handler(
+    caller: Caller, session_id: PathId, query: ResponsesQuery, changes: SessionChanges, if_match: IfMatch
+) -> Versioned[Session]:
+    """Changes the fields that are sent: absent is unchanged, null clears."""
+    with_responses = query.responses is None
+    return sessions.change(caller, session_id, changes, if_match, with_responses=with_responses)

@@ -1,0 +1,17 @@
+"""PATCH /user/practice/sessions/{session_id}/settings"""
+
+from practice.api import endpoint
+from practice.auth import Caller
+from practice.errors import InvalidExamples, SessionNotFound
+from practice.models.fields import PathId
+from practice.models.settings import Settings, SettingsChanges
+from practice.preconditions import IfMatch, Versioned
+from practice.store import settings
+
+
+@endpoint("PATCH /user/practice/sessions/{session_id}/settings", refuses=(SessionNotFound, InvalidExamples))
+def lambda_handler(
+    caller: Caller, session_id: PathId, changes: SettingsChanges, if_match: IfMatch
+) -> Versioned[Settings]:
+    """Merges parameters key by key; a selection of examples replaces the one before."""
+    return settings.change(caller, session_id, changes, if_match)

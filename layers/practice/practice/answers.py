@@ -1,0 +1,34 @@
+"""How large an answer becomes on its way out of the function.
+
+Lambda serialises a function's result, so the JSON in its body is escaped a second time; what may leave is bounded as it
+is then, with every character outside ASCII spelled out, which older runtimes do.
+"""
+
+import json
+from typing import Final
+
+from practice.limits import ANSWER_BYTES
+
+_WORST: Final = 12
+"""Bytes a character can take: two escapes for one outside the basic plane."""
+
+
+def escaped_bytes(text: str) -> int:
+    if len(text) * _WORST < 10_000:
+        return len(text) * _WORST
+    return len(json.dumps(text))
+
+
+class Room:
+    """What is left of an answer while it is being filled."""
+
+    def __init__(self, reserved: int = 20_000) -> None:
+        self.left = ANSWER_BYTES - reserved
+
+    def take(self, text: str) -> bool:
+        """Whether the text still fits; if so, its place is taken."""
+        size = escaped_bytes(text)
+        if size > self.left:
+            return False
+        self.left -= size
+        return True

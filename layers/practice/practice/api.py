@@ -1,0 +1,200 @@
+"""The edge: an endpoint's signature is its contract, and everything they share happens here once.
+
+    event -> token -> caller -> parsed input -> store call -> model -> JSON
+
+Nothing flows back. A handler names its route and takes what it needs by type: the `Caller`, the ids of its path, `query`
+(a model of its query string), a body (any other model), `IfMatch`; one that takes no `Caller` asks for no token. It returns
+a model, a list of them, a `Versioned` one, or a `Reply`.
+"""
+
+import gc
+import json
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final, Generic, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel
+
+from practice import table
+from practice.auth import Caller, authenticate
+from practice.errors import Invalid, PracticeError, PreconditionFailed, StoreUnavailable, Unauthorized
+from practice.inputs import Event, inputs
+from practice.log import log_request
+from practice.preconditions import IfMatch, Versioned, etag
+
+Answer = dict[str, Any]
+
+Body = TypeVar("Body", bound="BaseModel | Sequence[BaseModel] | str | None")
+
+RETRY_AFTER_SECONDS: Final = "1"
+
+
+class Reply(Generic[Body]):
+    """For the few answers that are more than a model: a status, headers, or a body that is JSON already."""
+
+    def __init__(
+        self,
+        body: Body,
+        status: HTTPStatus | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.body = body
+        self.status = status
+        self.headers = dict(headers or {})
+
+
+class Endpoint:
+    """A route with its function: called by Lambda, read by the OpenAPI generator."""
+
+    def __init__(
+        self,
+        route: str,
+        function: Callable[..., Any],
+        status: HTTPStatus,
+        refuses: tuple[type[PracticeError], ...],
+    ) -> None:
+        self.method, _, self.path = route.partition(" ")
+        self.function = function
+        self.status = status
+        self.refuses = refuses
+        self.__doc__ = function.__doc__
+        hints = dict(function.__annotations__)
+        self.answer_type = hints.pop("return", None)
+        self.query_model: type[BaseModel] | None = hints.pop("query", None)
+        self.path_parameters = tuple(name for name in hints if "{" + name + "}" in self.path)
+        self.body_name: str | None = None
+        self.body_model: type[BaseModel] | None = None
+        self.if_match_name: str | None = None
+        self.caller_name: str | None = None
+        self.event_name: str | None = None
+        for name, hint in hints.items():
+            if hint is Event:
+                self.event_name = name
+            elif hint is IfMatch:
+                self.if_match_name = name
+            elif hint is Caller:
+                self.caller_name = name
+            elif isinstance(hint, type) and issubclass(hint, BaseModel):
+                self.body_name, self.body_model = name, hint
+
+    @property
+    def name(self) -> str:
+        """The operation, which is the function's folder: `functions/<name>/handler.py`."""
+        return self.function.__code__.co_filename.replace("\\", "/").split("/")[-2]
+
+    @property
+    def answer_model(self) -> Any:
+        """What the body of the success is made of; None without a body."""
+        if get_origin(self.answer_type) in (Versioned, Reply):
+            return get_args(self.answer_type)[0]
+        return self.answer_type
+
+    def __call__(self, event: Event, context: Any) -> Answer:
+        started = time.perf_counter()
+        spent = table.Usage()
+        table.usage.set(spent)
+        request_id = _request_id(event, context)
+        caller: Caller | None = None
+        cause: str | None = None
+        reply: Reply[Any]
+        try:
+            if self.caller_name:
+                caller = authenticate(event.get("headers", {}).get("authorization"))
+            reply = self._reply(event, caller)
+        except Invalid as error:
+            reply = Reply(json.dumps({"detail": error.problems}), HTTPStatus.UNPROCESSABLE_ENTITY)
+        except PracticeError as error:
+            reply, cause = _refusal(error), _cause(error)
+        except Exception as error:  # noqa: BLE001  # the last line of defence: a clear 500, its place in the log
+            cause = type(error).__name__ + "\n" + "".join(traceback.format_tb(error.__traceback__))
+            reply = Reply('{"detail":"internal server error"}', HTTPStatus.INTERNAL_SERVER_ERROR)
+        answer = _http(reply, self.status, request_id)
+        log_request(
+            route=f"{self.method} {self.path}",
+            status=answer["statusCode"],
+            request_id=request_id,
+            lambda_request_id=getattr(context, "aws_request_id", None),
+            user_id=caller.user_id if caller else None,
+            milliseconds=(time.perf_counter() - started) * 1000,
+            usage=spent,
+            cause=cause,
+        )
+        _resume_collection()
+        return answer
+
+    def _reply(self, event: Event, caller: Caller | None) -> Reply[Any]:
+        path, query, body = inputs(event, self.path_parameters, self.query_model, self.body_model)
+        arguments: dict[str, Any] = dict(path)
+        if self.caller_name:
+            arguments[self.caller_name] = caller
+        if self.event_name:
+            arguments[self.event_name] = event
+        if self.query_model:
+            arguments["query"] = query
+        if self.body_name:
+            arguments[self.body_name] = body
+        if self.if_match_name:
+            arguments[self.if_match_name] = IfMatch.of(event.get("headers", {}).get("if-match"))
+        result = self.function(**arguments)
+        if isinstance(result, Reply):
+            return result
+        if isinstance(result, Versioned):
+            return Reply(result.value, headers={"etag": etag(result.version)})
+        return Reply(result)
+
+
+def endpoint(
+    route: str, status: HTTPStatus = HTTPStatus.OK, refuses: tuple[type[PracticeError], ...] = ()
+) -> Callable[[Callable[..., Any]], Endpoint]:
+    """Makes a function the handler of its route. `refuses` lists, for the contract, what the domain may answer."""
+
+    def bind(function: Callable[..., Any]) -> Endpoint:
+        return Endpoint(route, function, status, refuses)
+
+    return bind
+
+
+def json_text(body: BaseModel | Sequence[BaseModel] | str) -> str:
+    if isinstance(body, str):
+        return body
+    if isinstance(body, BaseModel):
+        return body.model_dump_json()
+    return "[" + ",".join(item.model_dump_json() for item in body) + "]"
+
+
+def _http(reply: Reply[Any], status: HTTPStatus, request_id: str) -> Answer:
+    headers = {"x-request-id": request_id, **reply.headers}
+    answer: Answer = {"statusCode": int(reply.status or status), "headers": headers}
+    if reply.body is not None:
+        headers["content-type"] = "application/json"
+        answer["body"] = json_text(reply.body)
+    return answer
+
+
+def _refusal(error: PracticeError) -> Reply[str]:
+    headers = {}
+    if isinstance(error, Unauthorized):
+        headers["www-authenticate"] = "Bearer"
+    if isinstance(error, StoreUnavailable):
+        headers["retry-after"] = RETRY_AFTER_SECONDS
+    if isinstance(error, PreconditionFailed):
+        headers["etag"] = error.etag
+    return Reply(json.dumps({"detail": error.detail}), error.status, headers)
+
+
+def _cause(error: PracticeError) -> str | None:
+    return error.reason if isinstance(error, StoreUnavailable | Unauthorized) else None
+
+
+def _request_id(event: Event, context: Any) -> str:
+    return str(
+        event.get("requestContext", {}).get("requestId") or getattr(context, "aws_request_id", "") or "-"
+    )
+
+
+def _resume_collection() -> None:
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()

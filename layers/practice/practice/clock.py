@@ -1,0 +1,19 @@
+"""Time as it stands on the wire: RFC 3339, UTC, six fractional digits, `Z`."""
+
+from datetime import UTC, datetime, timedelta
+
+_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+
+def now() -> str:
+    return written(datetime.now(UTC))
+
+
+def written(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime(_FORMAT)
+
+
+def just_after(timestamp: str) -> str:
+    """The present, or a microsecond after `timestamp` when the clock here is behind it."""
+    next_moment = datetime.strptime(timestamp, _FORMAT).replace(tzinfo=UTC) + timedelta(microseconds=1)
+    return written(max(datetime.now(UTC), next_moment))

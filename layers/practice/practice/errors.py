@@ -1,0 +1,146 @@
+"""What can go wrong, as words of the domain. `api.py` gives each its place on the wire."""
+
+from http import HTTPStatus
+from typing import ClassVar
+
+
+class PracticeError(Exception):
+    """A refusal the client can read: `detail` is a stable text that clients compare with."""
+
+    status: ClassVar[HTTPStatus]
+    detail: ClassVar[str]
+
+
+class Unauthorized(PracticeError):
+    """The reason goes to the log; the caller learns only that it is refused."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    detail = "unauthorized"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class BadRequest(PracticeError):
+    status = HTTPStatus.BAD_REQUEST
+
+
+class BodyNotBase64(BadRequest):
+    detail = "body is not valid base64"
+
+
+class BodyNotUtf8(BadRequest):
+    detail = "body is not valid UTF-8"
+
+
+class ClassIdRequired(BadRequest):
+    detail = "class_id_required"
+
+
+class ClassNotFound(BadRequest):
+    detail = "class_not_found"
+
+
+class ClassNotActive(BadRequest):
+    detail = "class_not_active"
+
+
+class ClassHasNoModels(BadRequest):
+    detail = "class_has_no_models"
+
+
+class SessionHasNoClass(BadRequest):
+    detail = "session_has_no_class_id"
+
+
+class ModelNotAllowed(BadRequest):
+    detail = "model_not_allowed_for_class"
+
+
+class Forbidden(PracticeError):
+    status = HTTPStatus.FORBIDDEN
+
+
+class InvalidExamples(Forbidden):
+    detail = "invalid_few_shot_example_ids"
+
+
+class NotFound(PracticeError):
+    """Somebody else's object answers like one that does not exist."""
+
+    status = HTTPStatus.NOT_FOUND
+
+
+class SessionNotFound(NotFound):
+    detail = "session not found"
+
+
+class ModelNotFound(NotFound):
+    detail = "model not found"
+
+
+class ResponseNotFound(NotFound):
+    detail = "response not found"
+
+
+class ExampleNotFound(NotFound):
+    detail = "few_shot_example_not_found"
+
+
+class AgentNotFound(NotFound):
+    detail = "agent not found or not accessible"
+
+
+class Conflict(PracticeError):
+    status = HTTPStatus.CONFLICT
+
+
+class SessionFull(Conflict):
+    """The session has handed out all of its ids, or has as many models as one may have."""
+
+    detail = "session_full"
+
+
+class PreconditionFailed(PracticeError):
+    """Somebody was faster; `etag` is the version that stands now."""
+
+    status = HTTPStatus.PRECONDITION_FAILED
+    detail = "precondition_failed"
+
+    def __init__(self, etag: str) -> None:
+        super().__init__(etag)
+        self.etag = etag
+
+
+class StoreUnavailable(PracticeError):
+    """The table throttles, does not answer, or is too contended: nothing is wrong with the request."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    detail = "service unavailable"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class StorageFull(PracticeError):
+    """The user's items reached the 10 GB that tables with a local index allow one partition key."""
+
+    status = HTTPStatus.INSUFFICIENT_STORAGE
+    detail = "storage_full"
+
+
+class Invalid(Exception):
+    """The request does not fit its model: FastAPI's list of `type`, `loc`, `msg`, answered as 422."""
+
+    def __init__(self, problems: list["Problem"]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+
+class Problem(dict[str, object]):
+    """One entry of a 422."""
+
+    def __init__(self, type_: str, loc: tuple[str | int, ...], msg: str) -> None:
+        super().__init__(type=type_, loc=list(loc), msg=msg)

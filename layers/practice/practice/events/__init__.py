@@ -1,0 +1,1 @@
+"""What functions do that no HTTP call starts."""

@@ -1,0 +1,124 @@
+"""An HTTP event in, validated values out, or the one list of what is wrong with it.
+
+The 422 is FastAPI's: path, then query, then body; `type`, `loc` and `msg` of each problem as pydantic words them.
+"""
+
+import binascii
+import json
+import re
+from base64 import b64decode
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
+from urllib.parse import parse_qsl
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import SchemaValidator, core_schema
+
+from practice.errors import BadRequest, BodyNotBase64, BodyNotUtf8, Invalid, Problem
+
+Event = Mapping[str, Any]
+Model = TypeVar("Model", bound=BaseModel)
+
+_path_id: Final = SchemaValidator(core_schema.int_schema(ge=1))
+
+
+def inputs(
+    event: Event,
+    path_names: tuple[str, ...],
+    query_model: type[BaseModel] | None,
+    body_model: type[BaseModel] | None,
+) -> tuple[dict[str, int], BaseModel | None, BaseModel | None]:
+    """Path ids, query and body. Raises Invalid with everything that is wrong, BadRequest when the body is no text at all."""
+    problems: list[Problem] = []
+    path: dict[str, int] = {}
+    for name in path_names:
+        try:
+            path[name] = _path_id.validate_python(event["pathParameters"][name])
+        except ValidationError as error:
+            problems += problems_of(error, "path", name)
+    query = body = None
+    if query_model:
+        try:
+            query = query_model.model_validate(last_of_each(event.get("rawQueryString", "")))
+        except ValidationError as error:
+            problems += problems_of(error, "query")
+    if body_model:
+        try:
+            body = body_model.model_validate(_json_body(event), from_attributes=True)
+        except ValidationError as error:
+            problems += problems_of(error, "body")
+        except Invalid as error:
+            problems += error.problems
+        except BadRequest:
+            if not problems:
+                raise
+    if problems:
+        raise Invalid(problems)
+    return path, query, body
+
+
+def problems_of(error: ValidationError, *where: str) -> list[Problem]:
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return [Problem(each["type"], (*where, *each["loc"]), each["msg"]) for each in found]
+
+
+def last_of_each(raw_query: str) -> dict[str, str]:
+    """Of a repeated parameter the last wins; payload v2's own dictionary would join them with commas."""
+    return dict(parse_qsl(raw_query, keep_blank_values=True))
+
+
+def body_bytes(event: Event) -> bytes:
+    """Raises BadRequest for a body that is not the base64 it is flagged as."""
+    body = event.get("body") or ""
+    if not event.get("isBase64Encoded"):
+        return body.encode("utf-8", "surrogatepass") if isinstance(body, str) else b""
+    try:
+        return b64decode(body, validate=True)
+    except (binascii.Error, ValueError):
+        raise BodyNotBase64 from None
+
+
+def _json_body(event: Event) -> Any:
+    raw = body_bytes(event)
+    if not raw:
+        raise Invalid([Problem("missing", ("body",), "Field required")])
+    content_type = event.get("headers", {}).get("content-type", "").partition(";")[0].strip().lower()
+    if content_type and content_type != "application/json" and not content_type.endswith("+json"):
+        raise Invalid([_NOT_AN_OBJECT])
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        raise BodyNotUtf8 from None
+    value = parse_json(text)
+    if value is None:
+        raise Invalid([Problem("missing", ("body",), "Field required")])
+    if not isinstance(value, dict):
+        raise Invalid([_NOT_AN_OBJECT])
+    return value
+
+
+_NOT_AN_OBJECT: Final = Problem(
+    "model_attributes_type", ("body",), "Input should be a valid dictionary or object to extract fields from"
+)
+_STRING_OR_CONSTANT = re.compile(r'"(?:[^"\\]|\\.)*"|NaN|-?Infinity|-?\d{4000,}')
+
+
+def parse_json(text: str) -> Any:
+    """RFC 8259 JSON; Python's own parser would let NaN and Infinity through. Of duplicate keys the last wins."""
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except json.JSONDecodeError as error:
+        raise _malformed(error.pos) from None
+    except RecursionError:
+        raise _malformed(0) from None
+    except ValueError:  # NaN, Infinity, or an integer of more digits than Python converts
+        odd = (found for found in _STRING_OR_CONSTANT.finditer(text) if not found[0].startswith('"'))
+        raise _malformed(next((found.start() for found in odd), 0)) from None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
+def _malformed(offset: int) -> Invalid:
+    return Invalid([Problem("json_invalid", ("body", offset), "JSON decode error")])

@@ -1,0 +1,166 @@
+"""Every key of the table, and the one place where ids become keys.
+
+The owner is in the partition key, so somebody else's id can only miss. Everything of a session is a neighbour of it, and
+the digits make its items sort so that a query read backwards meets the session first, then its settings, its models, and
+its responses from the newest on:
+
+    USER#7  SESSION#0000000000131072#1TURN#0000000000131078
+            SESSION#0000000000131072#2RESPONSE#0000000000131079            (long texts: ...#<version>#<part>)
+            SESSION#0000000000131072#3MODELS
+            SESSION#0000000000131072#4SETTINGS
+            SESSION#0000000000131072#5SESSION
+
+A session owns the `SESSION_IDS` numbers from its own id on, and the things inside it are numbered from them: whoever
+holds the id of a response or a model knows its session without asking the table.
+"""
+
+from typing import NamedTuple
+
+from practice.limits import MAX_ID, SESSION_IDS
+
+
+class Key(NamedTuple):
+    pk: str
+    sk: str
+
+
+class Span(NamedTuple):
+    """A run of neighbouring items, both ends included."""
+
+    pk: str
+    first: str
+    last: str
+
+
+_AFTER = "~"
+"""Sorts after every character the keys are made of."""
+
+
+def _padded(number: int) -> str:
+    return f"{min(number, MAX_ID + 1):016d}"
+
+
+def user(user_id: int) -> str:
+    return f"USER#{user_id}"
+
+
+def _session_prefix(session_id: int) -> str:
+    return f"SESSION#{_padded(session_id)}#"
+
+
+def session_of(child_id: int) -> int:
+    """The session that owns the id of one of its models or responses."""
+    return child_id - child_id % SESSION_IDS
+
+
+def end_of(session_id: int) -> int:
+    """The first number that is not the session's any more."""
+    return session_id + SESSION_IDS
+
+
+def session(user_id: int, session_id: int) -> Key:
+    return Key(user(user_id), _session_prefix(session_id) + "5SESSION")
+
+
+def settings(user_id: int, session_id: int) -> Key:
+    return Key(user(user_id), _session_prefix(session_id) + "4SETTINGS")
+
+
+def models(user_id: int, session_id: int) -> Key:
+    return Key(user(user_id), _session_prefix(session_id) + "3MODELS")
+
+
+def response(user_id: int, response_id: int) -> Key:
+    prefix = _session_prefix(session_of(response_id))
+    return Key(user(user_id), f"{prefix}2RESPONSE#{_padded(response_id)}")
+
+
+def turn(user_id: int, turn_id: int) -> Key:
+    return Key(user(user_id), f"{_session_prefix(session_of(turn_id))}1TURN#{_padded(turn_id)}")
+
+
+def part(whole: Key, version: int, number: int) -> Key:
+    return Key(whole.pk, f"{whole.sk}#{version:08d}#{number:02d}")
+
+
+def is_part_of(sk: str, whole_sk: str) -> bool:
+    return sk.startswith(whole_sk + "#")
+
+
+def example(user_id: int, example_id: int) -> Key:
+    return Key(user(user_id), f"EXAMPLE#{_padded(example_id)}")
+
+
+def account(user_id: int) -> Key:
+    """Counts, revoked tokens and the receipt of an erasure: the one item a user always has."""
+    return Key(user(user_id), "ACCOUNT")
+
+
+def practice_class(class_id: int) -> Key:
+    return Key(f"CLASS#{class_id}", "CLASS")
+
+
+def agent(agent_id: int) -> Key:
+    return Key(f"AGENT#{agent_id}", "AGENT")
+
+
+def lease(shard: int) -> Key:
+    return Key(f"IDS#{shard}", "LEASE")
+
+
+def session_without_responses(user_id: int, session_id: int) -> Span:
+    prefix = _session_prefix(session_id)
+    return Span(user(user_id), prefix + "3", prefix + "5SESSION")
+
+
+def session_with_responses(user_id: int, session_id: int) -> Span:
+    prefix = _session_prefix(session_id)
+    return Span(user(user_id), prefix + "2", prefix + "5SESSION")
+
+
+def responses(user_id: int, session_id: int, before: int | None = None) -> Span:
+    """The responses of a session; with `before`, those whose id is lower."""
+    prefix = _session_prefix(session_id) + "2RESPONSE#"
+    last = _AFTER if before is None else _padded(before - 1) + _AFTER
+    return Span(user(user_id), prefix, prefix + last)
+
+
+def everything_in(user_id: int, session_id: int) -> Span:
+    prefix = _session_prefix(session_id)
+    return Span(user(user_id), prefix, prefix + _AFTER)
+
+
+# Range keys of the local indexes.
+
+
+def session_at(timestamp: str, session_id: int) -> str:
+    """`by_created` and `by_activity`: sessions by time, ties by id."""
+    return f"SESSION#{timestamp}#{_padded(session_id)}"
+
+
+def example_at(timestamp: str, example_id: int) -> str:
+    """`by_created`: examples by time, ties by id."""
+    return f"EXAMPLE#{timestamp}#{_padded(example_id)}"
+
+
+def of_model(session_model_id: int, response_id: int) -> str:
+    """`by_model`: the responses of one model, oldest first."""
+    return of_model_prefix(session_model_id) + _padded(response_id)
+
+
+def of_model_prefix(session_model_id: int) -> str:
+    return f"{_padded(session_model_id)}#"
+
+
+def last_number(range_key: str) -> int:
+    """The id at the end of an index's range key."""
+    return int(range_key.rpartition("#")[2])
+
+
+def number_in(sk: str) -> int:
+    """The id of the response, turn or example that a sort key names."""
+    return int(sk.split("#")[3] if sk.startswith("SESSION#") else sk.split("#")[1])
+
+
+def session_id_in(sk: str) -> int:
+    return int(sk.split("#", 2)[1])

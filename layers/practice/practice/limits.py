@@ -1,0 +1,37 @@
+"""Every limit of the service, in one place. `docs/limits.md` says why each stands and what happens at it."""
+
+from typing import Final
+
+KB: Final = 1024
+
+MAX_ID: Final = 2**53 - 1
+"""The largest integer a JavaScript number holds exactly."""
+MAX_KNOWLEDGE_ID: Final = 2**63
+
+TITLE_CHARACTERS: Final = 10_000
+NOTES_CHARACTERS: Final = 100_000
+KNOWLEDGE_IDS: Final = 1_000
+MODEL_NAME_CHARACTERS: Final = 256
+
+PROMPT_BYTES: Final = 100 * KB
+RESPONSE_BYTES: Final = 1024 * KB
+EXAMPLE_BYTES: Final = 32 * KB
+"""The two texts of an example together."""
+SELECTED_EXAMPLES: Final = 50
+
+OBJECT_BYTES: Final = 64 * KB
+"""A free-form object as compact JSON."""
+OBJECT_DEPTH: Final = 32
+
+SESSION_MODELS: Final = 100
+SESSION_IDS: Final = 2**15
+"""Ids a session hands out over its life, to its settings, its models and its responses."""
+
+PAGE_SIZE: Final = 50
+MAX_PAGE_SIZE: Final = 200
+EXPANDED_PAGE_SIZE: Final = 20
+
+ANSWER_BYTES: Final = 5_500_000
+"""What a function may return, its body escaped again; Lambda stops at 6 MB."""
+TOKEN_CHARACTERS: Final = 8 * KB
+IDEMPOTENCY_KEY_CHARACTERS: Final = 255

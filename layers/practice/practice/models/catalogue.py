@@ -1,0 +1,60 @@
+"""Classes and agents, as the catalogue announces them."""
+
+from enum import StrEnum
+from typing import Any, Self
+
+from pydantic import BaseModel
+
+
+class ClassStatus(StrEnum):
+    PLANNED = "planned"
+    ACTIVE = "active"
+    ENDED = "ended"
+
+
+class PracticeClass(BaseModel):
+    class_id: int
+    status: ClassStatus
+    primary_model: str | None
+    allowed_models: list[str]
+    updated_at: str
+
+    def model_names(self) -> list[str]:
+        """The primary first, then the others in their order."""
+        first = [self.primary_model] if self.primary_model else []
+        return list(dict.fromkeys(first + self.allowed_models))
+
+
+class Agent(BaseModel):
+    agent_id: int
+    user_id: int
+    is_active: bool
+    shared_class_ids: list[int]
+    name: str
+    system_prompt: str
+    generation_params: dict[str, Any]
+    updated_at: str
+    is_deleted: bool = False
+
+    @classmethod
+    def deleted(cls, agent_id: int, updated_at: str) -> Self:
+        """What remains of an agent, so that an older announcement does not bring it back."""
+        return cls(
+            agent_id=agent_id,
+            user_id=0,
+            is_active=False,
+            shared_class_ids=[],
+            name="",
+            system_prompt="",
+            generation_params={},
+            updated_at=updated_at,
+            is_deleted=True,
+        )
+
+    def usable_by(self, user_id: int, class_id: int | None) -> bool:
+        return self.is_active and (self.user_id == user_id or class_id in self.shared_class_ids)
+
+    def snapshot(self) -> dict[str, Any]:
+        return self.model_dump(
+            include={"agent_id", "name", "system_prompt", "generation_params", "updated_at"}
+        )

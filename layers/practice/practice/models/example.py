@@ -1,0 +1,60 @@
+"""A few-shot example of the user's library."""
+
+from typing import Any, Final, Self
+
+from pydantic import BaseModel, model_validator
+from pydantic_core import PydanticCustomError
+
+from practice import limits
+from practice.models.fields import FreeForm, Text, Timestamp, Title
+
+
+class NewExample(BaseModel):
+    title: Title | None = None
+    input_text: Text
+    output_text: Text
+    meta: FreeForm | None = None
+    is_active: bool | None = None
+
+    @model_validator(mode="after")
+    def fits(self) -> Self:
+        if not texts_fit(self.input_text, self.output_text):
+            raise PydanticCustomError("too_long", TEXTS_TOO_LONG)
+        return self
+
+
+class ExampleChanges(BaseModel):
+    """Absent means unchanged; `meta` is replaced, and null empties it."""
+
+    title: Title | None = None
+    input_text: Text = ""
+    output_text: Text = ""
+    meta: FreeForm | None = None
+    is_active: bool = True
+
+    @model_validator(mode="after")
+    def fits(self) -> Self:
+        if not texts_fit(self.input_text, self.output_text):
+            raise PydanticCustomError("too_long", TEXTS_TOO_LONG)
+        return self
+
+
+TEXTS_TOO_LONG: Final = (
+    f"input_text and output_text should have at most {limits.EXAMPLE_BYTES} bytes together"
+)
+
+
+def texts_fit(input_text: str, output_text: str) -> bool:
+    return len(input_text.encode()) + len(output_text.encode()) <= limits.EXAMPLE_BYTES
+
+
+class Example(BaseModel):
+    example_id: int
+    user_id: int
+    input_text: str
+    output_text: str
+    is_active: bool
+    created_at: Timestamp
+    updated_at: Timestamp
+    title: str | None
+    meta: dict[str, Any]

@@ -1,0 +1,75 @@
+"""Classes and agents: what a session may run, and what its agent was."""
+
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+
+from practice import keys, table
+from practice.auth import Caller
+from practice.config import config
+from practice.errors import (
+    AgentNotFound,
+    ClassHasNoModels,
+    ClassNotActive,
+    ClassNotFound,
+)
+from practice.models.catalogue import Agent, ClassStatus, PracticeClass
+
+
+class Catalogue(NamedTuple):
+    """What is announced of one class and one agent; None where nothing is."""
+
+    practice_class: PracticeClass | None
+    agent: Agent | None
+
+    def model_names(self) -> list[str]:
+        """What the class lists; the deployment's default models for one that was never announced."""
+        if self.practice_class:
+            return self.practice_class.model_names()
+        return [] if config().unknown_class_is_refused else list(config().default_models)
+
+    def runnable_names(self) -> list[str]:
+        """The models of a class that runs now; raises BadRequest with the reason otherwise."""
+        if self.practice_class is None and config().unknown_class_is_refused:
+            raise ClassNotFound
+        if self.practice_class and self.practice_class.status != ClassStatus.ACTIVE:
+            raise ClassNotActive
+        names = self.model_names()
+        if not names:
+            raise ClassHasNoModels
+        return names
+
+    def snapshot(self, caller: Caller, class_id: int | None) -> dict[str, Any]:
+        """The agent as it is now, `{}` when it is unknown or none; raises NotFound when the caller may not use it."""
+        if self.agent is None or self.agent.is_deleted:
+            return {}
+        if not self.agent.usable_by(caller.user_id, class_id):
+            raise AgentNotFound
+        return self.agent.snapshot()
+
+
+def look_up(class_id: int | None, agent_id: int | None) -> Catalogue:
+    """One request, none when neither is named."""
+    class_key = keys.practice_class(class_id) if class_id else None
+    agent_key = keys.agent(agent_id) if agent_id else None
+    found = table.fetch(key for key in (class_key, agent_key) if key)
+    practice_class = found.get(class_key) if class_key else None
+    agent = found.get(agent_key) if agent_key else None
+    return Catalogue(
+        PracticeClass.model_validate_json(practice_class.text) if practice_class else None,
+        Agent.model_validate_json(agent.text) if agent else None,
+    )
+
+
+def announce(key: keys.Key, announced: BaseModel, updated_at: str) -> bool:
+    """Keeps the newest announcement, of equal ones the last delivered; False when a newer one stands. One request."""
+    stamp = table.text(updated_at)
+    newest = "attribute_not_exists(#pk) OR #updated_at <= :updated_at"
+    writes = table.put(
+        key, announced, condition=newest, values={":updated_at": stamp}, attributes={"updated_at": stamp}
+    )
+    try:
+        table.write(*writes)
+    except table.ConditionFailed:
+        return False
+    return True

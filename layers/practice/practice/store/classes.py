@@ -1,0 +1,55 @@
+"""Bringing the models of a session in line with its class as it is now."""
+
+from practice import keys, table
+from practice.errors import SessionFull
+from practice.models.session_model import StoredModel, StoredModels
+from practice.store.views import View, live_responses
+
+
+def in_line_with_class(user_id: int, view: View, names: list[str]) -> StoredModels:
+    """The next state of the models. One request when some are no longer listed and no response was read yet."""
+    current = view.models
+    keep = any(model.model_name not in names for model in current.models) and _has_response(user_id, view)
+    return current.in_line_with(names, keep_unlisted=keep, template=new_model(view, ""))
+
+
+def new_model(view: View, model_name: str) -> StoredModel:
+    """A model with the first free id and the settings' parameters, which count as chosen where they do there."""
+    return StoredModel(
+        session_model_id=view.models_document.number("next_id"),
+        model_name=model_name,
+        generation_params=view.settings.generation_params,
+        chosen=view.settings.chosen,
+    )
+
+
+def revise_models(document: table.Document, before: StoredModels, after: StoredModels) -> list[table.Write]:
+    """Writes what changed; nothing when nothing did. Raises Conflict when the session has handed out all its ids."""
+    if after == before:
+        return []
+    attributes: dict[str, table.Value | None] = {}
+    condition, values = "", {}
+    next_id = document.number("next_id")
+    taken = sum(model.session_model_id >= next_id for model in after.models)
+    if taken:
+        if next_id + taken > keys.end_of(keys.session_of(next_id)):
+            raise SessionFull
+        condition, values = "#next_id = :next_id_was", {":next_id_was": table.number(next_id)}
+        attributes["next_id"] = table.number(next_id + taken)
+    attributes["live"] = table.numbers(model.session_model_id for model in after.models)
+    return table.revise(document, after, condition=condition, values=values, attributes=attributes)
+
+
+def _has_response(user_id: int, view: View) -> bool:
+    if view.responses:
+        return True
+    if "answered" not in view.models_document.item:
+        return False
+    after: str | None = None
+    while True:
+        found = table.read(keys.responses(user_id, view.session.session_id), after=after)
+        if live_responses(found.documents, view.models):
+            return True
+        if found.next_sk is None:
+            return False
+        after = found.next_sk

@@ -1,0 +1,121 @@
+"""Few-shot examples: the user's library, which sessions select from."""
+
+from practice import clock, ids, keys, table
+from practice.auth import Caller
+from practice.errors import ExampleNotFound, Invalid, Problem
+from practice.limits import PAGE_SIZE
+from practice.models.example import TEXTS_TOO_LONG, Example, ExampleChanges, NewExample, texts_fit
+from practice.models.page import ExamplePage, ExamplesQuery
+from practice.preconditions import IfMatch, Versioned
+from practice.store import accounts, lists
+
+
+def create(caller: Caller, new: NewExample) -> Versioned[Example]:
+    """One request."""
+    (example_id,) = ids.new_ids(1)
+    now = clock.now()
+    example = Example(
+        example_id=example_id,
+        user_id=caller.user_id,
+        title=new.title,
+        input_text=new.input_text,
+        output_text=new.output_text,
+        meta=new.meta or {},
+        is_active=new.is_active is not False,
+        created_at=now,
+        updated_at=now,
+    )
+    insert(caller, example)
+    return Versioned(example, 1)
+
+
+def insert(caller: Caller, example: Example) -> None:
+    attributes = {
+        "created": table.text(keys.example_at(example.created_at, example.example_id)),
+        "is_active": table.flag(example.is_active),
+    }
+    key = keys.example(caller.user_id, example.example_id)
+    writes = [accounts.counted(caller, "examples", 1), *table.put(key, example, attributes=attributes)]
+    try:
+        table.write(*writes)
+    except table.ConditionFailed as failed:
+        if failed.index == 0:
+            raise accounts.refused() from None
+        raise
+
+
+def get(caller: Caller, example_id: int) -> Versioned[Example]:
+    """One request."""
+    document, example = _read(caller, example_id)
+    return Versioned(example, document.version)
+
+
+def _read(caller: Caller, example_id: int) -> tuple[table.Document, Example]:
+    key = keys.example(caller.user_id, example_id)
+    document = table.fetch([key]).get(key)
+    if document is None:
+        raise ExampleNotFound
+    return document, Example.model_validate_json(document.text)
+
+
+def change(caller: Caller, example_id: int, changes: ExampleChanges, if_match: IfMatch) -> Versioned[Example]:
+    """Two requests."""
+    for _ in table.attempts():
+        document, before = _read(caller, example_id)
+        if_match.accept(document.version)
+        given = {name: getattr(changes, name) for name in changes.model_fields_set}
+        if "meta" in given:
+            given["meta"] = given["meta"] or {}
+        after = before.model_copy(update=given)
+        if not texts_fit(after.input_text, after.output_text):
+            raise Invalid([Problem("too_long", ("body",), TEXTS_TOO_LONG)])
+        if after == before:
+            return Versioned(before, document.version)
+        after.updated_at = clock.just_after(before.updated_at)
+        try:
+            table.write(*table.revise(document, after, attributes={"is_active": table.flag(after.is_active)}))
+        except table.ConditionFailed:
+            continue
+        return Versioned(after, document.version + 1)
+    raise AssertionError("attempts() ends by raising")
+
+
+def remove(caller: Caller, example_id: int, if_match: IfMatch) -> None:
+    """One transaction; with If-Match one request more. It disappears from every selection with its item."""
+    key = keys.example(caller.user_id, example_id)
+    uncounted = table.update(keys.account(caller.user_id), add={"examples": -1})
+    if if_match.tags is None:
+        try:
+            table.write(table.delete(key, "attribute_exists(#pk)"), uncounted)
+        except table.ConditionFailed:
+            raise ExampleNotFound from None
+        return
+    for _ in table.attempts():
+        document, _example = _read(caller, example_id)
+        if_match.accept(document.version)
+        unchanged = {":was": table.number(document.version)}
+        try:
+            table.write(table.delete(key, "#v = :was", unchanged), uncounted)
+        except table.ConditionFailed:
+            continue
+        return
+
+
+_ORDER = lists.Order("few-shot examples", "by_created", "created", "EXAMPLE#", keys.example)
+
+
+def page(caller: Caller, query: ExamplesQuery) -> ExamplePage:
+    """The index, then the items and the total in one batch: two requests up to 99 examples, whatever the depth."""
+    size = query.size or PAGE_SIZE
+    is_filtered = query.is_active is not None
+    equal = {"is_active": table.flag(bool(query.is_active)) if is_filtered else None}
+    rows = lists.rows(caller, _ORDER, size, page=query.page, cursor=query.cursor, equal=equal)
+    account, items = lists.items(rows, Example, keys.account(caller.user_id))
+    filled = lists.fill(rows, items)
+    return ExamplePage(
+        items=filled.items,
+        total=rows.total if is_filtered else accounts.total(account, "examples"),
+        page=rows.page,
+        size=size,
+        next_cursor=filled.next_cursor,
+    )

@@ -1,0 +1,147 @@
+"""Pages of a user's things, newest first: by number, or by a cursor whose cost does not grow with depth."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Generic, NamedTuple, TypeVar
+
+from pydantic import BaseModel
+
+from practice import cursors, keys, table
+from practice.answers import Room
+from practice.auth import Caller
+from practice.errors import Invalid
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Order(NamedTuple):
+    """One list of a user's: the index it stands in and the keys it is made of."""
+
+    name: str
+    index_name: str
+    range_name: str
+    prefix: str
+    key: Callable[[int, int], keys.Key]
+    backwards: bool = True
+
+
+class Rows(NamedTuple):
+    """The rows of a page, as the index has them."""
+
+    caller: Caller
+    binding: tuple[object, ...]
+    entries: list[table.Entry]
+    more: bool
+    total: int | None
+    """Counted, on the numbered pages of a filtered list."""
+    page: int
+
+    def cursor_after(self, entry: table.Entry) -> str:
+        return cursors.seal(f"{self.page + 1} {entry.range_key}", self.caller.user_id, *self.binding)
+
+
+def rows(
+    caller: Caller,
+    order: Order,
+    size: int | None,
+    *,
+    page: int | None = None,
+    cursor: str | None = None,
+    equal: Mapping[str, table.Value | None] | None = None,
+) -> Rows:
+    """The rows of page `page`, or of what follows `cursor`; all that are left, without a size.
+
+    One request, if the index has not more than some 6,000 rows to pass over.
+
+    A filtered list is counted over the index, since its total is nowhere kept; its cursor pages are not.
+    """
+    matching = {name: value for name, value in (equal or {}).items() if value is not None}
+    binding = (order.name, order.prefix, matching)
+    pk = keys.user(caller.user_id)
+
+    def read(after: table.Entry | None, limit: int | None) -> table.Entries:
+        return table.read_index(
+            order.index_name,
+            pk,
+            order.prefix,
+            range_name=order.range_name,
+            backwards=order.backwards,
+            after=after,
+            limit=limit,
+            equal=matching,
+        )
+
+    if cursor is not None:
+        number, after = _position(caller, order, binding, cursor)
+        found = read(after, size)
+        return Rows(caller, binding, found.entries, found.more, None, number)
+    number = page or 1
+    first, end = ((number - 1) * size, number * size) if size else (0, None)
+    found = read(None, None if matching else end)
+    return Rows(
+        caller,
+        binding,
+        found.entries[first:end],
+        found.more or (end is not None and len(found.entries) > end),
+        len(found.entries) if matching else None,
+        number,
+    )
+
+
+def _position(
+    caller: Caller, order: Order, binding: tuple[object, ...], cursor: str
+) -> tuple[int, table.Entry]:
+    number, _, range_key = cursors.unseal(cursor, caller.user_id, *binding).partition(" ")
+    if not range_key:
+        raise Invalid([cursors.BAD_CURSOR])
+    key = order.key(caller.user_id, keys.last_number(range_key))
+    return int(number), table.Entry(key.sk, range_key)
+
+
+class Filled(NamedTuple, Generic[Model]):
+    items: list[Model]
+    next_cursor: str | None
+
+
+def fill(page: Rows, items: Iterable[tuple[table.Entry, Model | None]]) -> Filled[Model]:
+    """As many items as one answer holds; the cursor continues exactly after the last.
+
+    A row whose item was deleted since the index was read is passed over.
+    """
+    room = Room()
+    kept: list[Model] = []
+    last: table.Entry | None = None
+    for entry, item in items:
+        if item is not None:
+            if not room.take(item.model_dump_json()):
+                break
+            kept.append(item)
+        last = entry
+    else:
+        if not page.more:
+            return Filled(kept, None)
+    return Filled(kept, page.cursor_after(last) if last else None)
+
+
+def items(
+    page: Rows, model: type[Model], extra: keys.Key
+) -> tuple[table.Document | None, Iterator[tuple[table.Entry, Model | None]]]:
+    """The document at `extra`, in the same batch as the items of the page, which are read on as they are taken."""
+    batches = [page.entries[: table.BATCH - 1]]
+    batches += [
+        page.entries[start : start + table.BATCH]
+        for start in range(table.BATCH - 1, len(page.entries), table.BATCH)
+    ]
+    pk = keys.user(page.caller.user_id)
+    first = table.fetch([extra, *(keys.Key(pk, entry.sk) for entry in batches[0])])
+
+    def each() -> Iterator[tuple[table.Entry, Model | None]]:
+        found: dict[keys.Key, table.Document] | None = first
+        for batch in batches:
+            if found is None:
+                found = table.fetch(keys.Key(pk, entry.sk) for entry in batch)
+            for entry in batch:
+                document = found.get(keys.Key(pk, entry.sk))
+                yield entry, model.model_validate_json(document.text) if document else None
+            found = None
+
+    return first.get(extra), each()

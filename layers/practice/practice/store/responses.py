@@ -1,0 +1,194 @@
+"""Responses: kept under their session in the order of time, and found by their id alone."""
+
+from typing import NamedTuple
+
+from practice import clock, cursors, keys, table
+from practice.answers import Room
+from practice.auth import Caller
+from practice.errors import ModelNotFound, ResponseNotFound, SessionFull, SessionNotFound
+from practice.limits import PAGE_SIZE
+from practice.models.page import SliceQuery
+from practice.models.response import NewResponse, Response, ResponseChanges, ResponsePage
+from practice.models.session_model import StoredModels
+from practice.preconditions import IfMatch, Versioned
+from practice.store import lists
+from practice.store.views import fitting, live_responses, older_cursor
+
+
+class Place(NamedTuple):
+    """Ids a session has set aside, with the time that belongs to them."""
+
+    first_id: int
+    created_at: str
+    models: StoredModels
+
+
+def add(caller: Caller, session_model_id: int, new: NewResponse) -> Versioned[Response]:
+    """Two requests: one sets an id aside and tells whether the model is there, a transaction writes."""
+    session_id = keys.session_of(session_model_id)
+    place = set_aside(caller.user_id, session_model_id, 1)
+    model = place.models.by_id(session_model_id)
+    assert model is not None
+    response = Response(
+        response_id=place.first_id,
+        session_model_id=session_model_id,
+        session_id=session_id,
+        model_name=model.model_name,
+        created_at=place.created_at,
+        **dict(new),
+    )
+    is_live = {":model": table.number(session_model_id)}
+    writes = [
+        table.check(keys.models(caller.user_id, session_id), "contains(#live, :model)", is_live),
+        active(caller.user_id, session_id, place.created_at),
+        *table.put(
+            keys.response(caller.user_id, response.response_id), response, attributes=of_model(response)
+        ),
+    ]
+    try:
+        table.write(*writes)
+    except table.ConditionFailed:
+        raise ModelNotFound from None
+    return Versioned(response, 1)
+
+
+def set_aside(user_id: int, session_model_id: int, count: int) -> Place:
+    """The next ids of a session, in the order of time: whoever gets higher ones gets a later moment too.
+
+    That makes the order of ids the order of `created_at`, so the table keeps responses sorted as they are shown. One
+    request; more when a clock that is ahead was there first. Raises NotFound when the model is not there.
+    """
+    session_id = keys.session_of(session_model_id)
+    now = clock.now()
+    for _ in table.attempts():
+        try:
+            document = table.write_returning(
+                table.update(
+                    keys.models(user_id, session_id),
+                    set_to={"last": table.text(now)},
+                    add={"next_id": count, "answered": count},
+                    condition="contains(#live, :model) AND #last < :now AND #next_id <= :most",
+                    values={
+                        ":model": table.number(session_model_id),
+                        ":now": table.text(now),
+                        ":most": table.number(keys.end_of(session_id) - count),
+                    },
+                )
+            )
+        except table.ConditionFailed as failed:
+            if failed.item is None or str(session_model_id) not in failed.item.get("live", {}).get("NS", ()):
+                raise ModelNotFound from None
+            if int(failed.item["next_id"]["N"]) > keys.end_of(session_id) - count:
+                raise SessionFull from None
+            now = clock.just_after(failed.item["last"]["S"])
+            continue
+        models = StoredModels.model_validate_json(document.text)
+        return Place(document.number("next_id") - count, now, models)
+    raise AssertionError("attempts() ends by raising")
+
+
+def active(user_id: int, session_id: int, now: str) -> table.Write:
+    """Moves the session to the front of the list by activity, if it is still there."""
+    return table.update(
+        keys.session(user_id, session_id),
+        set_to={"activity": table.text(keys.session_at(now, session_id))},
+        condition="attribute_exists(#pk)",
+    )
+
+
+def of_model(response: Response) -> dict[str, table.Value | None]:
+    return {"of_model": table.text(keys.of_model(response.session_model_id, response.response_id))}
+
+
+def get(caller: Caller, response_id: int) -> Versioned[Response]:
+    """One request."""
+    document, response = _read(caller, response_id)
+    return Versioned(response, document.version)
+
+
+def _read(caller: Caller, response_id: int) -> tuple[table.Document, Response]:
+    """The response, if its session and its model are still there."""
+    key = keys.response(caller.user_id, response_id)
+    models_key = keys.models(caller.user_id, keys.session_of(response_id))
+    found = table.fetch([key, models_key])
+    if key in found and models_key in found:
+        models = StoredModels.model_validate_json(found[models_key].text)
+        for response in live_responses([found[key]], models):
+            return found[key], response
+    raise ResponseNotFound
+
+
+def change(
+    caller: Caller, response_id: int, changes: ResponseChanges, if_match: IfMatch
+) -> Versioned[Response]:
+    """Two requests."""
+    for _ in table.attempts():
+        document, before = _read(caller, response_id)
+        if_match.accept(document.version)
+        after = before.model_copy(update={name: getattr(changes, name) for name in changes.model_fields_set})
+        if after == before:
+            return Versioned(before, document.version)
+        try:
+            table.write(*table.revise(document, after))
+        except table.ConditionFailed:
+            continue
+        return Versioned(after, document.version + 1)
+    raise AssertionError("attempts() ends by raising")
+
+
+def remove(caller: Caller, response_id: int, if_match: IfMatch) -> None:
+    """Two requests."""
+    for _ in table.attempts():
+        document, _response = _read(caller, response_id)
+        if_match.accept(document.version)
+        parts = [table.delete(key) for key in table.part_keys(document.item)]
+        unchanged = {":was": table.number(document.version)}
+        try:
+            table.write(table.delete(document.key, "#v = :was", unchanged), *parts)
+        except table.ConditionFailed:
+            continue
+        return
+
+
+def page_of_session(caller: Caller, session_id: int, query: SliceQuery) -> ResponsePage:
+    """Two requests. Ascending; the newest without a cursor, `next_cursor` leads to the older ones."""
+    before: int | None = None
+    if query.cursor is not None:
+        before = int(cursors.unseal(query.cursor, caller.user_id, "list_session_responses", session_id))
+    models_key = keys.models(caller.user_id, session_id)
+    document = table.fetch([models_key]).get(models_key)
+    if document is None:
+        raise SessionNotFound
+    models = StoredModels.model_validate_json(document.text)
+    size = query.size or PAGE_SIZE
+    span = keys.responses(caller.user_id, session_id, before)
+    newest_first: list[Response] = []
+    after: str | None = None
+    while True:
+        found = table.read(span, after=after, limit=size + 1)
+        newest_first += live_responses(found.documents, models)
+        after = found.next_sk
+        if len(newest_first) > size or after is None:
+            break
+    kept = fitting(newest_first[:size], Room())
+    is_complete = len(kept) == len(newest_first) and after is None
+    cursor = None if is_complete or not kept else older_cursor(caller, session_id, kept[-1].response_id)
+    return ResponsePage(items=kept[::-1], next_cursor=cursor)
+
+
+def page_of_model(caller: Caller, session_model_id: int, query: SliceQuery) -> lists.Filled[Response]:
+    """Two requests up to 99 responses: the index, then the items with the model. Oldest first."""
+    order = lists.Order(
+        "list_responses",
+        "by_model",
+        "of_model",
+        keys.of_model_prefix(session_model_id),
+        keys.response,
+        backwards=False,
+    )
+    rows = lists.rows(caller, order, query.size, cursor=query.cursor)
+    models_key = keys.models(caller.user_id, keys.session_of(session_model_id))
+    document, items = lists.items(rows, Response, models_key)
+    if document is None or not StoredModels.model_validate_json(document.text).by_id(session_model_id):
+        raise ModelNotFound
+    return lists.fill(rows, items)

@@ -1,0 +1,124 @@
+"""The models of a session: list, add, change, delete. One document holds them all."""
+
+from practice import keys, table
+from practice.auth import Caller
+from practice.errors import (
+    ModelNotAllowed,
+    ModelNotFound,
+    SessionFull,
+    SessionHasNoClass,
+    SessionNotFound,
+)
+from practice.limits import SESSION_MODELS
+from practice.models.session_model import (
+    NewSessionModel,
+    SessionModel,
+    SessionModelChanges,
+    StoredModel,
+    StoredModels,
+)
+from practice.preconditions import IfMatch, Versioned
+from practice.store import catalogue
+from practice.store.classes import in_line_with_class, new_model, revise_models
+from practice.store.settings import bounded
+from practice.store.views import read_view
+
+
+def all_of(caller: Caller, session_id: int) -> list[SessionModel]:
+    """One request."""
+    key = keys.models(caller.user_id, session_id)
+    document = table.fetch([key]).get(key)
+    if document is None:
+        raise SessionNotFound
+    return StoredModels.model_validate_json(document.text).wire(session_id)
+
+
+def add(caller: Caller, session_id: int, new: NewSessionModel) -> Versioned[SessionModel]:
+    """Adds a model of the class, or merges the parameters into the one that has its name. Three requests."""
+    for _ in table.attempts():
+        view = read_view(caller.user_id, session_id, with_responses=False)
+        if view.session.class_id is None:
+            raise SessionHasNoClass
+        names = catalogue.look_up(view.session.class_id, None).runnable_names()
+        if new.model_name not in names:
+            raise ModelNotAllowed
+        models = in_line_with_class(caller.user_id, view, names)
+        model = models.by_name(new.model_name)
+        if model is None:
+            free = max(
+                [view.models_document.number("next_id")]
+                + [each.session_model_id + 1 for each in models.models]
+            )
+            model = new_model(view, new.model_name).model_copy(update={"session_model_id": free})
+            models = models.with_new(model)
+        if len(models.models) > SESSION_MODELS:
+            raise SessionFull
+        models = _with(models, model, SessionModelChanges.model_construct(**dict(new)))
+        writes = revise_models(view.models_document, view.models, models)
+        if writes:
+            # The copy of the settings' parameters in a new model must not miss a merge that happens now.
+            unchanged = {":settings_version": table.number(view.settings_document.version)}
+            writes.append(table.check(view.settings_document.key, "#v = :settings_version", unchanged))
+        try:
+            if writes:
+                table.write(*writes)
+        except table.ConditionFailed:
+            continue
+        return _versioned(models, session_id, model.session_model_id)
+    raise AssertionError("attempts() ends by raising")
+
+
+def change(
+    caller: Caller, session_model_id: int, changes: SessionModelChanges, if_match: IfMatch
+) -> Versioned[SessionModel]:
+    """Two requests."""
+    session_id = keys.session_of(session_model_id)
+    for _ in table.attempts():
+        document, before, model = read_model(caller, session_model_id)
+        if_match.accept(model.version)
+        after = _with(before, model, changes)
+        writes = revise_models(document, before, after)
+        try:
+            if writes:
+                table.write(*writes)
+        except table.ConditionFailed:
+            continue
+        return _versioned(after, session_id, session_model_id)
+    raise AssertionError("attempts() ends by raising")
+
+
+def remove(caller: Caller, session_model_id: int, if_match: IfMatch) -> None:
+    """Two requests. Its responses are out of sight at once, and swept by the table's stream."""
+    for _ in table.attempts():
+        document, before, model = read_model(caller, session_model_id)
+        if_match.accept(model.version)
+        try:
+            table.write(*revise_models(document, before, before.without(session_model_id)))
+        except table.ConditionFailed:
+            continue
+        return
+
+
+def read_model(caller: Caller, session_model_id: int) -> tuple[table.Document, StoredModels, StoredModel]:
+    """One request; raises NotFound for a model that is not the caller's, or deleted."""
+    key = keys.models(caller.user_id, keys.session_of(session_model_id))
+    document = table.fetch([key]).get(key)
+    models = StoredModels.model_validate_json(document.text) if document else StoredModels()
+    model = models.by_id(session_model_id)
+    if document is None or model is None:
+        raise ModelNotFound
+    return document, models, model
+
+
+def _with(models: StoredModels, model: StoredModel, changes: SessionModelChanges) -> StoredModels:
+    if changes.generation_params:
+        models = models.with_params(changes.generation_params.sent(), model.session_model_id)
+        merged = models.by_id(model.session_model_id)
+        bounded("generation_params", merged.generation_params if merged else {})
+    return models.with_primary(model.session_model_id) if changes.is_primary else models
+
+
+def _versioned(models: StoredModels, session_id: int, session_model_id: int) -> Versioned[SessionModel]:
+    model = models.by_id(session_model_id)
+    assert model is not None
+    return Versioned(models.wire_model(session_id, model), model.version)

@@ -1,0 +1,252 @@
+"""Sessions: open, read, list, change, delete."""
+
+from practice import clock, ids, keys, table
+from practice.answers import Room
+from practice.auth import Caller
+from practice.errors import ClassIdRequired, NotFound, SessionNotFound
+from practice.limits import EXPANDED_PAGE_SIZE, PAGE_SIZE
+from practice.models import generation
+from practice.models.page import Expansion, SessionPage, SessionsQuery, Sort
+from practice.models.session import (
+    NewSession,
+    OwnSession,
+    Session,
+    SessionChanges,
+    SessionFields,
+    SessionWithResponses,
+    SessionWithSettings,
+)
+from practice.models.session_model import StoredModel, StoredModels
+from practice.models.settings import StoredSettings
+from practice.preconditions import IfMatch, Versioned
+from practice.store import accounts, catalogue, lists
+from practice.store.classes import in_line_with_class, revise_models
+from practice.store.settings import linking, next_version
+from practice.store.views import View, embedded, linked_examples, read_view, settings_of, wire_session
+
+
+def create(caller: Caller, new: NewSession) -> Versioned[Session]:
+    """Two requests: the class with the agent, and the transaction that writes everything."""
+    if not new.class_id:
+        raise ClassIdRequired
+    announced = catalogue.look_up(new.class_id, new.agent_id)
+    snapshot = announced.snapshot(caller, new.class_id)
+    names = announced.runnable_names()
+    session_id = ids.new_session_id()
+    now = clock.now()
+    session = OwnSession(
+        session_id=session_id,
+        user_id=caller.user_id,
+        created_at=now,
+        updated_at=now,
+        **_stored(new, set(_FIELDS)),
+    )
+    settings = StoredSettings(
+        setting_id=session_id + 1,
+        session_id=session_id,
+        created_at=now,
+        updated_at=now,
+        generation_params=dict(generation.DEFAULTS),
+        agent_snapshot=snapshot,
+    )
+    first_id = session_id + 2
+    models = StoredModels(
+        primary_id=first_id,
+        models=[
+            StoredModel(
+                session_model_id=model_id, model_name=name, generation_params=settings.generation_params
+            )
+            for model_id, name in enumerate(names, first_id)
+        ],
+    )
+    insert(caller, session, settings, models, next_id=first_id + len(names))
+    whole = Session(
+        **session.model_dump(), settings=settings_of(settings, {}), responses=[], responses_next_cursor=None
+    )
+    return Versioned(whole, 1)
+
+
+def insert(
+    caller: Caller, session: OwnSession, settings: StoredSettings, models: StoredModels, next_id: int
+) -> None:
+    """One transaction: all of the session, and its count."""
+    created = table.text(keys.session_at(session.created_at, session.session_id))
+    session_attributes = {"created": created, "activity": created, **filters(session)}
+    models_attributes = {
+        "next_id": table.number(next_id),
+        "last": table.text(session.created_at),
+        "live": table.numbers(model.session_model_id for model in models.models),
+    }
+    user_id, session_id = caller.user_id, session.session_id
+    writes = [
+        accounts.counted(caller, "sessions", 1),
+        *table.put(keys.session(user_id, session_id), session, attributes=session_attributes),
+        *table.put(keys.settings(user_id, session_id), settings, attributes=linking(settings)),
+        *table.put(keys.models(user_id, session_id), models, attributes=models_attributes),
+    ]
+    try:
+        table.write(*writes)
+    except table.ConditionFailed as failed:
+        if failed.index == 0:
+            raise accounts.refused() from None
+        raise
+
+
+def get(caller: Caller, session_id: int, *, with_responses: bool) -> Versioned[Session]:
+    """One request, and one for the selected examples."""
+    view = read_view(caller.user_id, session_id, with_responses=with_responses)
+    return Versioned(wire_session(caller, view), view.session_document.version)
+
+
+def change(
+    caller: Caller, session_id: int, changes: SessionChanges, if_match: IfMatch, *, with_responses: bool
+) -> Versioned[Session]:
+    """What `get` asks for and one conditional update; a new class or agent is looked up, with one request more."""
+    for _ in table.attempts():
+        view = read_view(caller.user_id, session_id, with_responses=with_responses)
+        if_match.accept(view.session_document.version)
+        before = view.session
+        changed = before.model_copy(update=_stored(changes, changes.model_fields_set))
+        if changed == before:
+            return Versioned(wire_session(caller, view), view.session_document.version)
+        changed.updated_at = clock.just_after(before.updated_at)
+        view.session = changed
+        activity = table.text(keys.session_at(changed.updated_at, session_id))
+        writes = table.revise(
+            view.session_document, changed, attributes={"activity": activity, **filters(changed)}
+        )
+        writes += _follow(caller, before, view)
+        try:
+            table.write(*writes)
+        except table.ConditionFailed:
+            continue
+        return Versioned(wire_session(caller, view), view.session_document.version + 1)
+    raise AssertionError("attempts() ends by raising")
+
+
+def _follow(caller: Caller, before: OwnSession, view: View) -> list[table.Write]:
+    """What a new class or agent means for the models and the settings of the session."""
+    session = view.session
+    new_class = session.class_id if session.class_id != before.class_id else None
+    new_agent = session.agent_id != before.agent_id
+    announced = catalogue.look_up(new_class, session.agent_id if new_agent else None)
+    writes: list[table.Write] = []
+    if new_agent:
+        snapshot = announced.snapshot(caller, session.class_id)
+        if snapshot != view.settings.agent_snapshot:
+            view.settings = next_version(view.settings, session.updated_at).model_copy(
+                update={"agent_snapshot": snapshot}
+            )
+            writes += table.revise(view.settings_document, view.settings)
+    if new_class:
+        models = in_line_with_class(caller.user_id, view, announced.model_names())
+        writes += revise_models(view.models_document, view.models, models)
+        view.models = models
+    return writes
+
+
+def remove(caller: Caller, session_id: int, if_match: IfMatch) -> None:
+    """One transaction takes the session, its settings and its models, and with them everything below out of sight.
+
+    The responses are swept afterwards by the table's stream, however many there are.
+    """
+    if if_match.tags is not None:
+        _remove_version(caller, session_id, if_match)
+        return
+    try:
+        table.write(*_removal(caller, session_id, "attribute_exists(#pk)", {}))
+    except table.ConditionFailed:
+        raise SessionNotFound from None
+
+
+def _remove_version(caller: Caller, session_id: int, if_match: IfMatch) -> None:
+    for _ in table.attempts():
+        key = keys.session(caller.user_id, session_id)
+        document = table.fetch([key]).get(key)
+        if document is None:
+            raise SessionNotFound
+        if_match.accept(document.version)
+        try:
+            table.write(*_removal(caller, session_id, "#v = :was", {":was": table.number(document.version)}))
+        except table.ConditionFailed:
+            continue
+        return
+
+
+def _removal(
+    caller: Caller, session_id: int, condition: str, values: dict[str, table.Value]
+) -> list[table.Write]:
+    return [
+        table.delete(keys.session(caller.user_id, session_id), condition, values),
+        table.delete(keys.settings(caller.user_id, session_id)),
+        table.delete(keys.models(caller.user_id, session_id)),
+        table.update(keys.account(caller.user_id), add={"sessions": -1}),
+    ]
+
+
+_ORDERS = {
+    Sort.CREATED: lists.Order("sessions", "by_created", "created", "SESSION#", keys.session),
+    Sort.ACTIVITY: lists.Order("sessions by activity", "by_activity", "activity", "SESSION#", keys.session),
+}
+
+
+def page(caller: Caller, query: SessionsQuery) -> SessionPage:
+    """The index, then the items and the total in one batch: two requests up to 99 sessions, whatever the depth.
+
+    With `expand`, one request for each session instead, and one for its examples.
+    """
+    size = query.size or (EXPANDED_PAGE_SIZE if query.expand else PAGE_SIZE)
+    equal = {"class_id": _number(query.class_id), "project_id": _number(query.project_id)}
+    is_filtered = query.class_id is not None or query.project_id is not None
+    rows = lists.rows(caller, _ORDERS[query.sort], size, page=query.page, cursor=query.cursor, equal=equal)
+    account_key = keys.account(caller.user_id)
+    filled: lists.Filled[OwnSession]
+    if query.expand:
+        account = table.fetch([account_key]).get(account_key)
+        filled = lists.fill(rows, ((entry, _expanded(caller, entry, query.expand)) for entry in rows.entries))
+    else:
+        account, items = lists.items(rows, OwnSession, account_key)
+        filled = lists.fill(rows, items)
+    return SessionPage(
+        items=filled.items,
+        total=rows.total if is_filtered else accounts.total(account, "sessions"),
+        page=rows.page,
+        size=size,
+        next_cursor=filled.next_cursor,
+    )
+
+
+def _expanded(caller: Caller, entry: table.Entry, wanted: frozenset[Expansion]) -> OwnSession | None:
+    with_responses = Expansion.RESPONSES in wanted
+    try:
+        view = read_view(caller.user_id, keys.session_id_in(entry.sk), with_responses=with_responses)
+    except NotFound:
+        return None  # deleted since the index was read
+    own = view.session.model_dump()
+    if Expansion.SETTINGS not in wanted:
+        responses, older = embedded(caller, view, Room())
+        return SessionWithResponses(**own, responses=responses, responses_next_cursor=older)
+    if with_responses:
+        return wire_session(caller, view)
+    examples = linked_examples(caller.user_id, (link.example_id for link in view.settings.links))
+    return SessionWithSettings(**own, settings=settings_of(view.settings, examples))
+
+
+_FIELDS = SessionFields.model_fields
+
+
+def _stored(fields: SessionFields, names: set[str]) -> dict[str, object]:
+    """The client's fields as they are kept: no knowledge is an empty list."""
+    given = {name: getattr(fields, name) for name in _FIELDS if name in names}
+    if "knowledge_ids" in given:
+        given["knowledge_ids"] = given["knowledge_ids"] or []
+    return given
+
+
+def filters(session: OwnSession) -> dict[str, table.Value | None]:
+    """What the index needs to know to filter a list."""
+    return {"class_id": _number(session.class_id), "project_id": _number(session.project_id)}
+
+
+def _number(value: int | None) -> table.Value | None:
+    return None if value is None else table.number(value)

@@ -1,0 +1,142 @@
+"""Reading one session: its own item, its settings, its models and its newest responses are neighbours in the table."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from practice import cursors, keys, table
+from practice.answers import Room
+from practice.auth import Caller
+from practice.errors import SessionNotFound
+from practice.models.example import Example
+from practice.models.response import Response
+from practice.models.session import OwnSession, Session
+from practice.models.session_model import StoredModels
+from practice.models.settings import FewShotLink, Link, Settings, StoredSettings
+
+
+@dataclass(slots=True)
+class View:
+    """A session as one moment's reading shows it, with the documents to base a change on."""
+
+    session: OwnSession
+    settings: StoredSettings
+    models: StoredModels
+    session_document: table.Document
+    settings_document: table.Document
+    models_document: table.Document
+    responses: list[Response] = field(default_factory=list)
+    """Newest first."""
+    is_complete: bool = True
+    """Whether `responses` are all there are."""
+
+
+def read_view(user_id: int, session_id: int, *, with_responses: bool) -> View:
+    """One request; a second one when the newest response alone is larger than a page.
+
+    Raises NotFound when the session is not the user's, or gone: what may still stand below it is never shown.
+    """
+    span = keys.session_with_responses if with_responses else keys.session_without_responses
+    found = table.read(span(user_id, session_id))
+    by_key = {document.key: document for document in found.documents}
+    try:
+        session = by_key[keys.session(user_id, session_id)]
+        settings = by_key[keys.settings(user_id, session_id)]
+        models = by_key[keys.models(user_id, session_id)]
+    except KeyError:
+        raise SessionNotFound from None
+    view = View(
+        OwnSession.model_validate_json(session.text),
+        StoredSettings.model_validate_json(settings.text),
+        StoredModels.model_validate_json(models.text),
+        session,
+        settings,
+        models,
+    )
+    if not with_responses:
+        view.is_complete = "answered" not in models.item
+        return view
+    view.responses = live_responses(found.documents, view.models)
+    while not view.responses and found.next_sk:
+        found = table.read(keys.responses(user_id, session_id), after=found.next_sk)
+        view.responses = live_responses(found.documents, view.models)
+    view.is_complete = found.next_sk is None
+    return view
+
+
+def live_responses(documents: Iterable[table.Document], models: StoredModels) -> list[Response]:
+    """Those that are answered, and whose model was not deleted."""
+    live = {model.session_model_id for model in models.models}
+    read = (
+        Response.model_validate_json(document.text)
+        for document in documents
+        if document.text and "of_model" in document.item
+    )
+    return [response for response in read if response.session_model_id in live]
+
+
+def linked_examples(user_id: int, example_ids: Iterable[int]) -> dict[int, Example]:
+    """Those that exist. One request, none when there is nothing to ask for."""
+    found = table.fetch(keys.example(user_id, example_id) for example_id in example_ids)
+    examples = (Example.model_validate_json(document.text) for document in found.values())
+    return {example.example_id: example for example in examples}
+
+
+def settings_of(stored: StoredSettings, examples: dict[int, Example]) -> Settings:
+    return Settings(
+        **{name: getattr(stored, name) for name in _OWN_SETTINGS},
+        few_shot_links=[
+            _link(stored.setting_id, link, examples) for link in stored.links if link.example_id in examples
+        ],
+    )
+
+
+_OWN_SETTINGS = [name for name in Settings.model_fields if name in StoredSettings.model_fields]
+
+
+def _link(setting_id: int, link: Link, examples: dict[int, Example]) -> FewShotLink:
+    return FewShotLink(
+        id=link.id,
+        setting_id=setting_id,
+        example_id=link.example_id,
+        sort_order=link.sort_order,
+        created_at=link.created_at,
+        example=examples[link.example_id],
+    )
+
+
+def wire_session(caller: Caller, view: View) -> Session:
+    """The whole session as it is answered. One request when examples are selected."""
+    examples = linked_examples(caller.user_id, (link.example_id for link in view.settings.links))
+    session = Session(
+        **{name: getattr(view.session, name) for name in OwnSession.model_fields},
+        settings=settings_of(view.settings, examples),
+        responses=[],
+        responses_next_cursor=None,
+    )
+    room = Room()
+    room.take(session.model_dump_json())
+    session.responses, older = embedded(caller, view, room)
+    session.responses_next_cursor = older
+    return session
+
+
+def embedded(caller: Caller, view: View, room: Room) -> tuple[list[Response], str | None]:
+    """The newest responses that fit, ascending, and the cursor to those before them."""
+    kept = fitting(view.responses, room)
+    complete = view.is_complete and len(kept) == len(view.responses)
+    session_id = view.session.session_id
+    before = kept[-1].response_id if kept else keys.end_of(session_id)
+    return kept[::-1], None if complete else older_cursor(caller, session_id, before)
+
+
+def older_cursor(caller: Caller, session_id: int, before: int) -> str:
+    return cursors.seal(str(before), caller.user_id, "list_session_responses", session_id)
+
+
+def fitting(responses: Sequence[Response], room: Room) -> list[Response]:
+    kept = []
+    for response in responses:
+        if not room.take(response.model_dump_json()):
+            break
+        kept.append(response)
+    return kept
