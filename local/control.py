@@ -12,6 +12,7 @@ from local.functions import Invoker
 from local.handover import RefusedError, hand_over
 from local.http import Request, Response, json_response, message
 from local.pages import state_page
+from local.presigned import is_presigned
 from local.queues import DROPPED, Queues
 from local.template import Template
 
@@ -34,7 +35,8 @@ class Control:
         self._services = services
 
     def answer(self, request: Request) -> Response:
-        if not ip_address(request.client).is_loopback:
+        by_link = request.path.startswith(f"{PREFIX}s3/") and is_presigned(request.query)
+        if not by_link and not ip_address(request.client).is_loopback:
             return message(403, "Forbidden")
         if request.path.startswith(PREFIX):
             service = self._services.get(request.path.removeprefix(PREFIX).partition("/")[0])

@@ -16,7 +16,9 @@ from local.functions import InProcess, Invoker
 from local.gateway import BODY_LIMIT, Gateway
 from local.http import Request, Response
 from local.intrinsics import REGION
+from local.objects import Objects
 from local.pages import docs
+from local.presigned import SECRET_KEY
 from local.queues import Queues
 from local.server import Server
 from local.sqs import sqs
@@ -79,10 +81,13 @@ class Stack:
         self.invoker = invoker(template)
         self.triggers = Triggers(template, self.invoker, self.queues, self.engine)
         self.gateway = Gateway(template.routes, template.cors, self.invoker)
+        objects = Objects(data / "objects", f"{PREFIX}s3", template.buckets)
+        self._closing.callback(objects.close)
         services: dict[str, Service] = {
             "secretsmanager": secrets_manager(self.data, [TOKEN_SECRET, *template.secrets]),
             "sqs": sqs(self.queues),
             "events": self.bus.service,
+            "s3": objects,
         }
         self._control = Control(template, self.engine, self.invoker, self.queues, self.bus, services)
         self.server.start()
@@ -137,7 +142,7 @@ class Stack:
         self.environment = {
             **settings(self.template),
             "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_EC2_METADATA_DISABLED": "true",

@@ -137,7 +137,10 @@ class Template:
             self._value(r["Properties"]) | {"TableName": self._name(n)}
             for n, r in self._of("AWS::DynamoDB::Table")
         ]
-        self.buckets = [self._name(name) for name, _ in self._of("AWS::S3::Bucket")]
+        self.buckets: dict[str, dict[str, Any]] = {
+            self._name(name): self._value(resource["Properties"])
+            for name, resource in self._of("AWS::S3::Bucket")
+        }
         self.secrets = [self._name(name) for name, _ in self._of("AWS::SecretsManager::Secret")]
         self.buses = ["default", *(self._name(name) for name, _ in self._of("AWS::Events::EventBus"))]
 
@@ -175,7 +178,9 @@ class Template:
         resource = self._declared[logical_id]
         given = (resource.get("Properties") or {}).get(NAME_PROPERTIES.get(resource["Type"], ""), NO_VALUE)
         name = self._value(given)
-        return f"{STACK}-{logical_id}" if name is NO_VALUE or not name else str(name)
+        if name is NO_VALUE or not name:
+            name = f"{STACK}-{logical_id}"
+        return str(name).lower() if resource["Type"] == "AWS::S3::Bucket" else str(name)
 
     def _reference(self, logical_id: str) -> Any:
         if logical_id not in self._declared:
