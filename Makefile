@@ -1,6 +1,7 @@
 # Every target is complete in itself: it installs what it needs, once, from the locks. Needs python3, make, node, npm.
 
 .DEFAULT_GOAL := help
+
 HOST ?= 127.0.0.1
 PORT ?= 3000
 DATA ?= .local
@@ -20,7 +21,6 @@ python := .venv/bin/python
 sam := PATH="$(CURDIR)/.venv/bin:$$PATH" .tools/sam/bin/python -m samcli
 venv := .venv/installed
 node := node_modules/installed
-code := $(wildcard layers/practice functions local tests tools benchmarks)
 
 ##@ Use
 
@@ -44,8 +44,8 @@ test: $(venv) $(node) ## Run the test suite (ARGS for pytest; BASE_URL and TOKEN
 
 .PHONY: check
 check: $(venv) .tools/sam/installed .tools/checkov/installed ## Check format, lint, types, template, contract and tracked files
-	$(python) -m ruff format --check --quiet $(code)
-	$(python) -m ruff check --quiet $(code)
+	$(python) -m ruff format --check --quiet .
+	$(python) -m ruff check --quiet .
 	$(python) -m mypy --no-error-summary
 	$(sam) validate --lint
 	.tools/checkov/bin/python -m checkov.main --config-file .checkov.yaml
@@ -75,8 +75,8 @@ deploy: $(venv) .tools/sam/installed ## Build a release and deploy it (ENV=dev|p
 
 .PHONY: format
 format: $(venv) ## Format the code and apply the safe fixes of the linter
-	@$(python) -m ruff check --quiet --fix-only $(code)
-	@$(python) -m ruff format $(code)
+	@$(python) -m ruff check --quiet --fix-only .
+	@$(python) -m ruff format .
 
 .PHONY: openapi
 openapi: $(venv) ## Write openapi.json from the code
