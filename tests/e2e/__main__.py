@@ -4,13 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from types import FrameType
 
 from local.stack import Stack
 from local.template import Template
 from tests.e2e.build import BUILD, LOGS, build_for_this_machine, runtime
 from tests.e2e.fleet import Fleet
+from tests.e2e.roles import Gate, Roles
 from tools.build import ROOT
 
 
@@ -20,19 +21,38 @@ def main(arguments: list[str]) -> int:
     for log in LOGS.glob("*.log"):
         log.unlink()
     with ExitStack() as running:
+        roles = Roles(ROOT / "template.yaml")
 
         def fleet(template: Template) -> Fleet:
-            return running.enter_context(Fleet(template.functions, runtime(), BUILD, LOGS))
+            gates = {
+                name: running.enter_context(closing(Gate(roles, service, os.environ[name]))).url
+                for name, service in {
+                    "AWS_ENDPOINT_URL_DYNAMODB": "dynamodb",
+                    "AWS_ENDPOINT_URL_SECRETS_MANAGER": "secretsmanager",
+                }.items()
+            }
+            environment = {**os.environ, **gates}
+            return running.enter_context(Fleet(template.functions, runtime(), BUILD, LOGS, environment))
 
         stack = running.enter_context(Stack(invoker=fleet))
-        environment = {
-            **os.environ,
-            "BASE_URL": stack.url,
-            "TOKEN_SECRET": stack.token_secret,
-        }
         print(f"serving the built functions on {stack.url}, their logs are in {LOGS}", flush=True)
-        command = [sys.executable, "-m", "pytest", "-m", "not torture", *arguments]
-        return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-m", "not torture", *arguments],
+            cwd=ROOT,
+            env={**os.environ, "BASE_URL": stack.url, "TOKEN_SECRET": stack.token_secret},
+            check=False,
+        )
+    return done.returncode or report(roles, whole_suite=not arguments)
+
+
+def report(roles: Roles, *, whole_suite: bool) -> int:
+    """A role that allows less than its function asks, or more than any test makes it ask, is wrong."""
+    wrong = [f"not allowed: {use}" for use in roles.refused]
+    if whole_suite:
+        wrong += [f"allowed and never needed: {grant}" for grant in roles.unused()]
+    for line in wrong:
+        print(line, file=sys.stderr)
+    return 1 if wrong else 0
 
 
 def stop(number: int, frame: FrameType | None) -> None:

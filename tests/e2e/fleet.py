@@ -119,6 +119,7 @@ class Fleet:
                 "AWS_LAMBDA_FUNCTION_TIMEOUT": str(int(function.timeout)),
                 "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory),
                 **aws,
+                "AWS_ACCESS_KEY_ID": function.name,
                 **variables,
             },
             self._logs / f"{function.name}.log",
