@@ -15,7 +15,10 @@ def contract_text() -> str:
 def _routes() -> list[tuple[re.Pattern[str], list[str]]]:
     paths: dict[str, dict[str, object]] = json.loads(contract_text())["paths"]
     return [
-        (re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(path))), sorted(method.upper() for method in item))
+        (
+            re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(path))),
+            sorted(method.upper() for method in item),
+        )
         for path, item in paths.items()
     ]
 

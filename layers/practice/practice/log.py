@@ -72,7 +72,7 @@ def logged_event(function: EventFunction) -> EventFunction:
         cause: str | None = None
         try:
             outcome = function(event, context)
-        except Exception as error:  # raised on, without its text
+        except Exception as error:  # noqa: BLE001  # raised on, without its text
             cause = type(error).__name__ + "\n" + "".join(traceback.format_tb(error.__traceback__))
             raise EventRefused(type(error).__name__) from None
         finally:

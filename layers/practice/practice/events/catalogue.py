@@ -57,4 +57,3 @@ def take(event: Mapping[str, Any]) -> dict[str, Any]:
     else:
         raise ValueError(f"no announcement is called {kind!r}")
     return {"detail_type": kind, "outcome": "stored" if stored else "superseded"}
-

@@ -1,0 +1,133 @@
+"""One stack for the whole suite, and new learners for every test."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from local.stack import Stack
+from tests.learners import BASE_URL, Learner, Send, in_process, learner, new_user_id, over_http
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """The local stack in memory. Tests that look behind the front door need it, and are skipped with BASE_URL."""
+    if BASE_URL:
+        pytest.skip("looks behind the front door of the local stack, and BASE_URL points at another one")
+    with Stack() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def send(request: pytest.FixtureRequest) -> Send:
+    return over_http(BASE_URL) if BASE_URL else in_process(request.getfixturevalue("stack"))
+
+
+@pytest.fixture(scope="session")
+def somebody(request: pytest.FixtureRequest, send: Send) -> Callable[[], Learner]:
+    """Makes a learner whom no other test knows."""
+    given = [os.environ[name] for name in ("TOKEN", "ANOTHER_TOKEN") if os.environ.get(name)]
+    secret = os.environ.get("TOKEN_SECRET") or (
+        not BASE_URL and request.getfixturevalue("stack").token_secret
+    )
+
+    def make() -> Learner:
+        if secret:
+            return learner(send, secret, new_user_id())
+        if not given:
+            pytest.skip("needs TOKEN_SECRET, or one more of TOKEN and ANOTHER_TOKEN")
+        return Learner(send, given.pop(), 0)
+
+    return make
+
+
+@pytest.fixture
+def ada(somebody: Callable[[], Learner]) -> Learner:
+    return somebody()
+
+
+@pytest.fixture
+def ben(somebody: Callable[[], Learner]) -> Learner:
+    """Somebody else."""
+    return somebody()
+
+
+Requests = list[tuple[str, float]]
+
+
+@pytest.fixture
+def requests_to_table(stack: Stack) -> Callable[[], Any]:
+    """`with requests_to_table() as requests:` collects each request's operation and the capacity it consumed."""
+    from practice import table
+
+    @contextmanager
+    def collect() -> Iterator[Requests]:
+        requests: Requests = []
+
+        def note(parsed: dict[str, Any], model: Any, **_: Any) -> None:
+            consumed = parsed.get("ConsumedCapacity") or []
+            each = [consumed] if isinstance(consumed, dict) else consumed
+            requests.append((model.name, sum(float(units["CapacityUnits"]) for units in each)))
+
+        events = table.client().meta.events
+        events.register("after-call.dynamodb", note)
+        try:
+            yield requests
+        finally:
+            events.unregister("after-call.dynamodb", note)
+
+    return collect
+
+
+@pytest.fixture
+def items_of(stack: Stack) -> Callable[[Learner], dict[tuple[str, str], Any]]:
+    """Every item of a learner as it stands in the table."""
+
+    def read(who: Learner) -> dict[tuple[str, str], Any]:
+        pages = (
+            stack.engine.client()
+            .get_paginator("query")
+            .paginate(
+                TableName=stack.template.environment["TABLE_NAME"],
+                KeyConditionExpression="pk = :pk",
+                ExpressionAttributeValues={":pk": {"S": f"USER#{who.user_id}"}},
+                ConsistentRead=True,
+            )
+        )
+        return {(item["pk"]["S"], item["sk"]["S"]): item for page in pages for item in page["Items"]}
+
+    return read
+
+
+@pytest.fixture
+def announce(stack: Stack) -> Callable[..., Any]:
+    """Delivers a ClassUpdated to its function, as the bus would."""
+
+    def deliver(
+        class_id: int, *allowed: str, status: str = "active", primary: str | None = None, **fields: Any
+    ) -> Any:
+        detail = {
+            "version": 1,
+            "updated_at": datetime.now(UTC).isoformat(),
+            "class_id": class_id,
+            "status": status,
+            "primary_model": primary,
+            "allowed_models": list(allowed),
+            **fields,
+        }
+        event = {"source": "practice.catalogue", "detail-type": "ClassUpdated", "detail": detail}
+        return stack.invoker.invoke("UpdateCatalogueFunction", event)
+
+    return deliver
+
+
+@pytest.fixture
+def needs(stack: Stack) -> Callable[[str], None]:
+    def check(capability: str) -> None:
+        if capability not in stack.capabilities:
+            pytest.skip(f"{stack.engine.name} has no {capability}")
+
+    return check

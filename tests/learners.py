@@ -1,0 +1,145 @@
+"""Learners, as the tests see them: somebody with a token who sends HTTP requests and reads the answers.
+
+By default a request is answered in process, by the local stack's gateway, from the same event that API Gateway would send.
+`BASE_URL` points the same tests at any running stack, with `TOKEN_SECRET` (its HS256 secret) or `TOKEN` and
+`ANOTHER_TOKEN` for the two learners.
+"""
+
+import json
+import os
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPSConnection
+from typing import Any
+from urllib.parse import urlsplit
+
+from local.http import Request, Response
+from local.stack import Stack, read_template, settings
+from local.tokens import mint
+
+BASE = "/user/practice"
+BASE_URL = os.environ.get("BASE_URL", "")
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def etag(self) -> str:
+        return self.headers["etag"]
+
+    @property
+    def detail(self) -> Any:
+        return self.json["detail"]
+
+
+Send = Callable[[str, str, Mapping[str, str], bytes | None], Answer]
+
+
+def in_process(stack: Stack) -> Send:
+    def send(method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+        response: Response = stack.answer(Request(method, target, list(headers.items()), body or b""))
+        return Answer(
+            response.status, {name.lower(): value for name, value in response.headers}, response.body
+        )
+
+    return send
+
+
+def over_http(base_url: str) -> Send:
+    parts = urlsplit(base_url)
+    connect = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+
+    def send(method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+        connection = connect(parts.netloc, timeout=60)
+        try:
+            connection.request(method, parts.path.rstrip("/") + target, body, dict(headers))
+            response = connection.getresponse()
+            return Answer(
+                response.status,
+                {name.lower(): value for name, value in response.getheaders()},
+                response.read(),
+            )
+        finally:
+            connection.close()
+
+    return send
+
+
+def new_user_id() -> int:
+    """Nobody's so far: every test has learners of its own in the one table."""
+    return random.SystemRandom().randrange(1, 2**50)
+
+
+@dataclass
+class Learner:
+    send: Send
+    token: str
+    user_id: int
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: object = ...,
+        *,
+        raw: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Sends `body` as JSON, or `raw` as it is; a path without the base is below `/user/practice`."""
+        target = path if path.startswith((BASE, "/openapi", "//")) else BASE + path
+        content = raw if raw is not None or body is ... else json.dumps(body).encode()
+        sent = {"host": "localhost", "authorization": f"Bearer {self.token}", **self.headers}
+        if content is not None:
+            sent["content-type"] = "application/json"
+        sent |= {name.lower(): value for name, value in (headers or {}).items()}
+        return self.send(method, target, {name: value for name, value in sent.items() if value}, content)
+
+    def get(self, path: str, **options: Any) -> Answer:
+        return self.ask("GET", path, **options)
+
+    def post(self, path: str, body: object = ..., **options: Any) -> Answer:
+        return self.ask("POST", path, body, **options)
+
+    def patch(self, path: str, body: object = ..., **options: Any) -> Answer:
+        return self.ask("PATCH", path, body, **options)
+
+    def delete(self, path: str, **options: Any) -> Answer:
+        return self.ask("DELETE", path, **options)
+
+    # The steps that tests begin with. They fail loudly, so that no test goes on without them.
+
+    def open_session(self, **fields: object) -> dict[str, Any]:
+        return made(self.post("/sessions", {"class_id": 1, **fields}), 201)
+
+    def add_example(self, **fields: object) -> dict[str, Any]:
+        return made(self.post("/few-shot-examples", {"input_text": "2+2", "output_text": "4", **fields}), 201)
+
+    def models_of(self, session: Mapping[str, Any]) -> list[dict[str, Any]]:
+        models: list[dict[str, Any]] = self.get(f"/sessions/{session['session_id']}/models").json
+        return models
+
+    def add_response(self, session: Mapping[str, Any], **fields: object) -> dict[str, Any]:
+        """To the session's primary model."""
+        model = self.models_of(session)[0]["session_model_id"]
+        body = {"prompt_text": "Why?", "response_text": "Because.", **fields}
+        return made(self.post(f"/models/{model}/responses", body), 201)
+
+
+def made(answer: Answer, status: int) -> dict[str, Any]:
+    assert answer.status == status, (answer.status, answer.body[:500])
+    value: dict[str, Any] = answer.json
+    return value
+
+
+def learner(send: Send, secret: str, user_id: int) -> Learner:
+    return Learner(send, mint(secret, user_id, 3600, settings(read_template())), user_id)
