@@ -57,6 +57,8 @@ def print_token(user_id: int, ttl: int) -> int:
 def send_event(file: Path) -> int:
     """Print what the function answered; refused events end with exit code 1."""
     host, port = address()
+    if not file.is_file():
+        return _refuse(f"there is no file {file}")
     connection = HTTPConnection("127.0.0.1" if host in ("0.0.0.0", "::") else host, port)  # noqa: S104
     try:
         connection.request("POST", "/_local/events", file.read_bytes())

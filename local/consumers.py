@@ -59,7 +59,7 @@ class QueueConsumer:
             reason = f"{trigger.function} reported it as failed"
         except FunctionError as error:
             failed, reason = {message.message_id for message in messages}, str(error)
-            log.warning("%s: %s", trigger.function, error)
+            log.warning("%s: %s", trigger.function, error.trace or error)
         unknown = failed - {message.message_id for message in messages}
         for message in messages:
             if message.message_id in failed or unknown:
@@ -89,7 +89,7 @@ class EventConsumer:
             try:
                 self._delivery(self._function, event)
             except FunctionError as error:
-                log.warning("%s: %s", self._function, error)
+                log.warning("%s: %s", self._function, error.trace or error)
                 if message.receives <= self._retries:
                     queues.release(message.receipt, retry_delay(message.receives), str(error))
                     continue
@@ -169,7 +169,7 @@ class StreamConsumer:
                 )
             except FunctionError as raised:
                 taken, error = 0, raised
-                log.warning("%s: %s", self._trigger.function, raised)
+                log.warning("%s: %s", self._trigger.function, raised.trace or raised)
             if taken:
                 self._delivery.queues.save_checkpoint(name, records[taken - 1]["dynamodb"]["SequenceNumber"])
                 records, attempts = records[taken:], 0

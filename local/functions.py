@@ -17,7 +17,11 @@ PAYLOAD_LIMIT = 6_291_556
 
 
 class FunctionError(Exception):
-    """The function raised, took too long, or answered what Lambda does not take."""
+    """The function raised, took too long, or answered what Lambda does not take: its message says which."""
+
+    def __init__(self, text: str, trace: str = "") -> None:
+        super().__init__(text)
+        self.trace = trace
 
 
 class PayloadTooLargeError(Exception):
@@ -87,7 +91,7 @@ class InProcess:
         if thread.is_alive():
             raise FunctionError(f"Task timed out after {seconds:.2f} seconds")
         if outcome.error is not None:
-            raise FunctionError(outcome.error)
+            raise outcome.error
         return json.loads(outcome.result)
 
     def _handler(self, name: str) -> Handler:
@@ -100,16 +104,16 @@ class InProcess:
 class _Outcome:
     def __init__(self) -> None:
         self.result = "null"
-        self.error: str | None = None
+        self.error: FunctionError | None = None
 
     def run(self, handler: Handler, payload: str, context: Context) -> None:
         try:
             result = json.dumps(handler(json.loads(payload), context))
-        except BaseException:  # noqa: BLE001 (as Lambda: whatever a handler raises fails its invocation alone)
-            self.error = traceback.format_exc()
+        except BaseException as error:  # noqa: BLE001 (as in Lambda, whatever is raised fails the invocation alone)
+            self.error = FunctionError(f"{type(error).__qualname__}: {error}", traceback.format_exc())
             return
         if len(result) > PAYLOAD_LIMIT:
-            self.error = f"Response payload size ({len(result)} bytes) exceeded maximum allowed payload size"
+            self.error = FunctionError(f"a result of {len(result)} bytes, Lambda takes {PAYLOAD_LIMIT}")
         else:
             self.result = result
 

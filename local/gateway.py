@@ -219,7 +219,7 @@ class Gateway:
         except PayloadTooLargeError:
             response = message(413, "Request Entity Too Large")
         except FunctionError as error:
-            log.error("%s: %s", match.route.function, error)  # noqa: TRY400 (it carries the function's trace)
+            log.error("%s: %s", match.route.function, error.trace or error)  # noqa: TRY400
             if time.monotonic() - started >= INTEGRATION_TIMEOUT:
                 response = message(503, "Service Unavailable")
             else:

@@ -163,13 +163,9 @@ class _Handler(BaseHTTPRequestHandler):
             log.exception("%s %s", request.method, request.path)
             response = message(500, "Internal Server Error")
         self._write(response, head=request.method == "HEAD")
-        log.info(
-            "%s %s %d %d ms",
-            request.method,
-            request.path,
-            response.status,
-            (time.monotonic() - started) * 1000,
-        )
+        took = (time.monotonic() - started) * 1000
+        level = logging.DEBUG if request.path.startswith("/_local/aws/") else logging.INFO
+        log.log(level, "%s %s %d %d ms", request.method, request.path, response.status, took)
 
     def _read_request(self, started: float) -> Request:
         headers = [(name, value.strip()) for name, value in self.headers.items()]

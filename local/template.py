@@ -124,7 +124,10 @@ class Template:
             for name, resource in self._declared.items()
             if "Condition" not in resource or self._value.condition(resource["Condition"])
         }
-        self.functions = {f.name: f for f in self._functions()}
+        self.functions: dict[str, Function] = {}
+        for function in self._functions():
+            if self.functions.setdefault(function.name, function) is not function:
+                raise TemplateError(f"two functions have the folder {function.name}")
         self.queues = {q.name: q for q in self._queues()}
         self.routes: list[Route] = []
         self.queue_triggers: list[QueueTrigger] = []

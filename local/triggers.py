@@ -141,5 +141,5 @@ class _Timer:
         try:
             self._triggers(self._schedule.function, event)
         except FunctionError as error:
-            log.warning("%s: %s", self._schedule.function, error)
+            log.warning("%s: %s", self._schedule.function, error.trace or error)
         return True
