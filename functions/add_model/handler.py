@@ -9,6 +9,7 @@ from practice.models.fields import PathId
 from practice.models.session_model import NewSessionModel, SessionModel
 from practice.preconditions import Versioned
 from practice.store import session_models
+from practice.store.idempotency import Once
 
 
 @endpoint(
@@ -16,6 +17,8 @@ from practice.store import session_models
     HTTPStatus.CREATED,
     refuses=(SessionNotFound, ModelNotAllowed, SessionHasNoClass, ClassNotActive),
 )
-def lambda_handler(caller: Caller, session_id: PathId, new: NewSessionModel) -> Versioned[SessionModel]:
+def lambda_handler(
+    caller: Caller, session_id: PathId, new: NewSessionModel, once: Once
+) -> Versioned[SessionModel]:
     """Adds a model of the class, or merges the parameters into the one of that name."""
-    return session_models.add(caller, session_id, new)
+    return session_models.add(caller, session_id, new, once)

@@ -9,11 +9,14 @@ from practice.models.fields import PathId
 from practice.models.response import NewResponse, Response
 from practice.preconditions import Versioned
 from practice.store import responses
+from practice.store.idempotency import Once
 
 
 @endpoint(
     "POST /user/practice/models/{session_model_id}/responses", HTTPStatus.CREATED, refuses=(ModelNotFound,)
 )
-def lambda_handler(caller: Caller, session_model_id: PathId, new: NewResponse) -> Versioned[Response]:
+def lambda_handler(
+    caller: Caller, session_model_id: PathId, new: NewResponse, once: Once
+) -> Versioned[Response]:
     """Keeps a response that was made elsewhere."""
-    return responses.add(caller, session_model_id, new)
+    return responses.add(caller, session_model_id, new, once)

@@ -7,9 +7,10 @@ from practice.auth import Caller
 from practice.models.example import Example, NewExample
 from practice.preconditions import Versioned
 from practice.store import examples
+from practice.store.idempotency import Once
 
 
 @endpoint("POST /user/practice/few-shot-examples", HTTPStatus.CREATED)
-def lambda_handler(caller: Caller, new: NewExample) -> Versioned[Example]:
+def lambda_handler(caller: Caller, new: NewExample, once: Once) -> Versioned[Example]:
     """Adds an example to the caller's library."""
-    return examples.create(caller, new)
+    return examples.create(caller, new, once)

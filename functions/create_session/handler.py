@@ -8,6 +8,7 @@ from practice.errors import AgentNotFound, ClassHasNoModels, ClassIdRequired, Cl
 from practice.models.session import NewSession, Session
 from practice.preconditions import Versioned
 from practice.store import sessions
+from practice.store.idempotency import Once
 
 
 @endpoint(
@@ -21,6 +22,6 @@ from practice.store import sessions
         AgentNotFound,
     ),
 )
-def lambda_handler(caller: Caller, new: NewSession) -> Versioned[Session]:
+def lambda_handler(caller: Caller, new: NewSession, once: Once) -> Versioned[Session]:
     """Opens a session, with default settings and one model for each model of its class."""
-    return sessions.create(caller, new)
+    return sessions.create(caller, new, once)

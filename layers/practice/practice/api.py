@@ -3,7 +3,8 @@
     event -> token -> caller -> parsed input -> store call -> model -> JSON
 
 Nothing flows back. A handler names its route and takes what it needs by type: the `Caller`, the ids of its path, `query`
-(a model of its query string), a body (any other model), `IfMatch`; one that takes no `Caller` asks for no token. It returns
+(a model of its query string), a body (any other model), `IfMatch`, and
+`Once` where an Idempotency-Key counts; one that takes no `Caller` asks for no token. It returns
 a model, a list of them, a `Versioned` one, or a `Reply`.
 """
 
@@ -19,15 +20,25 @@ from pydantic import BaseModel
 
 from practice import table
 from practice.auth import Caller, authenticate
-from practice.errors import Invalid, PracticeError, PreconditionFailed, StoreUnavailable, Unauthorized
+from practice.errors import (
+    Invalid,
+    PracticeError,
+    PreconditionFailed,
+    RequestInFlight,
+    StoreUnavailable,
+    Unauthorized,
+)
 from practice.inputs import Event, inputs
 from practice.log import log_request
 from practice.preconditions import IfMatch, Versioned, etag
+from practice.store.idempotency import Once, begin
 
 Answer = dict[str, Any]
 
 Body = TypeVar("Body", bound="BaseModel | Sequence[BaseModel] | str | None")
 
+LONGEST_SECONDS: Final = 30.0
+"""After which API Gateway answers for a function."""
 RETRY_AFTER_SECONDS: Final = "1"
 
 
@@ -69,8 +80,11 @@ class Endpoint:
         self.if_match_name: str | None = None
         self.caller_name: str | None = None
         self.event_name: str | None = None
+        self.once_name: str | None = None
         for name, hint in hints.items():
-            if hint is Event:
+            if hint is Once:
+                self.once_name = name
+            elif hint is Event:
                 self.event_name = name
             elif hint is IfMatch:
                 self.if_match_name = name
@@ -102,7 +116,7 @@ class Endpoint:
         try:
             if self.caller_name:
                 caller = authenticate(event.get("headers", {}).get("authorization"))
-            reply = self._reply(event, caller)
+            reply = self._reply(event, context, caller)
         except Invalid as error:
             reply = Reply(json.dumps({"detail": error.problems}), HTTPStatus.UNPROCESSABLE_ENTITY)
         except PracticeError as error:
@@ -124,7 +138,7 @@ class Endpoint:
         _resume_collection()
         return answer
 
-    def _reply(self, event: Event, caller: Caller | None) -> Reply[Any]:
+    def _reply(self, event: Event, context: Any, caller: Caller | None) -> Reply[Any]:
         path, query, body = inputs(event, self.path_parameters, self.query_model, self.body_model)
         arguments: dict[str, Any] = dict(path)
         if self.caller_name:
@@ -137,12 +151,29 @@ class Endpoint:
             arguments[self.body_name] = body
         if self.if_match_name:
             arguments[self.if_match_name] = IfMatch.of(event.get("headers", {}).get("if-match"))
-        result = self.function(**arguments)
+        if self.once_name and caller:
+            once = self._begin(event, context, caller)
+            if once.replay:
+                return Reply(once.replay.body, once.replay.status, once.replay.headers)
+            arguments[self.once_name] = once
+            try:
+                result = self.function(**arguments)
+            except Exception:
+                once.release()
+                raise
+        else:
+            result = self.function(**arguments)
         if isinstance(result, Reply):
             return result
         if isinstance(result, Versioned):
             return Reply(result.value, headers={"etag": etag(result.version)})
         return Reply(result)
+
+    def _begin(self, event: Event, context: Any, caller: Caller) -> Once:
+        remaining = getattr(context, "get_remaining_time_in_millis", None)
+        seconds = remaining() / 1000 if remaining else LONGEST_SECONDS
+        header = event.get("headers", {}).get("idempotency-key")
+        return begin(caller.user_id, header, event, f"{self.method} {self.path}", seconds)
 
 
 def endpoint(
@@ -179,6 +210,8 @@ def _refusal(error: PracticeError) -> Reply[str]:
         headers["www-authenticate"] = "Bearer"
     if isinstance(error, StoreUnavailable):
         headers["retry-after"] = RETRY_AFTER_SECONDS
+    if isinstance(error, RequestInFlight):
+        headers["retry-after"] = str(error.seconds)
     if isinstance(error, PreconditionFailed):
         headers["etag"] = error.etag
     return Reply(json.dumps({"detail": error.detail}), error.status, headers)

@@ -102,6 +102,23 @@ class SessionFull(Conflict):
     detail = "session_full"
 
 
+class RequestInFlight(Conflict):
+    """A twin with the same Idempotency-Key is at work, for `seconds` more at most."""
+
+    detail = "request_in_flight"
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(seconds)
+        self.seconds = max(1, seconds)
+
+
+class IdempotencyKeyReused(PracticeError):
+    """The key came with another request before."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    detail = "idempotency_key_reused"
+
+
 class PreconditionFailed(PracticeError):
     """Somebody was faster; `etag` is the version that stands now."""
 

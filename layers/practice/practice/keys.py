@@ -96,6 +96,10 @@ def account(user_id: int) -> Key:
     return Key(user(user_id), "ACCOUNT")
 
 
+def idempotency(user_id: int, digest: str) -> Key:
+    return Key(user(user_id), f"KEY#{digest}")
+
+
 def practice_class(class_id: int) -> Key:
     return Key(f"CLASS#{class_id}", "CLASS")
 

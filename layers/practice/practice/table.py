@@ -242,9 +242,8 @@ def key_of(item: Item) -> Key:
     return Key(item["pk"]["S"], item["sk"]["S"])
 
 
-def _body(key: Key, version: int, model: BaseModel) -> tuple[Item, list[Item]]:
+def _body(key: Key, version: int, json_text: str) -> tuple[Item, list[Item]]:
     """The attributes that hold the document, and the items of its parts."""
-    json_text = model.model_dump_json()
     if len(json_text) <= COMPRESSED_ABOVE // 4 or len(encoded := json_text.encode()) <= COMPRESSED_ABOVE:
         return {"doc": text(json_text)}, []
     packed = zlib.compress(encoded, 6)
@@ -472,13 +471,36 @@ def put(
     attributes: Mapping[str, Value | None] | None = None,
 ) -> list[Write]:
     """A new document, with its parts."""
-    body, parts = _body(key, version, model)
+    body, parts = _body(key, version, model.model_dump_json())
     present = {name: value for name, value in (attributes or {}).items() if value is not None}
     item = _keyed(key) | {"v": number(version)} | body | present
     return [
         Write("Put", _conditioned({"Item": item}, condition, values or {})),
         *(Write("Put", {"Item": each}) for each in parts),
     ]
+
+
+def put_attributes(
+    key: Key, attributes: Mapping[str, Value | None], *, condition: str, values: Mapping[str, Value]
+) -> Write:
+    """An item without a document."""
+    present = {name: value for name, value in attributes.items() if value is not None}
+    return Write("Put", _conditioned({"Item": _keyed(key) | present}, condition, values))
+
+
+def fill(
+    key: Key,
+    json_text: str,
+    *,
+    condition: str,
+    values: Mapping[str, Value],
+    attributes: Mapping[str, Value | None],
+) -> list[Write]:
+    """The first document of an item that stands already; its parts share its `ttl`."""
+    body, parts = _body(key, 1, json_text)
+    lifetime = {"ttl": attributes["ttl"]} if attributes.get("ttl") else {}
+    main = update(key, set_to={**body, "v": number(1), **attributes}, condition=condition, values=values)
+    return [main, *(Write("Put", {"Item": {**each, **lifetime}}) for each in parts)]
 
 
 def update(
@@ -519,7 +541,7 @@ def revise(
 ) -> list[Write]:
     """The next version of a document, if it is still the one that was read. Attributes not named stay as they are."""
     version = document.version + 1
-    body, parts = _body(document.key, version, model)
+    body, parts = _body(document.key, version, model.model_dump_json())
     absent: dict[str, Value | None] = {name: None for name in ("doc", "z", "parts") if name in document.item}
     main = update(
         document.key,

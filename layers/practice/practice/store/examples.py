@@ -8,9 +8,10 @@ from practice.models.example import TEXTS_TOO_LONG, Example, ExampleChanges, New
 from practice.models.page import ExamplePage, ExamplesQuery
 from practice.preconditions import IfMatch, Versioned
 from practice.store import accounts, lists
+from practice.store.idempotency import Once
 
 
-def create(caller: Caller, new: NewExample) -> Versioned[Example]:
+def create(caller: Caller, new: NewExample, once: Once) -> Versioned[Example]:
     """One request."""
     (example_id,) = ids.new_ids(1)
     now = clock.now()
@@ -25,23 +26,24 @@ def create(caller: Caller, new: NewExample) -> Versioned[Example]:
         created_at=now,
         updated_at=now,
     )
-    insert(caller, example)
-    return Versioned(example, 1)
+    answer = Versioned(example, 1)
+    try:
+        once.commit(insertion(caller, example), answer)
+    except table.ConditionFailed as failed:
+        if failed.index == 0:
+            raise accounts.refused() from None
+        raise
+    return answer
 
 
-def insert(caller: Caller, example: Example) -> None:
+def insertion(caller: Caller, example: Example) -> list[table.Write]:
+    """The example, and its count: the count is the first of the transaction's writes."""
     attributes = {
         "created": table.text(keys.example_at(example.created_at, example.example_id)),
         "is_active": table.flag(example.is_active),
     }
     key = keys.example(caller.user_id, example.example_id)
-    writes = [accounts.counted(caller, "examples", 1), *table.put(key, example, attributes=attributes)]
-    try:
-        table.write(*writes)
-    except table.ConditionFailed as failed:
-        if failed.index == 0:
-            raise accounts.refused() from None
-        raise
+    return [accounts.counted(caller, "examples", 1), *table.put(key, example, attributes=attributes)]
 
 
 def get(caller: Caller, example_id: int) -> Versioned[Example]:

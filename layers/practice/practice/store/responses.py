@@ -12,6 +12,7 @@ from practice.models.response import NewResponse, Response, ResponseChanges, Res
 from practice.models.session_model import StoredModels
 from practice.preconditions import IfMatch, Versioned
 from practice.store import lists
+from practice.store.idempotency import Once
 from practice.store.views import fitting, live_responses, older_cursor
 
 
@@ -23,7 +24,7 @@ class Place(NamedTuple):
     models: StoredModels
 
 
-def add(caller: Caller, session_model_id: int, new: NewResponse) -> Versioned[Response]:
+def add(caller: Caller, session_model_id: int, new: NewResponse, once: Once) -> Versioned[Response]:
     """Two requests: one sets an id aside and tells whether the model is there, a transaction writes."""
     session_id = keys.session_of(session_model_id)
     place = set_aside(caller.user_id, session_model_id, 1)
@@ -45,11 +46,12 @@ def add(caller: Caller, session_model_id: int, new: NewResponse) -> Versioned[Re
             keys.response(caller.user_id, response.response_id), response, attributes=of_model(response)
         ),
     ]
+    answer = Versioned(response, 1)
     try:
-        table.write(*writes)
+        once.commit(writes, answer)
     except table.ConditionFailed:
         raise ModelNotFound from None
-    return Versioned(response, 1)
+    return answer
 
 
 def set_aside(user_id: int, session_model_id: int, count: int) -> Place:

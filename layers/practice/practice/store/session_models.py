@@ -20,6 +20,7 @@ from practice.models.session_model import (
 from practice.preconditions import IfMatch, Versioned
 from practice.store import catalogue
 from practice.store.classes import in_line_with_class, new_model, revise_models
+from practice.store.idempotency import Once
 from practice.store.settings import bounded
 from practice.store.views import read_view
 
@@ -33,7 +34,7 @@ def all_of(caller: Caller, session_id: int) -> list[SessionModel]:
     return StoredModels.model_validate_json(document.text).wire(session_id)
 
 
-def add(caller: Caller, session_id: int, new: NewSessionModel) -> Versioned[SessionModel]:
+def add(caller: Caller, session_id: int, new: NewSessionModel, once: Once) -> Versioned[SessionModel]:
     """Adds a model of the class, or merges the parameters into the one that has its name. Three requests."""
     for _ in table.attempts():
         view = read_view(caller.user_id, session_id, with_responses=False)
@@ -59,12 +60,12 @@ def add(caller: Caller, session_id: int, new: NewSessionModel) -> Versioned[Sess
             # The copy of the settings' parameters in a new model must not miss a merge that happens now.
             unchanged = {":settings_version": table.number(view.settings_document.version)}
             writes.append(table.check(view.settings_document.key, "#v = :settings_version", unchanged))
+        answer = _versioned(models, session_id, model.session_model_id)
         try:
-            if writes:
-                table.write(*writes)
+            once.commit(writes, answer)
         except table.ConditionFailed:
             continue
-        return _versioned(models, session_id, model.session_model_id)
+        return answer
     raise AssertionError("attempts() ends by raising")
 
 

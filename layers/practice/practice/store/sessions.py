@@ -21,11 +21,12 @@ from practice.models.settings import StoredSettings
 from practice.preconditions import IfMatch, Versioned
 from practice.store import accounts, catalogue, lists
 from practice.store.classes import in_line_with_class, revise_models
+from practice.store.idempotency import Once
 from practice.store.settings import linking, next_version
 from practice.store.views import View, embedded, linked_examples, read_view, settings_of, wire_session
 
 
-def create(caller: Caller, new: NewSession) -> Versioned[Session]:
+def create(caller: Caller, new: NewSession, once: Once) -> Versioned[Session]:
     """Two requests: the class with the agent, and the transaction that writes everything."""
     if not new.class_id:
         raise ClassIdRequired
@@ -59,17 +60,24 @@ def create(caller: Caller, new: NewSession) -> Versioned[Session]:
             for model_id, name in enumerate(names, first_id)
         ],
     )
-    insert(caller, session, settings, models, next_id=first_id + len(names))
     whole = Session(
         **session.model_dump(), settings=settings_of(settings, {}), responses=[], responses_next_cursor=None
     )
-    return Versioned(whole, 1)
+    answer = Versioned(whole, 1)
+    writes = insertion(caller, session, settings, models, next_id=first_id + len(names))
+    try:
+        once.commit(writes, answer)
+    except table.ConditionFailed as failed:
+        if failed.index == 0:
+            raise accounts.refused() from None
+        raise
+    return answer
 
 
-def insert(
+def insertion(
     caller: Caller, session: OwnSession, settings: StoredSettings, models: StoredModels, next_id: int
-) -> None:
-    """One transaction: all of the session, and its count."""
+) -> list[table.Write]:
+    """All of the session, and its count: the count is the first of the transaction's writes."""
     created = table.text(keys.session_at(session.created_at, session.session_id))
     session_attributes = {"created": created, "activity": created, **filters(session)}
     models_attributes = {
@@ -78,18 +86,12 @@ def insert(
         "live": table.numbers(model.session_model_id for model in models.models),
     }
     user_id, session_id = caller.user_id, session.session_id
-    writes = [
+    return [
         accounts.counted(caller, "sessions", 1),
         *table.put(keys.session(user_id, session_id), session, attributes=session_attributes),
         *table.put(keys.settings(user_id, session_id), settings, attributes=linking(settings)),
         *table.put(keys.models(user_id, session_id), models, attributes=models_attributes),
     ]
-    try:
-        table.write(*writes)
-    except table.ConditionFailed as failed:
-        if failed.index == 0:
-            raise accounts.refused() from None
-        raise
 
 
 def get(caller: Caller, session_id: int, *, with_responses: bool) -> Versioned[Session]:

@@ -1,0 +1,170 @@
+"""`Idempotency-Key`: the same POST twice is done once, and answered the same.
+
+The key's item is claimed before anything is done, and settled in the very transaction that does it, so that there is no
+moment in which the work is done and the key does not know. An attempt that died leaves its claim behind; it lapses when the
+function cannot run any more, and the next attempt takes over.
+"""
+
+import hashlib
+import math
+import secrets
+import time
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+from practice import keys, table
+from practice.errors import IdempotencyKeyReused, Invalid, Problem, RequestInFlight
+from practice.inputs import Event, body_bytes
+from practice.limits import IDEMPOTENCY_KEY_CHARACTERS
+from practice.preconditions import Versioned, etag
+
+KEPT_SECONDS: Final = 24 * 3600
+GRACE_SECONDS: Final = 2.0
+"""How long after its function's end an attempt counts as alive: clocks differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What the first attempt answered."""
+
+    body: str
+    status: HTTPStatus
+    headers: dict[str, str]
+
+
+@dataclass(slots=True)
+class Once:
+    """One attempt at a POST. Without a key it changes nothing and asks nothing."""
+
+    key: keys.Key | None = None
+    attempt: str = ""
+    turn_id: int | None = None
+    """The turn that a dead attempt had begun: what it stored is to be used."""
+    replay: Replay | None = None
+
+    def commit(self, writes: list[table.Write], answer: Versioned[Any]) -> None:
+        """Writes in one transaction what is to be done and how it was answered.
+
+        Raises ConditionFailed for one of `writes`, RequestInFlight when another attempt took over meanwhile.
+        """
+        settling = self._settling(answer)
+        try:
+            if writes or settling:
+                table.write(*writes, *settling)
+        except table.ConditionFailed as failed:
+            if failed.index >= len(writes):
+                raise RequestInFlight(1) from None
+            raise
+
+    def _settling(self, answer: Versioned[Any]) -> list[table.Write]:
+        if self.key is None:
+            return []
+        return table.fill(
+            self.key,
+            answer.value.model_dump_json(),
+            condition=_MINE,
+            values={":attempt": table.text(self.attempt)},
+            attributes={
+                "status": table.number(HTTPStatus.CREATED),
+                "etag": table.text(etag(answer.version)),
+                "ttl": table.number(int(time.time()) + KEPT_SECONDS),
+            },
+        )
+
+    def pointing_to(self, turn_id: int) -> list[table.Write]:
+        """For the transaction that begins a turn: whoever takes over continues it. To come last in its transaction."""
+        if self.key is None:
+            return []
+        pointer = {"turn_id": table.number(turn_id)}
+        attempt = {":attempt": table.text(self.attempt)}
+        return [table.update(self.key, set_to=pointer, condition=_MINE, values=attempt)]
+
+    def release(self) -> None:
+        """After a refusal, which is not kept: the next request with this key starts anew."""
+        if self.key is None:
+            return
+        try:
+            not_begun = f"{_MINE} AND attribute_not_exists(#turn_id)"
+            table.write(table.delete(self.key, not_begun, {":attempt": table.text(self.attempt)}))
+        except table.ConditionFailed:
+            return  # it was done after all, or belongs to another attempt by now
+
+
+_MINE: Final = "#attempt = :attempt AND attribute_not_exists(#status)"
+
+
+def begin(user_id: int, header: str | None, event: Event, route: str, seconds: float) -> Once:
+    """Claims the key for as long as this function can run. One request; two where a claim stands already.
+
+    Raises IdempotencyKeyReused for a key that came with another request, RequestInFlight while its twin is alive, Invalid
+    for a key that is no key.
+    """
+    if header is None:
+        return Once()
+    _check(header)
+    key = keys.idempotency(user_id, hashlib.sha256(header.encode()).hexdigest()[:32])
+    request = fingerprint(event, route)
+    attempt = secrets.token_hex(8)
+    for _ in table.attempts():
+        now = time.time()
+        claim: dict[str, table.Value | None] = {
+            "request": table.text(request),
+            "attempt": table.text(attempt),
+            "until": table.number(math.ceil((now + seconds + GRACE_SECONDS) * 1000)),
+            "ttl": table.number(int(now) + KEPT_SECONDS),
+        }
+        standing = _claim(
+            key, claim, "attribute_not_exists(#pk) OR #ttl <= :now", {":now": table.number(int(now))}
+        )
+        if standing is None:
+            return Once(key, attempt)
+        if standing["request"]["S"] != request:
+            raise IdempotencyKeyReused
+        if "status" in standing:
+            document = table.fetch([key]).get(key)
+            if document is None:
+                continue
+            return Once(key, attempt, replay=_replay(document))
+        if int(standing["until"]["N"]) > now * 1000:
+            raise RequestInFlight(math.ceil(int(standing["until"]["N"]) / 1000 - now))
+        turn_id = standing.get("turn_id")
+        if turn_id:
+            claim["turn_id"] = turn_id
+        if _claim(key, claim, "#attempt = :dead", {":dead": standing["attempt"]}) is None:
+            return Once(key, attempt, turn_id=int(turn_id["N"]) if turn_id else None)
+    raise AssertionError("attempts() ends by raising")
+
+
+def _check(header: str) -> None:
+    if not 1 <= len(header) <= IDEMPOTENCY_KEY_CHARACTERS:
+        kind = "string_too_long" if header else "string_too_short"
+        message = f"Idempotency-Key should have 1 to {IDEMPOTENCY_KEY_CHARACTERS} characters"
+        raise Invalid([Problem(kind, ("header", "idempotency-key"), message)])
+
+
+def fingerprint(event: Event, route: str) -> str:
+    """What makes two requests the same: the route with its ids, the query, the body."""
+    ids = sorted((event.get("pathParameters") or {}).items())
+    told = hashlib.sha256()
+    for part in (route, repr(ids), event.get("rawQueryString", "")):
+        told.update(part.encode() + b"\0")
+    told.update(body_bytes(event))
+    return told.hexdigest()
+
+
+def _claim(
+    key: keys.Key, attributes: dict[str, table.Value | None], condition: str, values: dict[str, table.Value]
+) -> table.Item | None:
+    """None when the claim stands, else what stood there before."""
+    try:
+        table.write(table.put_attributes(key, attributes, condition=condition, values=values))
+    except table.ConditionFailed as failed:
+        return failed.item or {}
+    return None
+
+
+def _replay(document: table.Document) -> Replay:
+    body = document.text if isinstance(document.text, str) else document.text.decode()
+    headers = {"etag": document.string("etag")} if "etag" in document.item else {}
+    return Replay(body, HTTPStatus(document.number("status")), headers)
