@@ -42,6 +42,8 @@ class JsonService:
             return json_response(200, operation(json.loads(request.body or b"{}")))
         except ServiceError as error:
             return _refusal(error.code, str(error), error.status)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            return _refusal("SerializationException", f"malformed request: {error!r}", 400)
 
 
 def _refusal(code: str, text: str, status: int) -> Response:

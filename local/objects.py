@@ -81,6 +81,8 @@ class Objects:
             response = _error(error.status, error.code, str(error))
         except S3Error as error:
             response = _error(error.status, error.code, str(error))
+        except (ValueError, LookupError) as error:
+            response = _error(400, "InvalidRequest", f"malformed request: {error!r}")
         bucket = unquote(request.path.removeprefix(self._prefix)).lstrip("/").partition("/")[0]
         return self._with_cors(request, bucket, response)
 

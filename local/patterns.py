@@ -6,6 +6,19 @@ from typing import Any
 from local.intrinsics import TemplateError
 
 ABSENT = object()
+OPERATORS = {"anything-but", "equals-ignore-case", "exists", "prefix", "suffix"}
+
+
+def check(pattern: Any) -> None:
+    """TemplateError when the pattern asks for what `matches` does not know."""
+    if isinstance(pattern, Mapping):
+        for name, wanted in pattern.items():
+            for part in wanted if name == "$or" else [wanted]:
+                check(part)
+    elif isinstance(pattern, list):
+        for choice in pattern:
+            if isinstance(choice, Mapping) and (len(choice) != 1 or not OPERATORS & choice.keys()):
+                raise TemplateError(f"the pattern {dict(choice)} is not known to the local stack")
 
 
 def matches(pattern: Mapping[str, Any], event: Any) -> bool:
@@ -43,7 +56,5 @@ def _fits(choice: Any, value: Any) -> bool:
         return isinstance(value, str) and value.endswith(operand)
     if operator == "equals-ignore-case":
         return isinstance(value, str) and value.lower() == operand.lower()
-    if operator == "anything-but":
-        unwanted = operand if isinstance(operand, list) else [operand]
-        return not any(_fits(other, value) for other in unwanted)
-    raise TemplateError(f"the pattern operator {operator!r} is not known to the local stack")
+    unwanted = operand if isinstance(operand, list) else [operand]
+    return not any(_fits(other, value) for other in unwanted)

@@ -178,7 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise BadRequestError(400, "Bad Request")
         if re.match(r"https?://", target):
             target = "/" + target.split("/", 3)[3] if target.count("/") > 2 else "/"
-        if not target.startswith("/") or not target.isascii() or "#" in target:
+        if not target.startswith("/") or not target.isascii() or not target.isprintable() or "#" in target:
             raise BadRequestError(400, "Bad Request")
         body = self._read_body(self.server.body_limit(target), started)
         return Request(self.command, target, headers, body, str(self.client_address[0]))
@@ -247,7 +247,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Answer a request that was not read whole; the client sees the answer before the connection ends."""
         self.close_connection = True
         self._write(response)
-        log.info("%s %d", self.requestline[:200], response.status)
+        log.info("%s %d", ascii(self.requestline[:200]), response.status)
         self.connection.shutdown(socket.SHUT_WR)
         self.connection.settimeout(LINGER_SECONDS)
         deadline = time.monotonic() + LINGER_SECONDS

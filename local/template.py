@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from local.intrinsics import ACCOUNT, NO_VALUE, REGION, STACK, Evaluator, TemplateError, parse
+from local.patterns import check
 
 ARN_SERVICES = {
     "AWS::DynamoDB::Table": "dynamodb",
@@ -135,6 +136,8 @@ class Template:
         self.rules: list[Rule] = []
         self.schedules: list[Schedule] = []
         self._read_triggers()
+        for rule in self.rules:
+            check(rule.pattern)
         self.cors = self._cors()
         self.tables: list[dict[str, Any]] = [
             self._value(r["Properties"]) | {"TableName": self._name(n)}
@@ -274,7 +277,7 @@ class Template:
         if event.get("Enabled") is False or event.get("State") == "DISABLED":
             return
         reports = "ReportBatchItemFailures" in event.get("FunctionResponseTypes", [])
-        filters = [parse_filter(f["Pattern"]) for f in event.get("FilterCriteria", {}).get("Filters", [])]
+        filters = [_filter(f["Pattern"]) for f in event.get("FilterCriteria", {}).get("Filters", [])]
         if kind == "HttpApi":
             path = event.get("Path", "$default")
             method = str(event.get("Method", "ANY")).upper()
@@ -337,9 +340,9 @@ def queue_url(name: str) -> str:
     return f"http://sqs.{REGION}.localhost/{ACCOUNT}/{name}"
 
 
-def parse_filter(pattern: str) -> dict[str, Any]:
-    parsed = json.loads(pattern)
-    assert isinstance(parsed, dict)
+def _filter(pattern: str) -> dict[str, Any]:
+    parsed: dict[str, Any] = json.loads(pattern)
+    check(parsed)
     return parsed
 
 

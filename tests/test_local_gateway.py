@@ -12,6 +12,7 @@ import pytest
 
 from local.functions import InProcess
 from local.gateway import Gateway, Router, build_event
+from local.http import Response
 from local.server import Server
 from local.template import Route, Template
 
@@ -313,6 +314,7 @@ def test_headers_have_the_limit_of_the_gateway(server: Server) -> None:
         (b"GET /things/\xc3\xa9 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         (b"GET things HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         (b"GET\t/things/1\tHTTP/9.9\r\nHost: a\r\n\r\n", 505),
+        (b"GET /\x1b[2J HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         (b"nonsense\r\n\r\n", 400),
         (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400),
         (b"GET /things/1 HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 150 + b"\r\n", 431),
@@ -334,6 +336,16 @@ def test_a_connection_serves_many_requests(server: Server) -> None:
         event = json.loads(connection.getresponse().read())
         assert event["pathParameters"] == {"thing_id": str(number)}
     connection.close()
+
+
+def test_an_idle_connection_does_not_keep_a_server_from_closing() -> None:
+    server = Server(lambda request: Response(204))
+    server.start()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as idle:
+        idle.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert idle.recv(65536).startswith(b"HTTP/1.1 204 ")
+        server.close()
+        assert idle.recv(65536) == b""
 
 
 def test_the_gateway_answers_preflights_itself(server: Server) -> None:

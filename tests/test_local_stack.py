@@ -236,6 +236,19 @@ def test_a_queue_the_template_does_not_declare_is_refused(stack: Stack) -> None:
         client("sqs").send_message(QueueUrl=os.environ["WORK_QUEUE_URL"] + "x", MessageBody="lost")
 
 
+def test_what_no_client_of_aws_would_send_is_refused_in_its_shape(stack: Stack) -> None:
+    for target, body in (
+        ("AmazonSQS.SendMessage", "{"),
+        ("AmazonSQS.SendMessage", "[]"),
+        ("AWSEvents.Erase", "{}"),
+    ):
+        connection = HTTPConnection("127.0.0.1", stack.server.port, timeout=20)
+        connection.request("POST", "/_local/aws/sqs", body, {"X-Amz-Target": target})
+        response = connection.getresponse()
+        assert (response.status, sorted(json.loads(response.read()))) == (400, ["__type", "message"])
+        connection.close()
+
+
 def put_event(**detail: Any) -> Any:
     entry = {"Source": "test", "DetailType": "Greeting", "Detail": json.dumps(detail)}
     return client("events").put_events(Entries=[entry])
