@@ -10,7 +10,7 @@ from types import FrameType
 from local.stack import Stack
 from local.template import Template
 from tests.e2e.build import BUILD, LOGS, build_for_this_machine, runtime
-from tests.e2e.fleet import Fleet
+from tests.e2e.fleet import Fleet, with_parent
 from tests.e2e.roles import Gate, Roles
 from tools.build import ROOT
 
@@ -38,7 +38,17 @@ def main(arguments: list[str]) -> int:
         stack = running.enter_context(Stack(invoker=fleet))
         print(f"serving the built functions on {stack.url}, their logs are in {LOGS}", flush=True)
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", "tests.e2e.front_door", "-m", "not torture", *arguments],
+            [
+                *with_parent(),
+                sys.executable,
+                "-m",
+                "pytest",
+                "-p",
+                "tests.e2e.front_door",
+                "-m",
+                "not torture",
+                *arguments,
+            ],
             cwd=ROOT,
             # Not the stack's own variables, which stand in this process: they would be settings of the tests.
             env={**shell, "BASE_URL": stack.url, "TOKEN_SECRET": stack.token_secret},
@@ -65,4 +75,7 @@ def stop(number: int, frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -138,7 +138,7 @@ class _Emulator:
         self._port = free_port()
         self.usable = True
         command = [
-            *_with_parent(),
+            *with_parent(),
             str(runtime.emulator),
             "--runtime-interface-emulator-address",
             f"127.0.0.1:{self._port}",
@@ -225,7 +225,7 @@ def _is_error(result: Any) -> bool:
     return isinstance(result, dict) and {"errorType", "errorMessage"} <= result.keys()
 
 
-def _with_parent() -> list[str]:
-    """Ends the emulator when this process is killed and cannot end it itself."""
+def with_parent() -> list[str]:
+    """A prefix for a command that is to end when this process is killed and cannot end it itself."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
