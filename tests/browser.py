@@ -1,0 +1,126 @@
+"""A headless Chromium, driven over its debugging pipe."""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+SECONDS = 30
+# Chromium reads commands from descriptor 3 and answers on 4.
+WRAPPER = """
+import fcntl, os, sys
+commands, answers, *program = sys.argv[1:]
+commands, answers = (fcntl.fcntl(int(given), fcntl.F_DUPFD, 10) for given in (commands, answers))
+os.dup2(commands, 3)
+os.dup2(answers, 4)
+os.execv(program[0], program)
+"""
+
+
+def find_browser() -> str | None:
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+
+
+class Browser:
+    """One page of it. `evaluate` runs JavaScript in the page and waits for what it promises."""
+
+    def __init__(self, program: str) -> None:
+        self._profile = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
+        commands, self._out = os.pipe()
+        self._in, answers = os.pipe()
+        arguments = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+            "--remote-debugging-pipe",
+            "--window-size=1280,1600",
+        ]
+        self._process = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                WRAPPER,
+                str(commands),
+                str(answers),
+                program,
+                *arguments,
+                f"--user-data-dir={self._profile.name}",
+                "about:blank",
+            ],
+            pass_fds=(commands, answers),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(commands)
+        os.close(answers)
+        self._received = b""
+        self._sent = 0
+        self._session: str | None = None
+        targets = self._call("Target.getTargets")["targetInfos"]
+        page = next(target["targetId"] for target in targets if target["type"] == "page")
+        self._session = self._call("Target.attachToTarget", targetId=page, flatten=True)["sessionId"]
+
+    def open(self, url: str) -> None:
+        self._call("Page.navigate", url=url)
+
+    def evaluate(self, expression: str) -> Any:
+        told = self._call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        if "exceptionDetails" in told:
+            raise RuntimeError(told["exceptionDetails"]["exception"].get("description", told))
+        return told["result"].get("value")
+
+    def wait_for(self, expression: str) -> Any:
+        """The expression's value, as soon as it is true."""
+        deadline = time.monotonic() + SECONDS
+        while not (value := self.evaluate(expression)):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"never true: {expression}")
+            time.sleep(0.05)
+        return value
+
+    def screenshot(self, path: Path) -> None:
+        path.write_bytes(base64.b64decode(self._call("Page.captureScreenshot")["data"]))
+
+    def close(self) -> None:
+        os.close(self._out)
+        os.close(self._in)
+        self._process.terminate()
+        self._process.wait(SECONDS)
+        self._profile.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _call(self, method: str, **parameters: Any) -> Any:
+        self._sent += 1
+        command = {"id": self._sent, "method": method, "params": parameters}
+        if self._session:
+            command["sessionId"] = self._session
+        os.write(self._out, json.dumps(command).encode() + b"\0")
+        while True:
+            while b"\0" not in self._received:
+                part = os.read(self._in, 1 << 16)
+                if not part:
+                    raise RuntimeError("the browser ended")
+                self._received += part
+            message, _, self._received = self._received.partition(b"\0")
+            told = json.loads(message)
+            if told.get("id") == self._sent:
+                if "error" in told:
+                    raise RuntimeError(f"{method}: {told['error']}")
+                return told["result"]
