@@ -9,5 +9,5 @@ from practice.log import logged_event
 
 @logged_event
 def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
-    """Keeps the newest announcement; one that can never be taken raises, and goes to the dead-letter queue."""
+    """Keeps the newest announcement; one that can never be taken goes to the dead-letter queue with its reason."""
     return take(event)

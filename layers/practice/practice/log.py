@@ -73,7 +73,7 @@ def logged_event(function: EventFunction) -> EventFunction:
         try:
             outcome = function(event, context)
         except Exception as error:  # noqa: BLE001  # raised on, without its text
-            cause = type(error).__name__ + "\n" + "".join(traceback.format_tb(error.__traceback__))
+            cause = cause_of(error)
             raise EventRefused(type(error).__name__) from None
         finally:
             log_request(
@@ -89,6 +89,11 @@ def logged_event(function: EventFunction) -> EventFunction:
         return outcome
 
     return handler
+
+
+def cause_of(error: Exception) -> str:
+    """Its type and place: the text of an exception may quote the learner's."""
+    return type(error).__name__ + "\n" + "".join(traceback.format_tb(error.__traceback__))
 
 
 class EventRefused(Exception):

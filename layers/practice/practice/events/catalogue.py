@@ -1,11 +1,14 @@
 """Announcements of classes and agents, kept as the newest one of each."""
 
+import json
+import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, PlainSerializer
+from pydantic import AwareDatetime, BaseModel, PlainSerializer, TypeAdapter
 
-from practice import clock, keys
+from practice import clock, keys, queues
+from practice.events.messages import Hopeless, validated
 from practice.models.catalogue import Agent, ClassStatus, PracticeClass
 from practice.models.fields import FreeForm, Id, ModelName, Text
 from practice.store import catalogue
@@ -40,20 +43,33 @@ class AgentDeleted(_Announcement):
 
 
 def take(event: Mapping[str, Any]) -> dict[str, Any]:
-    """One request. Raises for what can never be taken: a wrong type or version, a field that is missing."""
-    kind, detail = event.get("detail-type"), event.get("detail")
+    """Two requests. What can never be taken is set aside: a wrong type or version, a field that is missing."""
+    kind = event.get("detail-type")
+    try:
+        stored = _announce(kind, event.get("detail"))
+    except Hopeless as hopeless:
+        dead_letters = os.environ["CATALOGUE_DEAD_LETTERS_URL"]
+        queues.set_aside(dead_letters, json.dumps(event), str(hopeless), "update_catalogue")
+        return {"detail_type": kind, "outcome": "set aside", "reason": str(hopeless)}
+    return {"detail_type": kind, "outcome": "stored" if stored else "superseded"}
+
+
+_CLASS_UPDATED = TypeAdapter(ClassUpdated)
+_AGENT_UPDATED = TypeAdapter(AgentUpdated)
+_AGENT_DELETED = TypeAdapter(AgentDeleted)
+
+
+def _announce(kind: object, detail: object) -> bool:
     if kind == "ClassUpdated":
-        announced = ClassUpdated.model_validate(detail)
+        announced = validated(detail, _CLASS_UPDATED)
         practice_class = PracticeClass.model_validate(announced.model_dump())
         key = keys.practice_class(announced.class_id)
-        stored = catalogue.announce(key, practice_class, practice_class.updated_at)
-    elif kind == "AgentUpdated":
-        agent = Agent.model_validate(AgentUpdated.model_validate(detail).model_dump())
-        stored = catalogue.announce(keys.agent(agent.agent_id), agent, agent.updated_at)
-    elif kind == "AgentDeleted":
-        gone = AgentDeleted.model_validate(detail)
+        return catalogue.announce(key, practice_class, practice_class.updated_at)
+    if kind == "AgentUpdated":
+        agent = Agent.model_validate(validated(detail, _AGENT_UPDATED).model_dump())
+        return catalogue.announce(keys.agent(agent.agent_id), agent, agent.updated_at)
+    if kind == "AgentDeleted":
+        gone = validated(detail, _AGENT_DELETED)
         agent = Agent.deleted(gone.agent_id, clock.written(gone.updated_at))
-        stored = catalogue.announce(keys.agent(agent.agent_id), agent, agent.updated_at)
-    else:
-        raise ValueError(f"no announcement is called {kind!r}")
-    return {"detail_type": kind, "outcome": "stored" if stored else "superseded"}
+        return catalogue.announce(keys.agent(agent.agent_id), agent, agent.updated_at)
+    raise Hopeless("unknown detail-type")

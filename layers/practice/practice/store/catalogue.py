@@ -62,14 +62,19 @@ def look_up(class_id: int | None, agent_id: int | None) -> Catalogue:
 
 
 def announce(key: keys.Key, announced: BaseModel, updated_at: str) -> bool:
-    """Keeps the newest announcement, of equal ones the last delivered; False when a newer one stands. One request."""
-    stamp = table.text(updated_at)
-    newest = "attribute_not_exists(#pk) OR #updated_at <= :updated_at"
-    writes = table.put(
-        key, announced, condition=newest, values={":updated_at": stamp}, attributes={"updated_at": stamp}
-    )
-    try:
-        table.write(*writes)
-    except table.ConditionFailed:
-        return False
-    return True
+    """Keeps the newest announcement, of equal ones the last delivered; False when a newer one stands. Two requests."""
+    stamp = {"updated_at": table.text(updated_at)}
+    for _ in table.attempts():
+        standing = table.fetch([key]).get(key)
+        if standing is None:
+            writes = table.put(key, announced, attributes=stamp)
+        elif standing.string("updated_at") > updated_at:
+            return False
+        else:
+            writes = table.revise(standing, announced, attributes=stamp)
+        try:
+            table.write(*writes)
+        except table.ConditionFailed:
+            continue
+        return True
+    raise AssertionError("attempts() ends by raising")

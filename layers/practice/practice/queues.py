@@ -1,0 +1,101 @@
+"""Messages to queues, and the setting aside of what can never succeed."""
+
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+import botocore.session
+from botocore.config import Config as ClientConfig
+from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as NoConnection
+
+from practice.config import config
+from practice.log import logger
+
+if TYPE_CHECKING:
+    from types_boto3_sqs.client import SQSClient
+
+MESSAGE_BYTES: Final = 1024 * 1024
+"""Of a message with its attributes."""
+ENTRIES: Final = 10
+"""Of a batch of messages, or of events."""
+REASON_CHARACTERS: Final = 500
+
+CLIENT_CONFIG: Final = ClientConfig(
+    connect_timeout=2,
+    read_timeout=5,
+    retries={"mode": "standard", "total_max_attempts": 3},
+    parameter_validation=False,
+)
+
+
+class NotSent(Exception):
+    """The queue or the bus does not take it now: worth another delivery."""
+
+
+@lru_cache(maxsize=1)
+def client() -> "SQSClient":
+    made: SQSClient = botocore.session.get_session().create_client(  # type: ignore[assignment]  # known by its name
+        "sqs", region_name=config().region, config=CLIENT_CONFIG
+    )
+    return made
+
+
+def send(url: str, bodies: Sequence[str]) -> list[int]:
+    """One request for every ten messages; the places in `bodies` of those that the queue did not take."""
+    unsent: list[int] = []
+    for start in range(0, len(bodies), ENTRIES):
+        places = range(start, min(start + ENTRIES, len(bodies)))
+        entries = [{"Id": str(place), "MessageBody": bodies[place]} for place in places]
+        try:
+            answer = client().send_message_batch(QueueUrl=url, Entries=entries)  # type: ignore[arg-type]
+        except (ClientError, NoConnection, HTTPClientError) as error:
+            logger.warning("not sent", extra={"cause": code_of(error), "messages": len(entries)})
+            unsent += places
+            continue
+        unsent += [int(each["Id"]) for each in answer.get("Failed", [])]
+    return unsent
+
+
+def set_aside(url: str, body: str, reason: str, name: str) -> None:
+    """To the dead-letter queue, alone, with the reason as an attribute; told in the log and counted.
+
+    A body that leaves no room for the reason loses its end. Raises NotSent.
+    """
+    reason = reason[:REASON_CHARACTERS] or "no reason"
+    attributes = {"reason": _attribute(reason), "function": _attribute(name)}
+    room = MESSAGE_BYTES - 4 * REASON_CHARACTERS - 1024
+    encoded = body.encode()
+    if len(encoded) > room:
+        attributes["cut"] = _attribute(f"from {len(encoded)} bytes")
+        body = encoded[:room].decode(errors="ignore")
+    try:
+        client().send_message(QueueUrl=url, MessageBody=body or "-", MessageAttributes=attributes)  # type: ignore[arg-type]
+    except (ClientError, NoConnection, HTTPClientError) as error:
+        raise NotSent(code_of(error)) from error
+    logger.warning("set aside", extra={"reason": reason, **count("DeadLetters", name)})
+
+
+def count(metric: str, name: str, value: int = 1) -> dict[str, Any]:
+    """The fields that make a log line a CloudWatch metric too (embedded metric format)."""
+    declared = {
+        "Namespace": "PracticeApi",
+        "Dimensions": [["function"]],
+        "Metrics": [{"Name": metric, "Unit": "Count"}],
+    }
+    return {
+        "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [declared]},
+        "function": name,
+        metric: value,
+    }
+
+
+def code_of(error: Exception) -> str:
+    if isinstance(error, ClientError):
+        return str(error.response["Error"]["Code"])
+    return type(error).__name__
+
+
+def _attribute(value: str) -> dict[str, str]:
+    return {"DataType": "String", "StringValue": value}
