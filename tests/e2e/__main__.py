@@ -30,6 +30,7 @@ def main(arguments: list[str]) -> int:
                 for name, service in {
                     "AWS_ENDPOINT_URL_DYNAMODB": "dynamodb",
                     "AWS_ENDPOINT_URL_SECRETS_MANAGER": "secretsmanager",
+                    "AWS_ENDPOINT_URL_SQS": "sqs",
                 }.items()
             }
             environment = {**os.environ, **gates}

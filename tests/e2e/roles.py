@@ -7,7 +7,7 @@ at the end. A function signs its requests with its own name as access key.
 import http.client
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -175,10 +175,18 @@ def _list(value: Any) -> list[str]:
     return value if isinstance(value, list) else [value]
 
 
-def _secret_use(operation: str, request: Mapping[str, Any]) -> Use:
+def _secret_uses(action: str, request: Mapping[str, Any]) -> Iterator[Use]:
     arn = str(request["SecretId"])
-    # The template's own secrets have the name of their resource at the end of their ARN.
-    return Use(operation, arn if arn == secret_arn(TOKEN_SECRET) else arn.rsplit("-", 1)[-1])
+    yield Use(f"secretsmanager:{action}", arn if arn == secret_arn(TOKEN_SECRET) else _resource(arn))
+
+
+def _queue_uses(action: str, request: Mapping[str, Any]) -> Iterator[Use]:
+    yield Use(f"sqs:{action.removesuffix('Batch')}", _resource(str(request["QueueUrl"])))
+
+
+def _resource(name: str) -> str:
+    """The local stack calls a resource by its name in the template, after that of the stack."""
+    return name.rsplit("-", 1)[-1]
 
 
 def _table_uses(action: str, request: Mapping[str, Any]) -> Iterator[Use]:
@@ -203,3 +211,10 @@ def _table_uses(action: str, request: Mapping[str, Any]) -> Iterator[Use]:
 def _leading_key(request: Mapping[str, Any]) -> frozenset[str]:
     key = request.get("Key") or request.get("Item")
     return frozenset([key["pk"]["S"]]) if key else frozenset()
+
+
+USES: Mapping[str, Callable[[str, Mapping[str, Any]], Iterator[Use]]] = {
+    "dynamodb": _table_uses,
+    "secretsmanager": _secret_uses,
+    "sqs": _queue_uses,
+}
