@@ -103,34 +103,53 @@ def items_of(stack: Stack) -> Callable[[Learner], dict[tuple[str, str], Any]]:
     return read
 
 
-def put_on_bus(send: Send, kind: str, detail: dict[str, Any]) -> Any:
-    """What the function answered that the event starts; only the local stack takes events by HTTP."""
-    event = {"source": "practice.catalogue", "detail-type": kind, "detail": detail}
-    handed = send("POST", "/_local/events", {"host": "localhost"}, json.dumps(event).encode())
-    if handed.status == 404:
-        pytest.skip("puts an event on the local stack's bus, and BASE_URL points at another stack")
-    assert handed.status == 200, handed.body
-    [outcome] = handed.json["outcomes"]
-    return outcome["answer"]
+@pytest.fixture
+def hand_in(send: Send) -> Callable[[str, dict[str, Any]], Any]:
+    """Delivers an event of the catalogue to its function, as the bus would; only the local stack takes events."""
+
+    def deliver(kind: str, detail: dict[str, Any]) -> Any:
+        now = {"version": 1, "updated_at": datetime.now(UTC).isoformat()}
+        event = {"source": "practice.catalogue", "detail-type": kind, "detail": now | detail}
+        handed = send("POST", "/_local/events", {"host": "localhost"}, json.dumps(event).encode())
+        if handed.status == 404:
+            pytest.skip("announces to the local stack, and BASE_URL points at another one")
+        assert handed.status == 200, handed.body
+        [outcome] = handed.json["outcomes"]
+        return outcome["answer"]
+
+    return deliver
 
 
 @pytest.fixture
-def announce(send: Send) -> Callable[..., Any]:
-    """Delivers a ClassUpdated to its function, as the bus would."""
+def announce(hand_in: Callable[[str, dict[str, Any]], Any]) -> Callable[..., Any]:
+    """Announces a class."""
 
     def deliver(
         class_id: int, *allowed: str, status: str = "active", primary: str | None = None, **fields: Any
     ) -> Any:
-        detail = {
-            "version": 1,
-            "updated_at": datetime.now(UTC).isoformat(),
-            "class_id": class_id,
-            "status": status,
-            "primary_model": primary,
-            "allowed_models": list(allowed),
+        named = {"class_id": class_id, "primary_model": primary, "allowed_models": list(allowed)}
+        return hand_in("ClassUpdated", {**named, "status": status, **fields})
+
+    return deliver
+
+
+@pytest.fixture
+def announce_agent(hand_in: Callable[[str, dict[str, Any]], Any]) -> Callable[..., int]:
+    """Announces an agent, a new one without `agent_id`, and returns its id."""
+
+    def deliver(owner: int, **fields: Any) -> int:
+        agent = {
+            "agent_id": new_user_id(),
+            "user_id": owner,
+            "is_active": True,
+            "shared_class_ids": [],
+            "name": "Socrates",
+            "system_prompt": "Answer with a question.",
+            "generation_params": {"temperature": 0.2, "top_k": 40},
             **fields,
         }
-        return put_on_bus(send, "ClassUpdated", detail)
+        hand_in("AgentUpdated", agent)
+        return int(agent["agent_id"])
 
     return deliver
 
@@ -142,28 +161,3 @@ def needs(stack: Stack) -> Callable[[str], None]:
             pytest.skip(f"{stack.engine.name} has no {capability}")
 
     return check
-
-
-@pytest.fixture
-def announce_agent(send: Send) -> Callable[..., int]:
-    """Delivers an AgentUpdated to its function, and returns the agent's id."""
-
-    def deliver(owner: int, agent_id: int | None = None, **fields: Any) -> int:
-        agent_id = agent_id or new_user_id()
-        detail = {
-            "version": 1,
-            "updated_at": datetime.now(UTC).isoformat(),
-            "agent_id": agent_id,
-            "user_id": owner,
-            "is_active": True,
-            "shared_class_ids": [],
-            "name": "Socrates",
-            "system_prompt": "Answer with a question.",
-            "generation_params": {"temperature": 0.2, "top_k": 40},
-            **fields,
-        }
-        event = {"source": "practice.catalogue", "detail-type": "AgentUpdated", "detail": detail}
-        stack.invoker.invoke("UpdateCatalogue", event)
-        return agent_id
-
-    return deliver

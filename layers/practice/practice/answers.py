@@ -25,6 +25,10 @@ class Room:
     def __init__(self, reserved: int = 20_000) -> None:
         self.left = ANSWER_BYTES - reserved
 
+    def spend(self, text: str) -> None:
+        """For what the answer has in any case."""
+        self.left -= escaped_bytes(text)
+
     def take(self, text: str) -> bool:
         """Whether the text still fits; if so, its place is taken."""
         size = escaped_bytes(text)

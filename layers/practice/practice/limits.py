@@ -11,6 +11,8 @@ MAX_KNOWLEDGE_ID: Final = 2**63
 TITLE_CHARACTERS: Final = 10_000
 NOTES_CHARACTERS: Final = 100_000
 KNOWLEDGE_IDS: Final = 1_000
+SENT_IDS: Final = 10_000
+"""Ids in an array as it is sent, duplicates included: what is wrong with each of them has to fit one answer."""
 MODEL_NAME_CHARACTERS: Final = 256
 
 PROMPT_BYTES: Final = 100 * KB
@@ -24,6 +26,8 @@ OBJECT_BYTES: Final = 64 * KB
 OBJECT_DEPTH: Final = 32
 
 SESSION_MODELS: Final = 100
+MODELS_BYTES: Final = 1_500_000
+"""All models of a session with their parameters, which stand in one document and one answer."""
 SESSION_IDS: Final = 2**15
 """Ids a session hands out over its life, to its settings, its models and its responses."""
 

@@ -6,6 +6,7 @@ in it, and is one attribute to parse where a native map would be dozens. Beside 
 or a condition needs. Nothing outside this module and `store/` sees an attribute value.
 """
 
+import base64
 import os
 import random
 import re
@@ -40,6 +41,8 @@ PART_BYTES: Final = 350 * KB
 """An item may have 400 KB, its keys and attribute names included."""
 BATCH: Final = 100
 """Keys a BatchGetItem takes."""
+DELETIONS: Final = 25
+"""Items a BatchWriteItem takes."""
 
 PATIENCE_SECONDS: Final = 8.0
 """How long contention is waited out before the client is asked to come back."""
@@ -278,8 +281,28 @@ def _document(item: Item, found: Mapping[Key, Item]) -> Document | None:
 def part_keys(item: Item) -> list[Key]:
     if "parts" not in item:
         return []
-    key, version = key_of(item), int(item["v"]["N"])
-    return [part(key, version, index) for index in range(int(item["parts"]["N"]))]
+    return parts_of(key_of(item), int(item["v"]["N"]), int(item["parts"]["N"]))
+
+
+def parts_of(key: Key, version: int, count: int) -> list[Key]:
+    return [part(key, version, index) for index in range(count)]
+
+
+def recorded(image: Item) -> Document:
+    """The document in an image of a stream record, as Lambda spells it; its text is empty when it is in parts.
+
+    Raises KeyError, TypeError or ValueError when the image is no document's.
+    """
+    key, version = key_of(image), int(image["v"]["N"])
+    content: str | bytes = ""
+    if "doc" in image:
+        content = image["doc"]["S"]
+    elif "z" in image:
+        try:
+            content = zlib.decompress(base64.b64decode(image["z"]["B"], validate=True))
+        except zlib.error as error:
+            raise ValueError(str(error)) from None
+    return Document(key, version, content, image)
 
 
 # Reads
@@ -372,6 +395,21 @@ def read(span: Span, *, backwards: bool = True, after: str | None = None, limit:
     return Found(documents, last["sk"]["S"] if last else None)
 
 
+def read_keys(span: Span) -> list[Key]:
+    """The keys of the first megabyte of neighbouring items, parts included; empty when there are none. One request."""
+    params = {
+        "KeyConditionExpression": "pk = :pk AND sk BETWEEN :first AND :last",
+        "ExpressionAttributeValues": {
+            ":pk": text(span.pk),
+            ":first": text(span.first),
+            ":last": text(span.last),
+        },
+        "ProjectionExpression": "pk, sk",
+        "ConsistentRead": True,
+    }
+    return [key_of(item) for item in _say("query", params)["Items"]]
+
+
 _MOST_ROWS: Final = 2**31 - 1
 
 
@@ -397,16 +435,17 @@ def read_index(
     after: Entry | None = None,
     limit: int | None = None,
     equal: Mapping[str, Value] | None = None,
+    containing: tuple[str, Value] | None = None,
 ) -> Entries:
     """Rows of a local index, strongly consistent, keys only.
 
-    One request for each megabyte (some 6,000 rows) until `limit` rows that match `equal` are found.
+    One request for each megabyte (some 6,000 rows) until `limit` rows are found that match `equal` or hold `containing`.
     """
     names = {"#range": range_name}
-    values: dict[str, Value] = {":pk": text(pk), ":prefix": text(prefix)}
+    values: dict[str, Value] = {":pk": text(pk)} | ({":prefix": text(prefix)} if prefix else {})
     params: dict[str, Any] = {
         "IndexName": index,
-        "KeyConditionExpression": "pk = :pk AND begins_with(#range, :prefix)",
+        "KeyConditionExpression": "pk = :pk" + (" AND begins_with(#range, :prefix)" if prefix else ""),
         "ScanIndexForward": not backwards,
         "ConsistentRead": True,
         "ProjectionExpression": "sk, #range",
@@ -417,6 +456,10 @@ def read_index(
         params["FilterExpression"] = " AND ".join(f"#{name} = :{name}" for name in equal)
         names |= {f"#{name}": name for name in equal}
         values |= {f":{name}": value for name, value in equal.items()}
+    elif containing:
+        params["FilterExpression"] = f"contains(#{containing[0]}, :contained)"
+        names[f"#{containing[0]}"] = containing[0]
+        values[":contained"] = containing[1]
     elif limit is not None:
         params["Limit"] = min(limit + 1, _MOST_ROWS)
     if after is not None:
@@ -560,8 +603,31 @@ def check(key: Key, condition: str, values: Mapping[str, Value] | None = None) -
     return Write("ConditionCheck", _conditioned({"Key": _keyed(key)}, condition, values or {}))
 
 
+def unchanged(document: Document) -> Write:
+    return check(document.key, "#v = :was", {":was": number(document.version)})
+
+
 def delete(key: Key, condition: str | None = None, values: Mapping[str, Value] | None = None) -> Write:
     return Write("Delete", _conditioned({"Key": _keyed(key)}, condition, values or {}))
+
+
+def delete_together(keys: Sequence[Key]) -> None:
+    """At most `DELETIONS` items, each for itself, whether they are there or not; one request, more when throttled."""
+    table_name = config().table_name
+    asked: dict[str, Any] = {table_name: [{"DeleteRequest": {"Key": _keyed(key)}} for key in keys]}
+    for _ in attempts():
+        try:
+            answer = client().batch_write_item(RequestItems=asked)
+        except ClientError as error:
+            named = _named(error)
+            if isinstance(named, _Contended):
+                continue
+            raise named from error
+        except (NoConnection, HTTPClientError) as error:
+            raise StoreUnavailable(type(error).__name__) from error
+        asked = dict(answer.get("UnprocessedItems") or {})
+        if not asked:
+            return
 
 
 _SINGLE = {"Put": "put_item", "Update": "update_item", "Delete": "delete_item"}

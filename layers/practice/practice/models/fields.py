@@ -1,11 +1,12 @@
 """The types that fields are made of: limits, text rules, free-form objects."""
 
+import json
 import math
 from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
-from pydantic_core import PydanticCustomError, to_json
+from pydantic_core import PydanticCustomError, PydanticKnownError, to_json
 
 from practice import limits
 
@@ -25,9 +26,7 @@ def _storable(value: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise PydanticCustomError(
-            "string_unicode", "String should be valid unicode, without lone surrogates"
-        ) from None
+        raise PydanticKnownError("string_unicode") from None
     return value
 
 
@@ -42,13 +41,24 @@ def at_most_bytes(limit: int) -> Callable[[str], str]:
     return check
 
 
-Text = Annotated[str, AfterValidator(_storable)]
+Text = Annotated[str, AfterValidator(_storable), Field(json_schema_extra={"pattern": r"^[^\u0000]*$"})]
 """Any text the table can hold, kept as sent."""
-Title = Annotated[Text, Field(max_length=limits.TITLE_CHARACTERS)]
-Notes = Annotated[Text, Field(max_length=limits.NOTES_CHARACTERS)]
-ModelName = Annotated[Text, Field(min_length=1, max_length=limits.MODEL_NAME_CHARACTERS)]
-Prompt = Annotated[Text, AfterValidator(at_most_bytes(limits.PROMPT_BYTES))]
-Answer = Annotated[Text, AfterValidator(at_most_bytes(limits.RESPONSE_BYTES))]
+# The length comes first: pydantic words it as a string's only when it stands directly at the `str`.
+Title = Annotated[str, Field(max_length=limits.TITLE_CHARACTERS), AfterValidator(_storable)]
+Notes = Annotated[str, Field(max_length=limits.NOTES_CHARACTERS), AfterValidator(_storable)]
+ModelName = Annotated[
+    str, Field(min_length=1, max_length=limits.MODEL_NAME_CHARACTERS), AfterValidator(_storable)
+]
+Prompt = Annotated[
+    Text,
+    AfterValidator(at_most_bytes(limits.PROMPT_BYTES)),
+    Field(description="At most 100 KB in UTF-8.", json_schema_extra={"maxLength": limits.PROMPT_BYTES}),
+]
+Answer = Annotated[
+    Text,
+    AfterValidator(at_most_bytes(limits.RESPONSE_BYTES)),
+    Field(description="At most 1 MB in UTF-8.", json_schema_extra={"maxLength": limits.RESPONSE_BYTES}),
+]
 
 
 def free_form(value: dict[str, Any]) -> dict[str, Any]:
@@ -70,6 +80,11 @@ def free_form(value: dict[str, Any]) -> dict[str, Any]:
             "too_long", "Object should have at most {limit} bytes as JSON", {"limit": limits.OBJECT_BYTES}
         )
     return value
+
+
+def same_json(one: Any, other: Any) -> bool:
+    """Equal as JSON, where Python takes 1, 1.0 and true for the same."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def compact_bytes(value: dict[str, Any]) -> int:
@@ -102,7 +117,11 @@ def _is_finite(value: float) -> bool:
         return False
 
 
-FreeForm = Annotated[dict[str, Any], AfterValidator(free_form)]
+FreeForm = Annotated[
+    dict[str, Any],
+    AfterValidator(free_form),
+    Field(description="Free-form: at most 64 KB as JSON, nested at most 32 deep."),
+]
 """Comes back exactly as it went in."""
 
 
@@ -113,7 +132,7 @@ def bounded_number(value: Any) -> Any:
     return value
 
 
-Real = Annotated[float, BeforeValidator(bounded_number), Field(allow_inf_nan=False)]
+Finite = BeforeValidator(bounded_number)
 
 
 def distinct(limit: int) -> Callable[[list[int]], list[int]]:
@@ -129,5 +148,11 @@ def distinct(limit: int) -> Callable[[list[int]], list[int]]:
 
 
 KnowledgeIds = Annotated[
-    list[Annotated[int, Field(le=limits.MAX_KNOWLEDGE_ID)]], AfterValidator(distinct(limits.KNOWLEDGE_IDS))
+    list[Annotated[int, Field(le=limits.MAX_KNOWLEDGE_ID)]],
+    Field(max_length=limits.SENT_IDS),
+    AfterValidator(distinct(limits.KNOWLEDGE_IDS)),
+    Field(
+        description="Duplicates and values below 1 are dropped, and do not count.",
+        json_schema_extra={"maxItems": limits.KNOWLEDGE_IDS},
+    ),
 ]

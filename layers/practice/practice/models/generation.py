@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from practice.models.fields import Id, Real, free_form
+from practice.models.fields import Finite, Id, free_form
 
 
 class LengthPreset(StrEnum):
@@ -30,8 +30,8 @@ class GenerationParams(BaseModel):
 
     model_config = ConfigDict(extra="allow", use_enum_values=True)
 
-    temperature: Annotated[Real, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[Real, Field(ge=0, le=1)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False), Finite] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), Finite] | None = None
     response_length_preset: LengthPreset | None = None
     max_completion_tokens: Id | None = None
     max_tokens: Id | None = None

@@ -4,7 +4,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel
 
-from practice.models.fields import ModelName
+from practice.models.fields import ModelName, same_json
 from practice.models.generation import Generation
 
 
@@ -43,10 +43,11 @@ class StoredModel(BaseModel):
         """Itself, when that changes nothing."""
         params = self.generation_params | sent
         chosen = sorted({*self.chosen, *sent})
-        if params == self.generation_params and chosen == self.chosen:
+        is_shown = not same_json(params, self.generation_params)
+        if not is_shown and chosen == self.chosen:
             return self
         changed = self.model_copy(update={"generation_params": params, "chosen": chosen})
-        return changed if params == self.generation_params else changed.next_version()
+        return changed.next_version() if is_shown else changed
 
 
 class StoredModels(BaseModel):

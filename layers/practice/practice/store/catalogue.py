@@ -28,13 +28,17 @@ class Catalogue(NamedTuple):
             return self.practice_class.model_names()
         return [] if config().unknown_class_is_refused else list(config().default_models)
 
-    def runnable_names(self) -> list[str]:
+    def active_names(self) -> list[str]:
         """The models of a class that runs now; raises BadRequest with the reason otherwise."""
         if self.practice_class is None and config().unknown_class_is_refused:
             raise ClassNotFound
         if self.practice_class and self.practice_class.status != ClassStatus.ACTIVE:
             raise ClassNotActive
-        names = self.model_names()
+        return self.model_names()
+
+    def runnable_names(self) -> list[str]:
+        """Those of an active class that has any."""
+        names = self.active_names()
         if not names:
             raise ClassHasNoModels
         return names

@@ -2,6 +2,7 @@
 
 from practice import keys, table
 from practice.errors import SessionFull
+from practice.limits import MODELS_BYTES
 from practice.models.session_model import StoredModel, StoredModels
 from practice.store.views import View, live_responses
 
@@ -24,9 +25,14 @@ def new_model(view: View, model_name: str) -> StoredModel:
 
 
 def revise_models(document: table.Document, before: StoredModels, after: StoredModels) -> list[table.Write]:
-    """Writes what changed; nothing when nothing did. Raises Conflict when the session has handed out all its ids."""
+    """Writes what changed; nothing when nothing did.
+
+    Raises SessionFull when the session has handed out all its ids, or its models are more than one document may hold.
+    """
     if after == before:
         return []
+    if len(after.model_dump_json().encode()) > MODELS_BYTES:
+        raise SessionFull
     attributes: dict[str, table.Value | None] = {}
     condition, values = "", {}
     next_id = document.number("next_id")
@@ -38,6 +44,14 @@ def revise_models(document: table.Document, before: StoredModels, after: StoredM
         attributes["next_id"] = table.number(next_id + taken)
     attributes["live"] = table.numbers(model.session_model_id for model in after.models)
     return table.revise(document, after, condition=condition, values=values, attributes=attributes)
+
+
+def settings_unchanged(view: View, models: StoredModels) -> list[table.Write]:
+    """A new model has a copy of the settings' parameters, which must not miss a merge that happens meanwhile."""
+    next_id = view.models_document.number("next_id")
+    if all(model.session_model_id < next_id for model in models.models):
+        return []
+    return [table.unchanged(view.settings_document)]
 
 
 def _has_response(user_id: int, view: View) -> bool:

@@ -5,11 +5,9 @@ from practice.auth import Caller
 from practice.errors import (
     ModelNotAllowed,
     ModelNotFound,
-    SessionFull,
     SessionHasNoClass,
     SessionNotFound,
 )
-from practice.limits import SESSION_MODELS
 from practice.models.session_model import (
     NewSessionModel,
     SessionModel,
@@ -19,7 +17,7 @@ from practice.models.session_model import (
 )
 from practice.preconditions import IfMatch, Versioned
 from practice.store import catalogue
-from practice.store.classes import in_line_with_class, new_model, revise_models
+from practice.store.classes import in_line_with_class, new_model, revise_models, settings_unchanged
 from practice.store.idempotency import Once
 from practice.store.settings import bounded
 from practice.store.views import read_view
@@ -40,7 +38,7 @@ def add(caller: Caller, session_id: int, new: NewSessionModel, once: Once) -> Ve
         view = read_view(caller.user_id, session_id, with_responses=False)
         if view.session.class_id is None:
             raise SessionHasNoClass
-        names = catalogue.look_up(view.session.class_id, None).runnable_names()
+        names = catalogue.look_up(view.session.class_id, None).active_names()
         if new.model_name not in names:
             raise ModelNotAllowed
         models = in_line_with_class(caller.user_id, view, names)
@@ -52,14 +50,9 @@ def add(caller: Caller, session_id: int, new: NewSessionModel, once: Once) -> Ve
             )
             model = new_model(view, new.model_name).model_copy(update={"session_model_id": free})
             models = models.with_new(model)
-        if len(models.models) > SESSION_MODELS:
-            raise SessionFull
         models = _with(models, model, SessionModelChanges.model_construct(**dict(new)))
         writes = revise_models(view.models_document, view.models, models)
-        if writes:
-            # The copy of the settings' parameters in a new model must not miss a merge that happens now.
-            unchanged = {":settings_version": table.number(view.settings_document.version)}
-            writes.append(table.check(view.settings_document.key, "#v = :settings_version", unchanged))
+        writes += settings_unchanged(view, models)
         answer = _versioned(models, session_id, model.session_model_id)
         try:
             once.commit(writes, answer)

@@ -6,6 +6,7 @@ from practice.auth import Caller
 from practice.errors import ClassIdRequired, NotFound, SessionNotFound
 from practice.limits import EXPANDED_PAGE_SIZE, PAGE_SIZE
 from practice.models import generation
+from practice.models.fields import same_json
 from practice.models.page import Expansion, SessionPage, SessionsQuery, Sort
 from practice.models.session import (
     NewSession,
@@ -20,7 +21,7 @@ from practice.models.session_model import StoredModel, StoredModels
 from practice.models.settings import StoredSettings
 from practice.preconditions import IfMatch, Versioned
 from practice.store import accounts, catalogue, lists
-from practice.store.classes import in_line_with_class, revise_models
+from practice.store.classes import in_line_with_class, revise_models, settings_unchanged
 from practice.store.idempotency import Once
 from practice.store.settings import linking, next_version
 from practice.store.views import View, embedded, linked_examples, read_view, settings_of, wire_session
@@ -28,10 +29,10 @@ from practice.store.views import View, embedded, linked_examples, read_view, set
 
 def create(caller: Caller, new: NewSession, once: Once) -> Versioned[Session]:
     """Two requests: the class with the agent, and the transaction that writes everything."""
-    if not new.class_id:
-        raise ClassIdRequired
     announced = catalogue.look_up(new.class_id, new.agent_id)
     snapshot = announced.snapshot(caller, new.class_id)
+    if not new.class_id:
+        raise ClassIdRequired
     names = announced.runnable_names()
     session_id = ids.new_session_id()
     now = clock.now()
@@ -103,48 +104,51 @@ def get(caller: Caller, session_id: int, *, with_responses: bool) -> Versioned[S
 def change(
     caller: Caller, session_id: int, changes: SessionChanges, if_match: IfMatch, *, with_responses: bool
 ) -> Versioned[Session]:
-    """What `get` asks for and one conditional update; a new class or agent is looked up, with one request more."""
+    """What `get` asks for and one conditional update; a class or a new agent is looked up, with one request more."""
     for _ in table.attempts():
         view = read_view(caller.user_id, session_id, with_responses=with_responses)
         if_match.accept(view.session_document.version)
         before = view.session
+        version = view.session_document.version
         changed = before.model_copy(update=_stored(changes, changes.model_fields_set))
-        if changed == before:
-            return Versioned(wire_session(caller, view), view.session_document.version)
-        changed.updated_at = clock.just_after(before.updated_at)
+        writes: list[table.Write] = []
+        if changed != before:
+            version += 1
+            changed.updated_at = clock.just_after(max(before.updated_at, view.settings.updated_at))
+            activity = table.text(keys.session_at(changed.updated_at, session_id))
+            writes += table.revise(
+                view.session_document, changed, attributes={"activity": activity, **filters(changed)}
+            )
         view.session = changed
-        activity = table.text(keys.session_at(changed.updated_at, session_id))
-        writes = table.revise(
-            view.session_document, changed, attributes={"activity": activity, **filters(changed)}
-        )
-        writes += _follow(caller, before, view)
+        named_class = changed.class_id if "class_id" in changes.model_fields_set else None
+        writes += _follow(caller, view, named_class, is_new_agent=changed.agent_id != before.agent_id)
         try:
-            table.write(*writes)
+            if writes:
+                table.write(*writes)
         except table.ConditionFailed:
             continue
-        return Versioned(wire_session(caller, view), view.session_document.version + 1)
+        return Versioned(wire_session(caller, view), version)
     raise AssertionError("attempts() ends by raising")
 
 
-def _follow(caller: Caller, before: OwnSession, view: View) -> list[table.Write]:
-    """What a new class or agent means for the models and the settings of the session."""
+def _follow(caller: Caller, view: View, named_class: int | None, *, is_new_agent: bool) -> list[table.Write]:
+    """What the class and the agent that a change names mean for the models and the settings of the session."""
     session = view.session
-    new_class = session.class_id if session.class_id != before.class_id else None
-    new_agent = session.agent_id != before.agent_id
-    announced = catalogue.look_up(new_class, session.agent_id if new_agent else None)
-    writes: list[table.Write] = []
-    if new_agent:
+    announced = catalogue.look_up(named_class, session.agent_id if is_new_agent else None)
+    settings: list[table.Write] = []
+    models: list[table.Write] = []
+    if is_new_agent:
         snapshot = announced.snapshot(caller, session.class_id)
-        if snapshot != view.settings.agent_snapshot:
+        if not same_json(snapshot, view.settings.agent_snapshot):
             view.settings = next_version(view.settings, session.updated_at).model_copy(
                 update={"agent_snapshot": snapshot}
             )
-            writes += table.revise(view.settings_document, view.settings)
-    if new_class:
-        models = in_line_with_class(caller.user_id, view, announced.model_names())
-        writes += revise_models(view.models_document, view.models, models)
-        view.models = models
-    return writes
+            settings = table.revise(view.settings_document, view.settings)
+    if named_class:
+        after = in_line_with_class(caller.user_id, view, announced.model_names())
+        models = revise_models(view.models_document, view.models, after)
+        settings = settings or settings_unchanged(view, after)
+    return settings + models
 
 
 def remove(caller: Caller, session_id: int, if_match: IfMatch) -> None:
@@ -226,7 +230,9 @@ def _expanded(caller: Caller, entry: table.Entry, wanted: frozenset[Expansion]) 
         return None  # deleted since the index was read
     own = view.session.model_dump()
     if Expansion.SETTINGS not in wanted:
-        responses, older = embedded(caller, view, Room())
+        room = Room()
+        room.spend(view.session.model_dump_json())
+        responses, older = embedded(caller, view, room)
         return SessionWithResponses(**own, responses=responses, responses_next_cursor=older)
     if with_responses:
         return wire_session(caller, view)

@@ -1,17 +1,19 @@
 """Settings: read, change. One item a session, made and deleted with it."""
 
+from typing import Any
+
 from practice import clock, ids, keys, table
 from practice.auth import Caller
 from practice.errors import Invalid, InvalidExamples, Problem, SessionNotFound
 from practice.limits import OBJECT_BYTES
 from practice.models.example import Example
-from practice.models.fields import compact_bytes
+from practice.models.fields import compact_bytes, same_json
 from practice.models.generation import non_null
 from practice.models.session_model import StoredModels
 from practice.models.settings import Link, Settings, SettingsChanges, StoredSettings
 from practice.preconditions import IfMatch, Versioned
 from practice.store.classes import revise_models
-from practice.store.views import View, linked_examples, read_view, settings_of
+from practice.store.views import linked_examples, read_view, settings_of
 
 
 def get(caller: Caller, session_id: int) -> Versioned[Settings]:
@@ -36,17 +38,21 @@ def change(
         view = read_view(caller.user_id, session_id, with_responses=False)
         if_match.accept(view.settings.version)
         before = view.settings
-        wanted = _wanted(before, changes)
-        examples = linked_examples(caller.user_id, {*wanted, *(link.example_id for link in before.links)})
-        after = _changed(before, changes, wanted, examples)
-        models = _merged_models(view, changes)
+        selected = [link.example_id for link in before.links]
+        examples = linked_examples(caller.user_id, {*selected, *(changes.few_shot_example_ids or ())})
+        sent = changes.generation_params.sent() if changes.generation_params else {}
+        merged = _merged(view.models, non_null(sent))
+        after = _changed(before, changes, sent, examples)
         writes = []
-        if after != before:
-            if after.model_copy(update={"chosen": before.chosen}) != before:
-                after = next_version(after, clock.just_after(before.updated_at))
-            attributes = linking(after) if after.links != before.links else {}
+        if after is not before:
+            attributes = linking(after) if after.links is not before.links else {}
             writes += table.revise(view.settings_document, after, attributes=attributes)
-        writes += revise_models(view.models_document, view.models, models)
+            writes += _still_there(caller.user_id, before, after)
+        models = revise_models(view.models_document, view.models, merged)
+        if writes and sent and not models:
+            # A model that is added now has copied the parameters that stood before.
+            models = [table.unchanged(view.models_document)]
+        writes += models
         try:
             if writes:
                 table.write(*writes)
@@ -56,34 +62,45 @@ def change(
     raise AssertionError("attempts() ends by raising")
 
 
+def _still_there(user_id: int, before: StoredSettings, after: StoredSettings) -> list[table.Write]:
+    """An example that is deleted meanwhile is not linked after the sweep for its links has passed."""
+    linked = {link.example_id for link in before.links}
+    return [
+        table.check(keys.example(user_id, link.example_id), "attribute_exists(#pk)")
+        for link in after.links
+        if link.example_id not in linked
+    ]
+
+
 def next_version(settings: StoredSettings, now: str) -> StoredSettings:
     return settings.model_copy(update={"updated_at": now, "version": settings.version + 1})
 
 
-def _wanted(before: StoredSettings, changes: SettingsChanges) -> list[int]:
-    if "few_shot_example_ids" in changes.model_fields_set:
-        return changes.few_shot_example_ids or []
-    return [link.example_id for link in before.links]
-
-
 def _changed(
-    before: StoredSettings, changes: SettingsChanges, wanted: list[int], examples: dict[int, Example]
+    before: StoredSettings, changes: SettingsChanges, sent: dict[str, Any], examples: dict[int, Example]
 ) -> StoredSettings:
-    """The next state; raises Forbidden for a selection the caller may not make, Invalid for an object grown too large."""
-    after = before.model_copy()
+    """The next state, `before` itself when that changes nothing.
+
+    Raises Invalid for an object grown too large, Forbidden for a selection the caller may not make.
+    """
+    now = clock.just_after(before.updated_at)
+    given: dict[str, Any] = {}
     if "style_preset" in changes.model_fields_set:
-        after.style_preset = changes.style_preset
+        given["style_preset"] = changes.style_preset
     if changes.style_params:
-        after.style_params = before.style_params | changes.style_params
-        bounded("style_params", after.style_params)
-    sent = changes.generation_params.sent() if changes.generation_params else {}
+        given["style_params"] = before.style_params | changes.style_params
+        bounded("style_params", given["style_params"])
     if sent:
-        after.generation_params = before.generation_params | sent
-        after.chosen = sorted({*before.chosen, *sent})
-        bounded("generation_params", after.generation_params)
+        given["generation_params"] = before.generation_params | sent
+        bounded("generation_params", given["generation_params"])
+    changed = {name: value for name, value in given.items() if not same_json(value, getattr(before, name))}
     if "few_shot_example_ids" in changes.model_fields_set:
-        after.links = _links(before.links, wanted, examples, clock.now())
-    return after
+        links = _links(before.links, changes.few_shot_example_ids or [], examples, now)
+        if links != [link for link in before.links if link.example_id in examples]:
+            changed["links"] = links
+    after = next_version(before.model_copy(update=changed), now) if changed else before
+    chosen = sorted({*before.chosen, *sent})
+    return after if chosen == before.chosen else after.model_copy(update={"chosen": chosen})
 
 
 def _links(before: list[Link], wanted: list[int], examples: dict[int, Example], now: str) -> list[Link]:
@@ -101,11 +118,10 @@ def _links(before: list[Link], wanted: list[int], examples: dict[int, Example], 
     ]
 
 
-def _merged_models(view: View, changes: SettingsChanges) -> StoredModels:
-    sent = non_null(changes.generation_params.sent()) if changes.generation_params else {}
+def _merged(models: StoredModels, sent: dict[str, Any]) -> StoredModels:
     if not sent:
-        return view.models
-    merged = view.models.with_params(sent)
+        return models
+    merged = models.with_params(sent)
     for model in merged.models:
         bounded("generation_params", model.generation_params)
     return merged
@@ -116,6 +132,28 @@ def bounded(name: str, merged: dict[str, object]) -> None:
     if compact_bytes(merged) > OBJECT_BYTES:
         message = f"Object should have at most {OBJECT_BYTES} bytes as JSON after merging"
         raise Invalid([Problem("too_long", ("body", name), message)])
+
+
+def unlink(user_id: int, session_id: int, example_id: int) -> None:
+    """Takes a deleted example out of a selection; nothing of it was shown any more, so nothing that is shown changes.
+
+    Two requests.
+    """
+    key = keys.settings(user_id, session_id)
+    for _ in table.attempts():
+        document = table.fetch([key]).get(key)
+        if document is None:
+            return
+        before = StoredSettings.model_validate_json(document.text)
+        links = [link for link in before.links if link.example_id != example_id]
+        if links == before.links:
+            return
+        after = before.model_copy(update={"links": links})
+        try:
+            table.write(*table.revise(document, after, attributes=linking(after)))
+        except table.ConditionFailed:
+            continue
+        return
 
 
 def linking(settings: StoredSettings) -> dict[str, table.Value | None]:

@@ -37,11 +37,16 @@ def read_view(user_id: int, session_id: int, *, with_responses: bool) -> View:
     """
     span = keys.session_with_responses if with_responses else keys.session_without_responses
     found = table.read(span(user_id, session_id))
-    by_key = {document.key: document for document in found.documents}
+    documents = found.documents
+    models_key = keys.models(user_id, session_id)
+    while found.next_sk and found.next_sk > models_key.sk:  # settings and models alone fill a page
+        found = table.read(span(user_id, session_id), after=found.next_sk)
+        documents += found.documents
+    by_key = {document.key: document for document in documents}
     try:
         session = by_key[keys.session(user_id, session_id)]
         settings = by_key[keys.settings(user_id, session_id)]
-        models = by_key[keys.models(user_id, session_id)]
+        models = by_key[models_key]
     except KeyError:
         raise SessionNotFound from None
     view = View(
@@ -55,7 +60,7 @@ def read_view(user_id: int, session_id: int, *, with_responses: bool) -> View:
     if not with_responses:
         view.is_complete = "answered" not in models.item
         return view
-    view.responses = live_responses(found.documents, view.models)
+    view.responses = live_responses(documents, view.models)
     while not view.responses and found.next_sk:
         found = table.read(keys.responses(user_id, session_id), after=found.next_sk)
         view.responses = live_responses(found.documents, view.models)
@@ -114,7 +119,7 @@ def wire_session(caller: Caller, view: View) -> Session:
         responses_next_cursor=None,
     )
     room = Room()
-    room.take(session.model_dump_json())
+    room.spend(session.model_dump_json())
     session.responses, older = embedded(caller, view, room)
     session.responses_next_cursor = older
     return session
