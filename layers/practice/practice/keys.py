@@ -14,6 +14,7 @@ A session owns the `SESSION_IDS` numbers from its own id on, and the things insi
 holds the id of a response or a model knows its session without asking the table.
 """
 
+import re
 from typing import NamedTuple
 
 from practice.limits import MAX_ID, SESSION_IDS
@@ -22,6 +23,14 @@ from practice.limits import MAX_ID, SESSION_IDS
 class Key(NamedTuple):
     pk: str
     sk: str
+
+
+class Place(NamedTuple):
+    """What a key is of: `id` is the session's own for its item, its settings and its models."""
+
+    kind: str
+    user_id: int
+    id: int
 
 
 class Span(NamedTuple):
@@ -96,6 +105,11 @@ def account(user_id: int) -> Key:
     return Key(user(user_id), "ACCOUNT")
 
 
+def ingested(user_id: int, digest: str) -> Key:
+    """Remembers that a message became a response, until no copy of it can arrive any more."""
+    return Key(user(user_id), f"INGESTED#{digest}")
+
+
 def idempotency(user_id: int, digest: str) -> Key:
     return Key(user(user_id), f"KEY#{digest}")
 
@@ -110,6 +124,24 @@ def agent(agent_id: int) -> Key:
 
 def lease(shard: int) -> Key:
     return Key(f"IDS#{shard}", "LEASE")
+
+
+_OWNER = re.compile(r"USER#([1-9]\d{0,15})", re.ASCII)
+_CHILD = re.compile(
+    r"SESSION#(?P<session>\d{16})#(?:(?P<item>3MODELS|4SETTINGS|5SESSION)|(?P<kind>1TURN|2RESPONSE)#(?P<child>\d{16}))"
+    r"|(?P<library>EXAMPLE)#(?P<example>\d{16})",
+    re.ASCII,
+)
+
+
+def place_of(key: Key) -> Place | None:
+    """None for a part of a long document, and for every kind of item that is not a learner's to see."""
+    owner, found = _OWNER.fullmatch(key.pk), _CHILD.fullmatch(key.sk)
+    if owner is None or found is None:
+        return None
+    kind = found["item"] or found["kind"] or found["library"]
+    number = found["child"] or found["session"] or found["example"]
+    return Place(kind.lstrip("12345"), int(owner[1]), int(number))
 
 
 def session_without_responses(user_id: int, session_id: int) -> Span:

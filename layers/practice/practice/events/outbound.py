@@ -1,0 +1,143 @@
+"""What the service tells the bus: ids and figures of what was written, never a text of the user's.
+
+Each event follows from one record of the table's stream, so a write and its event cannot part. It may come twice: `event_id`
+is made of what it tells of, and is the same each time.
+"""
+
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import botocore.session
+from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as NoConnection
+from pydantic import BaseModel
+
+from practice import queues
+from practice.config import config
+from practice.log import logger
+from practice.models.fields import Timestamp
+
+if TYPE_CHECKING:
+    from types_boto3_events.client import EventBridgeClient
+
+SOURCE: Final = "practice.api"
+
+
+class Told(BaseModel):
+    """The detail of an event; its class is the detail-type."""
+
+    version: Literal[1] = 1
+    event_id: str
+    user_id: int
+
+
+class SessionCreated(Told):
+    session_id: int
+    class_id: int | None
+    project_id: int | None
+    agent_id: int | None
+    created_at: Timestamp
+
+
+class SessionDeleted(Told):
+    session_id: int
+    class_id: int | None
+    project_id: int | None
+    created_at: Timestamp | None
+
+
+class ModelAnswer(BaseModel):
+    """What one model did in a turn."""
+
+    session_model_id: int
+    model_name: str
+    response_id: int
+    latency_ms: int | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    total_tokens: int | None
+
+
+class ModelError(BaseModel):
+    session_model_id: int
+    model_name: str
+    code: str
+
+
+class TurnCompleted(Told):
+    """One turn of several models, or a response that was added by itself."""
+
+    session_id: int
+    turn_id: int
+    status: Literal["done", "failed"]
+    created_at: Timestamp
+    results: list[ModelAnswer]
+    errors: list[ModelError]
+
+
+class SettingsChanged(Told):
+    session_id: int
+    setting_id: int | None
+    example_ids: list[int]
+    updated_at: Timestamp | None
+
+
+class ExampleCreated(Told):
+    example_id: int
+    is_active: bool
+    created_at: Timestamp
+
+
+class UserDataErased(Told):
+    """The last event about a user: how many items were deleted."""
+
+    items_deleted: int
+    erased_at: Timestamp
+
+
+EVENTS: Final[tuple[type[Told], ...]] = (
+    SessionCreated,
+    SessionDeleted,
+    TurnCompleted,
+    SettingsChanged,
+    ExampleCreated,
+)
+
+
+@lru_cache(maxsize=1)
+def client() -> "EventBridgeClient":
+    made: EventBridgeClient = botocore.session.get_session().create_client(  # type: ignore[assignment]  # known by its name
+        "events", region_name=config().region, config=queues.CLIENT_CONFIG
+    )
+    return made
+
+
+def publish(events: Sequence[Told]) -> list[int]:
+    """One request for every ten events; the places in `events` of those that the bus did not take."""
+    bus = os.environ["EVENT_BUS_NAME"]
+    unsent: list[int] = []
+    for start in range(0, len(events), queues.ENTRIES):
+        places = range(start, min(start + queues.ENTRIES, len(events)))
+        entries = [_entry(bus, events[place]) for place in places]
+        try:
+            answer = client().put_events(Entries=entries)  # type: ignore[arg-type]
+        except (ClientError, NoConnection, HTTPClientError) as error:
+            logger.warning("not published", extra={"cause": queues.code_of(error), "events": len(entries)})
+            unsent += places
+            continue
+        for place, result in zip(places, answer["Entries"], strict=True):
+            if "ErrorCode" in result:
+                logger.warning("not published", extra={"cause": result["ErrorCode"], "events": 1})
+                unsent.append(place)
+    return unsent
+
+
+def _entry(bus: str, event: Told) -> dict[str, Any]:
+    return {
+        "EventBusName": bus,
+        "Source": SOURCE,
+        "DetailType": type(event).__name__,
+        "Detail": event.model_dump_json(),
+    }

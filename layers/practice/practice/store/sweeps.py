@@ -1,0 +1,77 @@
+"""Removing what a delete left behind.
+
+Every delete of the API is complete for its readers at once; these remove the items below it. Each yields after a bounded
+piece of work, may stop there or die anywhere, and finds what is left when it is begun again. What they read, strongly
+consistent, is all there is: whatever is written below a session, a model or an example is written in a transaction that
+checks that it is there, so after the delete nothing is added any more.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from practice import keys, table
+from practice.models.session_model import StoredModels
+from practice.store.settings import unlink
+
+
+class StillThere(Exception):
+    """What should be swept was not deleted: ids are never used again, so nobody asked for this."""
+
+
+def session(user_id: int, session_id: int) -> Iterator[None]:
+    """Everything under a deleted session, its own parts included."""
+    _gone(keys.session(user_id, session_id))
+    while found := table.read_keys(keys.everything_in(user_id, session_id)):
+        yield from _deleted(found)
+
+
+def model(user_id: int, session_model_id: int) -> Iterator[None]:
+    """The responses of a deleted model. Their parts follow, each as its response is seen to have gone."""
+    models_key = keys.models(user_id, keys.session_of(session_model_id))
+    models = table.fetch([models_key]).get(models_key)
+    if models and StoredModels.model_validate_json(models.text).by_id(session_model_id):
+        raise StillThere
+    while True:
+        found = table.read_index(
+            "by_model",
+            keys.user(user_id),
+            keys.of_model_prefix(session_model_id),
+            range_name="of_model",
+            backwards=False,
+            limit=table.BATCH,
+        )
+        yield from _deleted([keys.Key(models_key.pk, entry.sk) for entry in found.entries])
+        if not found.more:
+            return
+
+
+def example(user_id: int, example_id: int) -> Iterator[None]:
+    """The links to a deleted example, in every selection of its owner."""
+    _gone(keys.example(user_id, example_id))
+    selections = table.read_index(
+        "by_linking",
+        keys.user(user_id),
+        "",
+        range_name="linking",
+        backwards=False,
+        containing=("examples", table.number(example_id)),
+    )
+    for selection in selections.entries:
+        unlink(user_id, keys.session_id_in(selection.sk), example_id)
+        yield
+
+
+def parts(key: keys.Key, version: int, count: int) -> Iterator[None]:
+    """The parts of a document that has gone."""
+    _gone(key)
+    yield from _deleted(table.parts_of(key, version, count))
+
+
+def _gone(key: keys.Key) -> None:
+    if table.fetch([key]):
+        raise StillThere
+
+
+def _deleted(found: Sequence[keys.Key]) -> Iterator[None]:
+    for start in range(0, len(found), table.DELETIONS):
+        table.delete_together(found[start : start + table.DELETIONS])
+        yield
