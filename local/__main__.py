@@ -18,6 +18,10 @@ from local.intrinsics import TemplateError
 from local.stack import Stack, read_template, settings
 from local.tokens import mint
 
+PLACEHOLDER = "<token>"
+"""Stands in an event file for a token of user 1."""
+EVENT_TOKEN_SECONDS = 600
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
@@ -49,19 +53,26 @@ def data_path() -> Path:
 
 
 def print_token(user_id: int, ttl: int) -> int:
-    secret = DataFolder(data_path()).secret(TOKEN_SECRET)
-    print(mint(secret, user_id, ttl, settings(read_template())))
+    print(local_token(user_id, ttl))
     return 0
+
+
+def local_token(user_id: int, ttl: int) -> str:
+    return mint(DataFolder(data_path()).secret(TOKEN_SECRET), user_id, ttl, settings(read_template()))
 
 
 def send_event(file: Path) -> int:
     """Print what the function answered; refused events end with exit code 1."""
     host, port = address()
-    if not file.is_file():
-        return _refuse(f"there is no file {file}")
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        return _refuse(f"cannot read {file}: {error}")
+    if PLACEHOLDER in text:
+        text = text.replace(PLACEHOLDER, local_token(1, EVENT_TOKEN_SECONDS))
     connection = HTTPConnection("127.0.0.1" if host in ("0.0.0.0", "::") else host, port)  # noqa: S104
     try:
-        connection.request("POST", "/_local/events", file.read_bytes())
+        connection.request("POST", "/_local/events", text.encode())
         response = connection.getresponse()
         answer = json.loads(response.read())
     except (OSError, HTTPException, ValueError) as error:

@@ -69,11 +69,11 @@ class InProcess:
     def load(self) -> None:
         """Import every handler now, rather than at its first event."""
         for name in self._functions:
-            self._handler(name)
+            self.handler(name)
 
     def invoke(self, function_name: str, event: dict[str, Any], timeout: float | None = None) -> Any:
         function = self._functions[function_name]
-        handler = self._handler(function_name)
+        handler = self.handler(function_name)
         payload = json.dumps(event)
         if len(payload) > PAYLOAD_LIMIT:
             raise PayloadTooLargeError(f"{function_name}: an event of {len(payload)} bytes")
@@ -94,7 +94,7 @@ class InProcess:
             raise outcome.error
         return json.loads(outcome.result)
 
-    def _handler(self, name: str) -> Handler:
+    def handler(self, name: str) -> Handler:
         with self._loading:
             if name not in self._handlers:
                 self._handlers[name] = _import_handler(self._functions[name])

@@ -17,6 +17,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local.engine import find_dynoxide
+from local.functions import InProcess
 from local.intrinsics import TemplateError
 from local.queues import Queues
 from local.stack import ROOT, Stack, read_template
@@ -30,7 +31,7 @@ Parameters:
 Globals:
   Function:
     Handler: handler.lambda_handler
-    Timeout: 5
+    Timeout: 30
     Environment:
       Variables:
         TABLE_NAME: !Ref Table
@@ -153,13 +154,15 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield stack
 
 
-def seen(function: str, name: str = "seen") -> list[Any]:
-    found: list[Any] = getattr(sys.modules[f"local_functions.{function}.handler"], name)
+def seen(stack: Stack, function: str, name: str = "seen") -> list[Any]:
+    assert isinstance(stack.invoker, InProcess)
+    handler: Any = stack.invoker.handler(function)
+    found: list[Any] = handler.__globals__[name]
     return found
 
 
 def call(stack: Stack, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-    connection = HTTPConnection("127.0.0.1", stack.server.port, timeout=20)
+    connection = HTTPConnection("127.0.0.1", stack.server.port, timeout=60)
     try:
         connection.request(method, path, None if body is None else json.dumps(body))
         response = connection.getresponse()
@@ -185,8 +188,10 @@ def test_a_write_reaches_the_stream_function_as_lambda_would_send_it(stack: Stac
     assert call(stack, "PUT", "/items/first")[0] == 204
     stack.triggers.settle()
 
-    assert "first" in seen("stream")
-    record = next(r for r in seen("stream", "events") if r["dynamodb"]["Keys"] == {"pk": {"S": "first"}})
+    assert "first" in seen(stack, "stream")
+    record = next(
+        r for r in seen(stack, "stream", "events") if r["dynamodb"]["Keys"] == {"pk": {"S": "first"}}
+    )
     assert record["eventSource"] == "aws:dynamodb"
     assert record["dynamodb"]["NewImage"]["blob"] == {"B": "AA=="}
     assert record["eventSourceARN"].startswith("arn:aws:dynamodb:")
@@ -201,7 +206,7 @@ def test_stream_records_arrive_in_order_past_a_poison_one_which_is_set_aside(sta
         call(stack, "PUT", f"/items/{name}")
     stack.triggers.settle()
 
-    assert [name for name in seen("stream") if name.startswith("a")] == ["a1", "a2", "a3", "a4"]
+    assert [name for name in seen(stack, "stream") if name.startswith("a")] == ["a1", "a2", "a3", "a4"]
     [letter] = [letter for letter in stack.state["dead_letters"] if letter["queue"].endswith("StreamDead")]
     told = json.loads(letter["body"])
     assert told["requestContext"]["condition"] == "RetryAttemptsExhausted"
@@ -220,8 +225,8 @@ def test_queued_messages_reach_the_worker_and_only_the_poison_one_becomes_a_dead
     sent = sqs.send_message(QueueUrl=url, MessageBody="three")
     stack.triggers.settle()
 
-    assert sorted(body for body in seen("worker") if body != "poison") == ["one", "three", "two"]
-    assert seen("worker").count("poison") == 2
+    assert sorted(body for body in seen(stack, "worker") if body != "poison") == ["one", "three", "two"]
+    assert seen(stack, "worker").count("poison") == 2
     letters = sqs.receive_message(QueueUrl=url.replace("Work", "WorkDead"), MaxNumberOfMessages=10)[
         "Messages"
     ]
@@ -242,7 +247,7 @@ def test_what_no_client_of_aws_would_send_is_refused_in_its_shape(stack: Stack) 
         ("AmazonSQS.SendMessage", "[]"),
         ("AWSEvents.Erase", "{}"),
     ):
-        connection = HTTPConnection("127.0.0.1", stack.server.port, timeout=20)
+        connection = HTTPConnection("127.0.0.1", stack.server.port, timeout=60)
         connection.request("POST", "/_local/aws/sqs", body, {"X-Amz-Target": target})
         response = connection.getresponse()
         assert (response.status, sorted(json.loads(response.read()))) == (400, ["__type", "message"])
@@ -262,8 +267,8 @@ def test_events_on_the_bus_reach_the_functions_whose_rule_takes_them(stack: Stac
     ]
     stack.triggers.settle()
 
-    assert {"name": "ada"} in seen("listener")
-    assert {"name": "bob", "loud": True} not in seen("listener")
+    assert {"name": "ada"} in seen(stack, "listener")
+    assert {"name": "bob", "loud": True} not in seen(stack, "listener")
     assert [event["detail"]["name"] for event in stack.state["published"][:2]] == ["bob", "ada"]
 
 
@@ -271,7 +276,7 @@ def test_an_event_that_keeps_failing_is_tried_again_and_then_a_dead_letter(stack
     put_event(name="eve", poison=True)
     stack.triggers.settle()
 
-    assert seen("listener").count({"name": "eve", "poison": True}) == 2
+    assert seen(stack, "listener").count({"name": "eve", "poison": True}) == 2
     [letter] = [letter for letter in stack.state["dead_letters"] if "eve" in letter["body"]]
     assert json.loads(letter["body"])["requestPayload"]["detail"] == {"name": "eve", "poison": True}
     assert "ValueError: poison" in letter["reason"]
@@ -293,7 +298,7 @@ def test_a_handed_in_event_goes_to_the_function_that_its_trigger_names(stack: St
 
     assert hand_in(greeting) == (200, {"outcomes": [{"function": "listener", "answer": "heard"}]})
     assert hand_in({"Records": [sqs_record | {"eventSourceARN": arn}]})[0] == 200
-    assert "by hand" in seen("worker")
+    assert "by hand" in seen(stack, "worker")
     assert hand_in(http) == (200, {"outcomes": [{"function": "put", "answer": {"statusCode": 204}}]})
 
     refused = [
@@ -387,7 +392,7 @@ sys.exit(main())
 
 
 def put(port: int, path: str) -> int:
-    connection = HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("PUT", path)
         return connection.getresponse().status
@@ -408,7 +413,7 @@ def ready_line(process: subprocess.Popen[str]) -> str:
 
 def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str]:
     process.send_signal(number)
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=60)
     return process.returncode, out
 
 
@@ -439,12 +444,12 @@ def test_a_restarted_stack_goes_on_in_the_stream_where_it_was(data: Path) -> Non
     with Stack(data, template=template) as stack:
         stack.triggers.start()
         stack.triggers.settle()
-        assert seen("stream") == ["before"]
+        assert seen(stack, "stream") == ["before"]
     with Stack(data, template=template) as stack:
         stack.triggers.start()
         call(stack, "PUT", "/items/after")
         stack.triggers.settle()
-        assert seen("stream") == ["after"]
+        assert seen(stack, "stream") == ["after"]
 
 
 def test_a_signal_ends_the_stack_cleanly_and_the_secret_stays(data: Path) -> None:
@@ -468,13 +473,13 @@ def test_a_signal_ends_the_stack_cleanly_and_the_secret_stays(data: Path) -> Non
 def test_a_port_or_folder_in_use_is_refused_in_one_line(data: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         process = run(data, taken.getsockname()[1])
-        out, said = process.communicate(timeout=20)
+        out, said = process.communicate(timeout=60)
     assert (process.returncode, out, said.count("\n")) == (1, "", 1)
     assert "in use" in said
 
     with Stack(data, template=read_template(data.parent / "project" / "template.yaml")):
         process = run(data, free_port())
-        out, said = process.communicate(timeout=20)
+        out, said = process.communicate(timeout=60)
     assert (process.returncode, out, said.count("\n")) == (1, "", 1)
     assert "in use by another stack" in said
 
@@ -486,6 +491,6 @@ def test_without_dynoxide_moto_serves_and_says_so_once(data: Path) -> None:
     assert put(port, "/items/1") == 204
 
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=60)
     assert process.returncode == 0
     assert said.count("its data ends with this process") == 1
