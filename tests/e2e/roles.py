@@ -85,9 +85,7 @@ class Roles:
 
     def allow(self, function: str, operation: str, request: Mapping[str, Any]) -> bool:
         service, _, action = operation.partition(":")
-        uses = (
-            list(_table_uses(action, request)) if service == "dynamodb" else [_secret_use(operation, request)]
-        )
+        uses = list(USES[service](action, request))
         statements = self._statements[function]
         for use in uses:
             if not any(statement.allows(use) for statement in statements):
