@@ -10,16 +10,25 @@ import inspect
 import json
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final, get_origin
+from typing import Any, Final, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
 from practice.api import Endpoint, Reply
-from practice.errors import BodyNotBase64, BodyNotUtf8, PracticeError
+from practice.errors import (
+    BodyNotBase64,
+    BodyNotUtf8,
+    IdempotencyKeyReused,
+    PracticeError,
+    PreconditionFailed,
+    RequestInFlight,
+    StorageFull,
+    Unauthorized,
+)
 from practice.limits import IDEMPOTENCY_KEY_CHARACTERS
 from practice.preconditions import Versioned
 
@@ -29,6 +38,11 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 TARGET: Final = ROOT / "layers" / "practice" / "practice" / "openapi.json"
 BASE: Final = "/user/practice"
 VERSION: Final = "1.0.0"
+DESCRIPTION: Final = """\
+Practice sessions of learners: settings, models, responses and few-shot examples.
+
+Every field of an object is always present. Ids are integers up to 2^53-1. Timestamps are RFC 3339 in UTC with six \
+fractional digits. Texts are kept as sent. Somebody else's object answers like one that does not exist."""
 
 TAGS: Final = {
     "sessions": "What a learner practises on: a class, an agent, knowledge; with settings and responses.",
@@ -40,7 +54,7 @@ TAGS: Final = {
     "account": "Everything of a learner, out and in.",
     "contract": "This document.",
 }
-NOUN_OF_VERB: Final = {
+NOUN_OF: Final = {
     "run": "turns",
     "chat": "turns",
     "export": "account",
@@ -51,20 +65,20 @@ METHODS: Final = ("GET", "POST", "PATCH", "DELETE")
 
 
 def endpoints(functions: Path = ROOT / "functions") -> list[Endpoint]:
-    """Every handler that has a route, in the order of the document."""
-    found = [handler for folder in sorted(functions.iterdir()) if (handler := load(folder)) is not None]
-    return sorted(
-        found, key=lambda each: (list(TAGS).index(tag_of(each)), each.path, METHODS.index(each.method))
-    )
+    """Every handler that has a route of its own, in the order of the document."""
+    found = [handler for folder in functions.iterdir() if (handler := load(folder)) is not None]
+    tags = list(TAGS)
+    return sorted(found, key=lambda each: (tags.index(tag_of(each)), each.path, METHODS.index(each.method)))
 
 
 def load(folder: Path) -> Endpoint | None:
-    """None for what is no function, and for functions that events start."""
+    """None for what is no function, for functions that events start, and for `$default`."""
     file = folder / "handler.py"
     if not file.exists():
         return None
     spec = importlib.util.spec_from_file_location(f"functions.{folder.name}.handler", file)
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     handler = module.lambda_handler
@@ -72,16 +86,23 @@ def load(folder: Path) -> Endpoint | None:
 
 
 def tag_of(endpoint: Endpoint) -> str:
-    words = [word for word in endpoint.path.removeprefix(BASE).split("/") if word and word[0] != "{"]
-    words = [NOUN_OF_VERB.get(word, word) for word in words]
+    words = [NOUN_OF.get(word, word) for word in endpoint.path.removeprefix(BASE).split("/")]
     return next(word for word in reversed(words) if word in TAGS)
+
+
+def is_model(type_: Any) -> bool:
+    return isinstance(type_, type) and issubclass(type_, BaseModel)
+
+
+def ref(kind: str, name: str) -> Json:
+    return {"$ref": f"#/components/{kind}/{name}"}
 
 
 # Schemas
 
 
-class _Schemas(GenerateJsonSchema):
-    """Every field of an answer is always there; titles that only repeat a name are left out."""
+class _Generator(GenerateJsonSchema):
+    """Every field of an answer is always there; no titles that only repeat a name; nullable types in one word."""
 
     def field_is_required(self, field: Any, total: bool) -> bool:
         return self.mode == "serialization" or super().field_is_required(field, total)
@@ -89,16 +110,20 @@ class _Schemas(GenerateJsonSchema):
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
+    def nullable_schema(self, schema: Any) -> Json:
+        made = super().nullable_schema(schema)
+        first, *others = made.get("anyOf", [{}])
+        if others == [{"type": "null"}] and isinstance(first.get("type"), str) and "enum" not in first:
+            return {**first, "type": [first["type"], "null"]}
+        return made
+
     def model_schema(self, schema: Any) -> Json:
         made = super().model_schema(schema)
-        for name, text in field_docs(schema["cls"]).items():
-            if name in made.get("properties", {}):
-                made["properties"][name].setdefault("description", text)
-        return {name: value for name, value in made.items() if name != "title"}
-
-    def enum_schema(self, schema: Any) -> Json:
-        made = super().enum_schema(schema)
-        return {name: value for name, value in made.items() if name != "title"}
+        docs = field_docs(schema["cls"])
+        for name, field in made.get("properties", {}).items():
+            if name in docs:
+                field["description"] = docs[name]
+        return made
 
 
 def field_docs(model: type[BaseModel]) -> dict[str, str]:
@@ -110,180 +135,229 @@ def field_docs(model: type[BaseModel]) -> dict[str, str]:
         [body] = ast.parse(textwrap.dedent(inspect.getsource(base))).body
         assert isinstance(body, ast.ClassDef)
         for field, after in zip(body.body, body.body[1:], strict=False):
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-                if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-                    found[field.target.id] = inspect.cleandoc(str(after.value.value))
+            match field, after:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(doc))):
+                    found[name] = inspect.cleandoc(doc)
     return found
 
 
 class Schemas:
     """The schema of each type that goes over the wire, one component for each model."""
 
-    def __init__(self, endpoints_: Iterable[Endpoint]) -> None:
+    def __init__(self, found: Sequence[Endpoint]) -> None:
+        self._queries = {each.query_model.__name__ for each in found if each.query_model}
         wanted: dict[tuple[Any, JsonSchemaMode], TypeAdapter[Any]] = {}
-        for each in endpoints_:
-            for model in (each.query_model, each.body_model):
-                if model:
-                    wanted[model, "validation"] = TypeAdapter(model)
+        for each in found:
+            for model in filter(None, (each.query_model, each.body_model)):
+                wanted[model, "validation"] = TypeAdapter(model)
             if each.answer_model not in (None, str):
-                key = self._key(each.answer_model)
-                wanted[key, "serialization"] = TypeAdapter(each.answer_model)
+                wanted[_key(each.answer_model), "serialization"] = TypeAdapter(each.answer_model)
         self._schemas, shared = TypeAdapter.json_schemas(
             [(key, mode, adapter) for (key, mode), adapter in wanted.items()],
             ref_template="#/components/schemas/{model}",
-            schema_generator=_Schemas,
+            schema_generator=_Generator,
         )
-        self.components: Json = shared.get("$defs", {})
+        self._components: Json = shared["$defs"]
+        for component in self._components.values():
+            component.pop("title", None)
 
     def body(self, model: type[BaseModel]) -> Json:
         return self._schemas[model, "validation"]
 
     def answer(self, type_: Any) -> Json:
-        return self._schemas[self._key(type_), "serialization"] if type_ is not str else {"type": "object"}
+        return {"type": "object"} if type_ is str else self._schemas[_key(type_), "serialization"]
 
     def query(self, model: type[BaseModel]) -> Json:
         return self.resolved(self._schemas[model, "validation"])
 
     def resolved(self, schema: Json) -> Json:
-        """A copy of the component that a reference names."""
-        if "$ref" in schema:
-            return dict(self.components[schema["$ref"].rpartition("/")[2]])
-        return schema
+        """The component that a reference names."""
+        found: Json = self._components[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+        return found
 
-    @staticmethod
-    def _key(type_: Any) -> Any:
-        return str(type_) if get_origin(type_) else type_
+    def components(self) -> Json:
+        """Without the models of query strings, which became parameters."""
+        kept = {name: model for name, model in self._components.items() if name not in self._queries}
+        for model in kept.values():
+            for field in model.get("properties", {}).values():
+                field.pop("default", None)  # in a body, absent means unchanged
+        return kept
 
 
-# Examples: every object as the product's own reference shows it
+def _key(type_: Any) -> Any:
+    return str(type_) if get_origin(type_) else type_
 
 
 def example(schema: Json, schemas: Schemas) -> Any:
-    """123, "<string>", true, the first of an enumeration, one element in a list, nothing in a free-form object."""
+    """As the product's reference shows objects: 123, "<string>", true, the first of an enumeration, one item in a list."""
     schema = schemas.resolved(schema)
     if "examples" in schema:
         return schema["examples"][0]
-    if "const" in schema:
-        return schema["const"]
     if "enum" in schema:
         return schema["enum"][0]
     if "anyOf" in schema:
         return example(schema["anyOf"][0], schemas)
-    kind = schema.get("type")
+    kind = schema["type"][0] if isinstance(schema.get("type"), list) else schema.get("type")
     if kind == "object":
         return {name: example(each, schemas) for name, each in schema.get("properties", {}).items()}
     if kind == "array":
         return [example(schema["items"], schemas)]
     if kind == "string":
         return "2023-11-07T05:31:56Z" if schema.get("format") == "date-time" else "<string>"
-    if kind == "boolean":
-        return True
-    return min(123, schema.get("maximum", 123))
+    return True if kind == "boolean" else min(123, schema.get("maximum", 123))
+
+
+# Answers
+
+
+def header(description: str, type_: str = "string") -> Json:
+    return {"description": description, "schema": {"type": type_}}
+
+
+HEADERS: Final = {
+    "ETag": header("Version of the object's own fields, for `If-Match`."),
+    "Location": header("Where the result will be."),
+    "Retry-After": header("Seconds to wait.", "integer"),
+    "WWW-Authenticate": header("`Bearer`."),
+    "x-next-cursor": header("Continues the list, as `cursor`; absent at its end."),
+    "x-request-id": header("Names the request in the logs."),
+}
+
+
+def answer(description: str, schema: Json | None, *headers: str, shown: Json | None = None) -> Json:
+    made: Json = {"description": description}
+    if headers:
+        made["headers"] = {name: ref("headers", name) for name in headers}
+    if schema:
+        made["content"] = {"application/json": {"schema": schema} | ({"examples": shown} if shown else {})}
+    return made
+
+
+def an_object(description: str, **properties: Json) -> Json:
+    described = {"description": description} if description else {}
+    return {"type": "object", **described, "properties": properties, "required": list(properties)}
+
+
+def refusal(errors: Sequence[type[PracticeError]]) -> Json:
+    """One status, and the texts that may come with it."""
+    details = list(dict.fromkeys(error.detail for error in errors))
+    headers = {name for error in errors for name in HEADERS_OF.get(error, ())}
+    described = " or ".join(f"`{detail}`" for detail in details)
+    if len(errors) == 1 and errors[0].__doc__:
+        described += ". " + inspect.cleandoc(errors[0].__doc__)
+    return answer(described, an_object("", detail={"enum": details}), *sorted(headers), "x-request-id")
+
+
+HEADERS_OF: Final[Mapping[type[PracticeError], tuple[str, ...]]] = {
+    Unauthorized: ("WWW-Authenticate",),
+    PreconditionFailed: ("ETag",),
+    RequestInFlight: ("Retry-After",),
+}
+
+EITHER: Final = {"anyOf": [ref("schemas", "Error"), ref("schemas", "GatewayError")]}
+INVALID: Final = ref("schemas", "HTTPValidationError")
+KEY_REUSED: Final = an_object("", detail={"enum": [IdempotencyKeyReused.detail]})
+
+ANSWERS: Final = {
+    "Invalid": answer("The request does not fit.", INVALID, "x-request-id"),
+    "InvalidOrReused": answer(
+        "The request does not fit, or its `Idempotency-Key` came with another one before.",
+        {"anyOf": [INVALID, KEY_REUSED]},
+        "x-request-id",
+    ),
+    "TooLarge": answer("The gateway takes no request of that size.", ref("schemas", "GatewayError")),
+    "TooMany": answer("Too many requests.", EITHER, "Retry-After"),
+    "InternalError": answer("A fault of the service.", EITHER),
+    "Unavailable": answer("Nothing is wrong with the request: try it again.", EITHER, "Retry-After"),
+}
+ERRORS: Final = {
+    "Error": an_object("A refusal; its text is stable.", detail={"type": "string"}),
+    "GatewayError": an_object("What the gateway itself refuses.", message={"type": ["string", "null"]}),
+    "HTTPValidationError": an_object(
+        "All that is wrong with path, query and body.",
+        detail={"type": "array", "minItems": 1, "items": ref("schemas", "ValidationError")},
+    ),
+    "ValidationError": an_object(
+        "",
+        type={"type": "string"},
+        loc={"type": "array", "items": {"type": ["string", "integer"]}},
+        msg={"type": "string"},
+    ),
+}
+
+
+def answers_of(endpoint: Endpoint, schemas: Schemas) -> Json:
+    made = {endpoint.status: success(endpoint, schemas)}
+    for status, errors in refusals_of(endpoint).items():
+        made[status] = refusal(errors) if errors[1:] else ref("responses", errors[0].__name__)
+    if endpoint.path_parameters or endpoint.query_model or endpoint.body_model:
+        made[HTTPStatus.UNPROCESSABLE_ENTITY] = ref("responses", "Invalid")
+    if endpoint.once_name:
+        made[HTTPStatus.UNPROCESSABLE_ENTITY] = ref("responses", "InvalidOrReused")
+    if endpoint.body_model:
+        made[HTTPStatus.REQUEST_ENTITY_TOO_LARGE] = ref("responses", "TooLarge")
+    made[HTTPStatus.TOO_MANY_REQUESTS] = ref("responses", "TooMany")
+    made[HTTPStatus.INTERNAL_SERVER_ERROR] = ref("responses", "InternalError")
+    made[HTTPStatus.SERVICE_UNAVAILABLE] = ref("responses", "Unavailable")
+    return {str(int(status)): made[status] for status in sorted(made)}
+
+
+def refusals_of(endpoint: Endpoint) -> dict[HTTPStatus, list[type[PracticeError]]]:
+    """What the handler says that it refuses, and what comes with the things it takes."""
+    refused = [*endpoint.refuses]
+    if endpoint.caller_name:
+        refused.append(Unauthorized)
+        if endpoint.method in ("POST", "PATCH"):
+            refused.append(StorageFull)
+    if endpoint.body_model:
+        refused += [BodyNotUtf8, BodyNotBase64]
+    if endpoint.if_match_name:
+        refused.append(PreconditionFailed)
+    if endpoint.once_name:
+        refused.append(RequestInFlight)
+    found: dict[HTTPStatus, list[type[PracticeError]]] = {}
+    for error in dict.fromkeys(refused):
+        found.setdefault(error.status, []).append(error)
+    return found
+
+
+def success(endpoint: Endpoint, schemas: Schemas) -> Json:
+    made_of, wrapped_in = endpoint.answer_model, get_origin(endpoint.answer_type)
+    headers = ["x-request-id"]
+    if wrapped_in is Versioned:
+        headers.append("ETag")
+    if wrapped_in is Reply and get_origin(made_of) is list:
+        headers.append("x-next-cursor")
+    if made_of is None:
+        return answer("Done.", None, *sorted(headers))
+    shown = {"example": ref("examples", made_of.__name__)} if is_model(made_of) else None
+    return answer("Done.", schemas.answer(made_of), *sorted(headers), shown=shown)
+
+
+def links_of(endpoint: Endpoint, found: Iterable[Endpoint]) -> Json:
+    """From what was made, or from the first of a list, to every operation that begins with its id."""
+    made_of, at = endpoint.answer_model, "$response.body#"
+    if get_origin(made_of) is list:
+        made_of, at = get_args(made_of)[0], f"{at}/0"
+    elif endpoint.method != "POST":
+        return {}
+    if not is_model(made_of):
+        return {}
+    fields = list(made_of.model_fields)
+    return {
+        each.name: {
+            "operationId": each.name,
+            "parameters": {name: f"{at}/{name}" for name in each.path_parameters if name in fields},
+        }
+        for each in found
+        if each.path_parameters[:1] == (fields[0],)
+    }
 
 
 # Operations
 
 
-def header(description: str, schema: Json | None = None) -> Json:
-    return {"description": description, "schema": schema or {"type": "string"}}
-
-
-HEADERS: Final = {
-    "ETag": header("The version of the object's own fields, strong; for `If-Match`."),
-    "Location": header("Where the result will be found."),
-    "Retry-After": header("Seconds to wait.", {"type": "integer", "minimum": 0}),
-    "x-next-cursor": header("Continues the list, as the query parameter `cursor`; absent at its end."),
-    "x-request-id": header("Names the request in the logs."),
-}
-
-ERROR_SCHEMAS: Final = {
-    "Error": {
-        "type": "object",
-        "description": "A refusal; `detail` is a stable text.",
-        "properties": {"detail": {"type": "string"}},
-        "required": ["detail"],
-    },
-    "GatewayError": {
-        "type": "object",
-        "description": "The gateway's own refusal.",
-        "properties": {"message": {"type": ["string", "null"]}},
-        "required": ["message"],
-    },
-    "HTTPValidationError": {
-        "type": "object",
-        "description": "What is wrong with path, query and body, in that order.",
-        "properties": {
-            "detail": {
-                "type": "array",
-                "minItems": 1,
-                "items": {"$ref": "#/components/schemas/ValidationError"},
-            }
-        },
-        "required": ["detail"],
-    },
-    "ValidationError": {
-        "type": "object",
-        "properties": {
-            "type": {"type": "string"},
-            "loc": {"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "integer"}]}},
-            "msg": {"type": "string"},
-        },
-        "required": ["type", "loc", "msg"],
-    },
-}
-
-
-def ref(kind: str, name: str) -> Json:
-    return {"$ref": f"#/components/{kind}/{name}"}
-
-
-def response(
-    description: str, schema: Json | None = None, *headers: str, examples: Json | None = None
-) -> Json:
-    made: Json = {"description": description}
-    if headers:
-        made["headers"] = {name: ref("headers", name) for name in headers}
-    if schema:
-        made["content"] = {
-            "application/json": {"schema": schema} | ({"examples": examples} if examples else {})
-        }
-    return made
-
-
-def details(texts: Iterable[str]) -> Json:
-    return {
-        "type": "object",
-        "properties": {"detail": {"type": "string", "enum": list(texts)}},
-        "required": ["detail"],
-    }
-
-
-EITHER: Final = {"anyOf": [ref("schemas", "Error"), ref("schemas", "GatewayError")]}
-
-RESPONSES: Final = {
-    "Unauthorized": response(
-        "No valid token.", details(["unauthorized"]), "WWW-Authenticate", "x-request-id"
-    ),
-    "PreconditionFailed": response(
-        "Somebody was faster; `ETag` is the version that stands now.",
-        details(["precondition_failed"]),
-        "ETag",
-        "x-request-id",
-    ),
-    "TooLarge": response("The request is larger than the gateway takes.", ref("schemas", "GatewayError")),
-    "Invalid": response("The request does not fit.", ref("schemas", "HTTPValidationError"), "x-request-id"),
-    "TooMany": response("Too many requests.", EITHER, "Retry-After"),
-    "InternalError": response("A fault of the service; its cause is in the log.", EITHER),
-    "Unavailable": response(
-        "The store throttles or does not answer; nothing is wrong with the request.", EITHER, "Retry-After"
-    ),
-    "StorageFull": response(
-        "The user's storage is full: reads and deletes go on.", details(["storage_full"]), "x-request-id"
-    ),
-}
-
-
-def operation(endpoint: Endpoint, schemas: Schemas, links: Json) -> Json:
+def operation(endpoint: Endpoint, schemas: Schemas, found: Sequence[Endpoint]) -> Json:
     summary, _, description = inspect.cleandoc(endpoint.__doc__ or "").partition("\n\n")
     made: Json = {
         "operationId": endpoint.name,
@@ -292,17 +366,17 @@ def operation(endpoint: Endpoint, schemas: Schemas, links: Json) -> Json:
     }
     if description:
         made["description"] = description
+    if not endpoint.caller_name:
+        made["security"] = []
     if parameters := list(parameters_of(endpoint, schemas)):
         made["parameters"] = parameters
     if endpoint.body_model:
-        content: Json = {"schema": schemas.body(endpoint.body_model)}
-        content["examples"] = {"example": ref("examples", endpoint.body_model.__name__)}
+        shown = {"example": ref("examples", endpoint.body_model.__name__)}
+        content = {"schema": schemas.body(endpoint.body_model), "examples": shown}
         made["requestBody"] = {"required": True, "content": {"application/json": content}}
-    made["responses"] = responses_of(endpoint, schemas)
-    if links:
+    made["responses"] = answers_of(endpoint, schemas)
+    if links := links_of(endpoint, found):
         made["responses"][str(int(endpoint.status))]["links"] = links
-    if not endpoint.caller_name:
-        made["security"] = []
     return made
 
 
@@ -312,81 +386,63 @@ def parameters_of(endpoint: Endpoint, schemas: Schemas) -> Iterator[Json]:
     if endpoint.query_model:
         model = schemas.query(endpoint.query_model)
         for name, schema in model.get("properties", {}).items():
-            yield query_parameter(name, schema, required=name in model.get("required", ()))
+            yield query_parameter(name, dict(schema), required=name in model.get("required", ()))
     if endpoint.if_match_name:
         yield ref("parameters", "If-Match")
-    if is_idempotent(endpoint):
+    if endpoint.once_name:
         yield ref("parameters", "Idempotency-Key")
 
 
 def query_parameter(name: str, schema: Json, *, required: bool) -> Json:
     """In a query string there is no null: what may be null may be left out."""
     made: Json = {"name": name, "in": "query"}
-    schema = {key: value for key, value in schema.items() if key != "default" or value not in (None, [])}
     if required:
         made["required"] = True
     if "description" in schema:
         made["description"] = schema.pop("description")
-    if "anyOf" in schema:
-        [only] = [each for each in schema.pop("anyOf") if each != {"type": "null"}]
-        schema = only | schema
+    if isinstance(schema.get("type"), list):
+        schema["type"] = schema["type"][0]
+    if schema.get("default", ...) in (None, []):
+        del schema["default"]
     if schema.get("type") == "array":
         made |= {"style": "form", "explode": False}
     return made | {"schema": schema}
 
 
-def is_idempotent(endpoint: Endpoint) -> bool:
-    return bool(getattr(endpoint, "is_idempotent", False))
+def shared_parameters(found: Iterable[Endpoint]) -> Json:
+    ids = dict.fromkeys(name for each in found for name in each.path_parameters)
+    made: Json = {
+        name: {"name": name, "in": "path", "required": True, "schema": {"type": "integer", "minimum": 1}}
+        for name in ids
+    }
+    made["If-Match"] = {
+        "name": "If-Match",
+        "in": "header",
+        "description": 'ETags of the versions that may be changed, as `"3"` or a list; `*` for any.',
+        "schema": {"type": "string"},
+    }
+    made["Idempotency-Key"] = {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": "The client's name for this request: sent again within 24 hours, it is done once.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": IDEMPOTENCY_KEY_CHARACTERS},
+    }
+    return made
 
 
-def responses_of(endpoint: Endpoint, schemas: Schemas) -> Json:
-    made = {str(int(endpoint.status)): success(endpoint, schemas)}
-    refused = by_status(endpoint)
-    for status, texts in refused.items():
-        made[str(int(status))] = response(
-            " or ".join(f"`{text}`" for text in texts), details(texts), "x-request-id"
-        )
-    if endpoint.path_parameters or endpoint.query_model or endpoint.body_model or is_idempotent(endpoint):
-        made["422"] = ref("responses", "Invalid")
-    if endpoint.caller_name:
-        made["401"] = ref("responses", "Unauthorized")
-        made["503"] = ref("responses", "Unavailable")
-        if endpoint.method != "GET" and endpoint.method != "DELETE":
-            made["507"] = ref("responses", "StorageFull")
-    if endpoint.body_model:
-        made["413"] = ref("responses", "TooLarge")
-    if endpoint.if_match_name:
-        made["412"] = ref("responses", "PreconditionFailed")
-    made["429"] = ref("responses", "TooMany")
-    made["500"] = ref("responses", "InternalError")
-    return dict(sorted(made.items()))
+def shared_answers(found: Iterable[Endpoint]) -> Json:
+    alone = {each[0] for endpoint in found for each in refusals_of(endpoint).values() if not each[1:]}
+    return ANSWERS | {error.__name__: refusal([error]) for error in alone}
 
 
-def by_status(endpoint: Endpoint) -> dict[HTTPStatus, list[str]]:
-    refusals: list[type[PracticeError]] = list(endpoint.refuses)
-    if endpoint.body_model:
-        refusals += [BodyNotUtf8, BodyNotBase64]
-    found: dict[HTTPStatus, list[str]] = {}
-    for each in refusals:
-        texts = found.setdefault(each.status, [])
-        if each.detail not in texts:
-            texts.append(each.detail)
-    return found
-
-
-def success(endpoint: Endpoint, schemas: Schemas) -> Json:
-    headers = ["x-request-id"]
-    if get_origin(endpoint.answer_type) is Versioned:
-        headers.insert(0, "ETag")
-    answer = endpoint.answer_model
-    if answer is None:
-        return response("Done; there is nothing to say.", None, *headers)
-    if get_origin(answer) is list and get_origin(endpoint.answer_type) is Reply:
-        headers.append("x-next-cursor")
-    examples = None
-    if isinstance(answer, type) and issubclass(answer, BaseModel):
-        examples = {"example": ref("examples", answer.__name__)}
-    return response("Successful response.", schemas.answer(answer), *headers, examples=examples)
+def shared_examples(found: Iterable[Endpoint], schemas: Schemas) -> Json:
+    made: Json = {}
+    for each in found:
+        if each.body_model:
+            made[each.body_model.__name__] = {"value": example(schemas.body(each.body_model), schemas)}
+        if is_model(each.answer_model):
+            made[each.answer_model.__name__] = {"value": example(schemas.answer(each.answer_model), schemas)}
+    return made
 
 
 # The document
@@ -395,17 +451,9 @@ def success(endpoint: Endpoint, schemas: Schemas) -> Json:
 def document() -> Json:
     found = endpoints()
     schemas = Schemas(found)
-    examples: Json = {}
-    for each in found:
-        if each.body_model:
-            examples[each.body_model.__name__] = {"value": example(schemas.body(each.body_model), schemas)}
-        if isinstance(each.answer_model, type) and issubclass(each.answer_model, BaseModel):
-            examples[each.answer_model.__name__] = {
-                "value": example(schemas.answer(each.answer_model), schemas)
-            }
     paths: Json = {}
     for each in found:
-        paths.setdefault(each.path, {})[each.method.lower()] = operation(each, schemas, links_of(each, found))
+        paths.setdefault(each.path, {})[each.method.lower()] = operation(each, schemas, found)
     used = {tag_of(each) for each in found}
     return {
         "openapi": "3.1.0",
@@ -417,96 +465,44 @@ def document() -> Json:
         "components": {
             "securitySchemes": {"HTTPBearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
             "parameters": shared_parameters(found),
-            "headers": HEADERS | {"WWW-Authenticate": header("`Bearer`.")},
-            "responses": RESPONSES,
-            "schemas": dict(sorted({**used_schemas(schemas, found), **ERROR_SCHEMAS}.items())),
-            "examples": dict(sorted(examples.items())),
+            "headers": HEADERS,
+            "responses": _sorted(shared_answers(found)),
+            "schemas": _sorted(schemas.components() | ERRORS),
+            "examples": _sorted(shared_examples(found, schemas)),
         },
     }
 
 
-DESCRIPTION: Final = (
-    "Practice sessions of learners: settings, models, responses and few-shot examples.\n\n"
-    "Every field of an object is always present. Ids are integers up to 2^53-1. Timestamps are RFC 3339 in UTC with six "
-    "fractional digits. In a body, an absent field is unchanged. Somebody else's object answers like one that does not exist."
-)
+def _sorted(components: Json) -> Json:
+    return dict(sorted(components.items()))
 
 
-def used_schemas(schemas: Schemas, found: Iterable[Endpoint]) -> Json:
-    """Without the query models, which became parameters."""
-    queries = {each.query_model.__name__ for each in found if each.query_model}
-    return {name: schema for name, schema in schemas.components.items() if name not in queries}
+def contract_text() -> str:
+    """One line for each operation and each component: short to send, and a change is a line of a diff."""
+    deep = {"paths": 2, "components": 2}
+    return _block({name: _text(part, deep.get(name, 0)) for name, part in document().items()}) + "\n"
 
 
-def shared_parameters(found: Iterable[Endpoint]) -> Json:
-    made: Json = {}
-    for each in found:
-        for name in each.path_parameters:
-            schema = {"type": "integer", "minimum": 1}
-            made[name] = {"name": name, "in": "path", "required": True, "schema": schema}
-    made["If-Match"] = {
-        "name": "If-Match",
-        "in": "header",
-        "description": 'ETags of the versions that may be changed, `"1"` or a list; `*` for any.',
-        "schema": {"type": "string"},
-    }
-    made["Idempotency-Key"] = {
-        "name": "Idempotency-Key",
-        "in": "header",
-        "description": "Chosen by the client: within 24 hours the same request with the same key is done once.",
-        "schema": {"type": "string", "minLength": 1, "maxLength": IDEMPOTENCY_KEY_CHARACTERS},
-    }
-    return made
+def _text(value: Any, deep: int) -> str:
+    if not deep:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _block({name: _text(inner, deep - 1) for name, inner in value.items()})
 
 
-def links_of(endpoint: Endpoint, found: Iterable[Endpoint]) -> Json:
-    """From what a POST made to every operation that takes its id."""
-    answer = endpoint.answer_model
-    if endpoint.method != "POST" or not (isinstance(answer, type) and issubclass(answer, BaseModel)):
-        return {}
-    given = [name for name in answer.model_fields if name.endswith("_id")]
-    made: Json = {}
-    for each in found:
-        needed = each.path_parameters
-        if needed and needed[0] == given[0]:
-            made[each.name] = {
-                "operationId": each.name,
-                "parameters": {name: f"$response.body#/{name}" for name in needed if name in given},
-            }
-    return made
-
-
-def text(contract: Mapping[str, Any]) -> str:
-    """One line for each operation and each component: short to send, and a change is one line of a diff."""
-    return "\n".join(_lines(contract, 0)) + "\n"
-
-
-def _lines(value: Mapping[str, Any], depth: int) -> Iterator[str]:
-    yield "{"
-    entries = list(value.items())
-    for n, (name, inner) in enumerate(entries):
-        comma = "," if n < len(entries) - 1 else ""
-        if isinstance(inner, dict) and inner and depth < 2 and name not in ("info", "securitySchemes"):
-            first, *rest = _lines(inner, depth + 1)
-            yield f"{json.dumps(name)}:{first}"
-            yield from rest[:-1]
-            yield rest[-1] + comma
-        else:
-            yield f"{json.dumps(name)}:{json.dumps(inner, ensure_ascii=False, separators=(',', ':'))}{comma}"
-    yield "}"
+def _block(entries: Mapping[str, str]) -> str:
+    return "{\n" + ",\n".join(f"{json.dumps(name)}:{text}" for name, text in entries.items()) + "\n}"
 
 
 def main(arguments: list[str]) -> int:
-    made = text(document())
-    if arguments == ["--check"]:
-        if TARGET.read_text() != made:
-            print("openapi.json is not what the code says: run make openapi", file=sys.stderr)
-            return 1
-        return 0
-    if arguments:
+    if arguments not in ([], ["--check"]):
         print("usage: python -m tools.openapi [--check]", file=sys.stderr)
         return 2
-    TARGET.write_text(made)
+    made = contract_text()
+    if not arguments:
+        TARGET.write_text(made)
+    elif TARGET.read_text() != made:
+        print("openapi.json is not what the code says: run `make openapi`", file=sys.stderr)
+        return 1
     return 0
 
 

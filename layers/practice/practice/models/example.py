@@ -1,18 +1,26 @@
 """A few-shot example of the user's library."""
 
-from typing import Any, Final, Self
+from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, model_validator
+from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from practice import limits
 from practice.models.fields import FreeForm, Text, Timestamp, Title
 
+ExampleText = Annotated[
+    Text,
+    Field(
+        description="At most 32 KB in UTF-8, both texts together.",
+        json_schema_extra={"maxLength": limits.EXAMPLE_BYTES},
+    ),
+]
+
 
 class NewExample(BaseModel):
     title: Title | None = None
-    input_text: Text
-    output_text: Text
+    input_text: ExampleText
+    output_text: ExampleText
     meta: FreeForm | None = None
     is_active: bool | None = None
 
@@ -27,8 +35,8 @@ class ExampleChanges(BaseModel):
     """Absent means unchanged; `meta` is replaced, and null empties it."""
 
     title: Title | None = None
-    input_text: Text = ""
-    output_text: Text = ""
+    input_text: ExampleText = ""
+    output_text: ExampleText = ""
     meta: FreeForm | None = None
     is_active: bool = True
 

@@ -14,10 +14,7 @@ Id = Annotated[int, Field(ge=1, le=limits.MAX_ID)]
 """An id in a body."""
 PathId = Annotated[int, Field(ge=1), WithJsonSchema({"type": "integer", "minimum": 1})]
 """An id in a path: one that is too large for any object is simply not found."""
-Timestamp = Annotated[
-    str,
-    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-01-07T05:31:56.120501Z"]}),
-]
+Timestamp = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 
 
 def _storable(value: str) -> str:

@@ -30,8 +30,10 @@ class GenerationParams(BaseModel):
 
     model_config = ConfigDict(extra="allow", use_enum_values=True)
 
-    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False), Finite] | None = None
-    top_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), Finite] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False, examples=[0.7]), Finite] | None = (
+        None
+    )
+    top_p: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, examples=[0.9]), Finite] | None = None
     response_length_preset: LengthPreset | None = None
     max_completion_tokens: Id | None = None
     max_tokens: Id | None = None

@@ -19,7 +19,13 @@ class StylePreset(StrEnum):
 
 
 Selection = Annotated[
-    list[Annotated[int, Field(le=limits.MAX_ID)]], AfterValidator(distinct(limits.SELECTED_EXAMPLES))
+    list[Annotated[int, Field(le=limits.MAX_ID)]],
+    Field(max_length=limits.SENT_IDS),
+    AfterValidator(distinct(limits.SELECTED_EXAMPLES)),
+    Field(
+        description="Duplicates and values below 1 are dropped, and do not count.",
+        json_schema_extra={"maxItems": limits.SELECTED_EXAMPLES},
+    ),
 ]
 
 
