@@ -66,23 +66,20 @@ METHODS: Final = ("GET", "POST", "PATCH", "DELETE")
 
 def endpoints(functions: Path = ROOT / "functions") -> list[Endpoint]:
     """Every handler that has a route of its own, in the order of the document."""
-    found = [handler for folder in functions.iterdir() if (handler := load(folder)) is not None]
+    handlers = [load_handler(file.parent) for file in functions.glob("*/handler.py")]
+    found = [handler for handler in handlers if isinstance(handler, Endpoint) and handler.path]
     tags = list(TAGS)
     return sorted(found, key=lambda each: (tags.index(tag_of(each)), each.path, METHODS.index(each.method)))
 
 
-def load(folder: Path) -> Endpoint | None:
-    """None for what is no function, for functions that events start, and for `$default`."""
-    file = folder / "handler.py"
-    if not file.exists():
-        return None
-    spec = importlib.util.spec_from_file_location(f"functions.{folder.name}.handler", file)
+def load_handler(folder: Path) -> Any:
+    """An Endpoint, or the plain handler of a function that events start."""
+    spec = importlib.util.spec_from_file_location(f"functions.{folder.name}.handler", folder / "handler.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    handler = module.lambda_handler
-    return handler if isinstance(handler, Endpoint) and handler.path else None
+    return module.lambda_handler
 
 
 def tag_of(endpoint: Endpoint) -> str:
