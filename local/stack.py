@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -27,6 +27,8 @@ from local.triggers import Triggers
 
 ROOT = Path(__file__).resolve().parent.parent
 OBJECT_LIMIT = 1 << 30
+SHELL = dict(os.environ)
+"""The environment that this process was started with, before any stack added to it."""
 
 
 def read_template(path: Path | None = None) -> Template:
@@ -36,9 +38,9 @@ def read_template(path: Path | None = None) -> Template:
     )
 
 
-def settings(template: Template, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+def settings(template: Template) -> dict[str, str]:
     """The functions' variables; one that is set in the shell wins over the template's."""
-    return {name: environment.get(name, value) for name, value in template.environment.items()}
+    return {name: SHELL.get(name, value) for name, value in template.environment.items()}
 
 
 class Stack:

@@ -20,7 +20,7 @@ from local.engine import find_dynoxide
 from local.functions import InProcess
 from local.intrinsics import TemplateError
 from local.queues import Queues
-from local.stack import ROOT, Stack, read_template
+from local.stack import ROOT, SHELL, Stack, read_template
 from local.template import Template
 
 TEMPLATE = """
@@ -373,7 +373,7 @@ def run(data: Path, port: int, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", PROGRAM, "run"],
         cwd=data.parent / "project",
-        env={**os.environ, "DATA": str(data), "PORT": str(port), "PYTHONPATH": str(ROOT), **environment},
+        env={**SHELL, "DATA": str(data), "PORT": str(port), "PYTHONPATH": str(ROOT), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -454,7 +454,7 @@ def test_a_restarted_stack_goes_on_in_the_stream_where_it_was(data: Path) -> Non
 
 def test_a_signal_ends_the_stack_cleanly_and_the_secret_stays(data: Path) -> None:
     port = free_port()
-    environment = {**os.environ, "DATA": str(data)}
+    environment = {**SHELL, "DATA": str(data)}
     command = [sys.executable, "-m", "local", "token", "--user-id", "7"]
     token = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
