@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from local.bus import inbox
 from local.engine import Engine
-from local.envelopes import failed_items, failure_record, iso_time, sqs_event
+from local.envelopes import failed_items, failure_record, iso_time, sqs_records, within_payload
 from local.functions import FunctionError
 from local.intrinsics import ACCOUNT, REGION
 from local.patterns import matches
@@ -51,22 +51,28 @@ class QueueConsumer:
                 messages.append(message)
             else:
                 queues.delete(message.receipt)  # as Lambda: what no filter takes is gone
-        if not messages:
-            return bool(received)
+        by_id = {message.message_id: message for message in messages}
+        for records in within_payload(sqs_records(trigger.queue, messages)):
+            self._deliver([by_id[record["messageId"]] for record in records], records)
+        return bool(received)
+
+    def _deliver(self, messages: list[Message], records: list[dict[str, Any]]) -> None:
+        queues, trigger = self._delivery.queues, self._trigger
+        ids = {message.message_id for message in messages}
         try:
-            answer = self._delivery(trigger.function, sqs_event(trigger.queue, messages))
+            answer = self._delivery(trigger.function, {"Records": records})
             failed = failed_items(answer) if trigger.reports_failures else set()
             reason = f"{trigger.function} reported it as failed"
         except FunctionError as error:
-            failed, reason = {message.message_id for message in messages}, str(error)
+            failed, reason = ids, str(error)
             log.warning("%s: %s", trigger.function, error.trace or error)
-        unknown = failed - {message.message_id for message in messages}
+        if failed - ids:
+            failed = ids  # as Lambda: an answer that names what it was not given fails the whole batch
         for message in messages:
-            if message.message_id in failed or unknown:
-                queues.release(message.receipt, retry_delay(message.receives), reason)
+            if message.message_id in failed:
+                queues.return_failed(message, retry_delay(message.receives), reason)
             else:
                 queues.delete(message.receipt)
-        return True
 
 
 class EventConsumer:
@@ -91,7 +97,7 @@ class EventConsumer:
             except FunctionError as error:
                 log.warning("%s: %s", self._function, error.trace or error)
                 if message.receives <= self._retries:
-                    queues.release(message.receipt, retry_delay(message.receives), str(error))
+                    queues.return_failed(message, retry_delay(message.receives), str(error))
                     continue
                 failure = failure_record(self._physical_name, "RetriesExhausted", message.receives, error)
                 failure["requestPayload"] = event
@@ -138,7 +144,7 @@ class StreamConsumer:
             for r in records
             if not self._trigger.filters or any(matches(f, r) for f in self._trigger.filters)
         ]
-        if wanted and not self._deliver(wanted, name, shard):
+        if not all(self._deliver(batch, name, shard) for batch in within_payload(wanted)):
             return True
         if records:
             self._delivery.queues.save_checkpoint(name, records[-1]["dynamodb"]["SequenceNumber"])

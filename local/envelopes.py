@@ -1,40 +1,57 @@
 """Events as Lambda receives them from queues and schedules, and what it sends when it gives up."""
 
+import json
 import time
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
-from local.functions import FunctionError
+from local.functions import PAYLOAD_LIMIT, FunctionError
 from local.intrinsics import ACCOUNT, REGION
 from local.queues import Message, queue_arn
 from local.sqs import md5
 
+ROOM_FOR_ENVELOPE = 1024
 
-def sqs_event(queue: str, messages: list[Message]) -> dict[str, Any]:
-    return {
-        "Records": [
-            {
-                "messageId": message.message_id,
-                "receiptHandle": message.receipt,
-                "body": message.body,
-                "attributes": message.system_attributes(),
-                "messageAttributes": {
-                    name: {
-                        "stringValue": value.get("StringValue"),
-                        "stringListValues": [],
-                        "binaryListValues": [],
-                        "dataType": value["DataType"],
-                    }
-                    for name, value in message.attributes.items()
-                },
-                "md5OfBody": md5(message.body),
-                "eventSource": "aws:sqs",
-                "eventSourceARN": queue_arn(queue),
-                "awsRegion": REGION,
-            }
-            for message in messages
-        ]
-    }
+
+def within_payload(records: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """The records in batches that an invocation takes."""
+    batch: list[dict[str, Any]] = []
+    size = 0
+    for record in records:
+        length = len(json.dumps(record))
+        if batch and size + length > PAYLOAD_LIMIT - ROOM_FOR_ENVELOPE:
+            yield batch
+            batch, size = [], 0
+        batch.append(record)
+        size += length + 2
+    if batch:
+        yield batch
+
+
+def sqs_records(queue: str, messages: list[Message]) -> list[dict[str, Any]]:
+    return [
+        {
+            "messageId": message.message_id,
+            "receiptHandle": message.receipt,
+            "body": message.body,
+            "attributes": message.system_attributes(),
+            "messageAttributes": {
+                name: {
+                    "stringValue": value.get("StringValue"),
+                    "stringListValues": [],
+                    "binaryListValues": [],
+                    "dataType": value["DataType"],
+                }
+                for name, value in message.attributes.items()
+            },
+            "md5OfBody": md5(message.body),
+            "eventSource": "aws:sqs",
+            "eventSourceARN": queue_arn(queue),
+            "awsRegion": REGION,
+        }
+        for message in messages
+    ]
 
 
 def scheduled_event() -> dict[str, Any]:

@@ -47,6 +47,7 @@ class Message:
     receives: int
     sent_at: float
     first_received_at: float
+    hidden_until: float
 
     def system_attributes(self) -> dict[str, str]:
         return {
@@ -135,12 +136,18 @@ class Queues:
         with self._transaction() as db:
             db.execute("DELETE FROM messages WHERE receipt = ?", (receipt,))
 
-    def release(self, receipt: str, delay: float, reason: str | None = None) -> None:
+    def release(self, receipt: str, delay: float) -> None:
         """Let a received message be received again after `delay` seconds."""
         with self._transaction() as db:
+            db.execute("UPDATE messages SET visible_at = ? WHERE receipt = ?", (time.time() + delay, receipt))
+
+    def return_failed(self, message: Message, delay: float, reason: str) -> None:
+        """The same for one that failed, unless its receiver has chosen a time itself."""
+        with self._transaction() as db:
+            db.execute("UPDATE messages SET reason = ? WHERE receipt = ?", (reason, message.receipt))
             db.execute(
-                "UPDATE messages SET visible_at = ?, reason = coalesce(?, reason) WHERE receipt = ?",
-                (time.time() + delay, reason, receipt),
+                "UPDATE messages SET visible_at = ? WHERE receipt = ? AND visible_at = ?",
+                (time.time() + delay, message.receipt, message.hidden_until),
             )
 
     def counts(self) -> dict[str, int]:
@@ -198,6 +205,7 @@ def _message(row: sqlite3.Row) -> Message:
         receives=row["receives"],
         sent_at=row["sent_at"],
         first_received_at=row["first_received_at"],
+        hidden_until=row["visible_at"],
     )
 
 

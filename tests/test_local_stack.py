@@ -236,6 +236,20 @@ def test_queued_messages_reach_the_worker_and_only_the_poison_one_becomes_a_dead
         sqs.delete_message(QueueUrl=url.replace("Work", "WorkDead"), ReceiptHandle=letter["ReceiptHandle"])
 
 
+def test_large_messages_arrive_in_as_many_events_as_lambda_would_need(stack: Stack) -> None:
+    sqs = client("sqs")
+    bodies = [str(number) + "x" * 1_000_000 for number in range(8)]
+
+    for body in bodies:
+        # Delayed, so that one consumer finds them all.
+        sqs.send_message(QueueUrl=os.environ["WORK_QUEUE_URL"], MessageBody=body, DelaySeconds=1)
+    time.sleep(1.1)
+    stack.triggers.settle()
+
+    assert set(bodies) <= set(seen(stack, "worker"))
+    assert not [letter for letter in stack.state["dead_letters"] if letter["body"] in bodies]
+
+
 def test_a_queue_the_template_does_not_declare_is_refused(stack: Stack) -> None:
     with pytest.raises(ClientError, match="QueueDoesNotExist"):
         client("sqs").send_message(QueueUrl=os.environ["WORK_QUEUE_URL"] + "x", MessageBody="lost")
