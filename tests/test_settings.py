@@ -1,7 +1,9 @@
 """The settings of a session: style, generation parameters, selected examples, the agent as it was."""
 
 import json
+import string
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import pytest
@@ -96,7 +98,7 @@ def test_nothing_for_the_whole_object_changes_nothing(ada: Learner, name: str, n
     assert (after.json, after.etag) == (before.json, before.etag)
 
 
-ODD = {
+ODD: Json = {
     "float": 0.7,
     "integer": 1,
     "whole float": 1.0,
@@ -398,11 +400,10 @@ def test_a_model_that_would_grow_too_large_refuses_the_whole_change(ada: Learner
 
 
 def test_many_large_models_and_settings_stay_readable(ada: Learner, announce: Announce) -> None:
-    names = [f"model-{n}" for n in range(20)]
     class_id = new_user_id()
-    announce(class_id, *names)
+    announce(class_id, *(f"model-{n}" for n in range(22)))
     session = ada.open_session(class_id=class_id)
-    noise = "".join(chr(0x4E00 + n * 7919 % 20000) for n in range(15_000))
+    noise = "".join(Random(1).choices(string.ascii_letters + string.digits + "!#$%&()*+,-./:;<=>?", k=63_000))
 
     answers = [
         ada.patch(settings_path(session), {"style_params": {"noise": noise}}),
@@ -413,7 +414,7 @@ def test_many_large_models_and_settings_stay_readable(ada: Learner, announce: An
     read = ada.get(f"/sessions/{session['session_id']}")
     assert (read.status, read.json["settings"]) == (200, answers[1].json)
     models = ada.models_of(session)
-    assert [model["generation_params"]["noise"] for model in models] == [noise] * 20
+    assert [model["generation_params"]["noise"] for model in models] == [noise] * 22
     added = ada.add_response(session)
     assert ada.get(f"/sessions/{session['session_id']}").json["responses"] == [added]
 
@@ -479,7 +480,8 @@ def test_a_selection_is_replaced_cleared_or_left(ada: Learner) -> None:
     assert ids({"few_shot_example_ids": [one, two]}) == [(one, 0), (two, 1)]
     assert ids({"few_shot_example_ids": [three, one]}) == [(three, 0), (one, 1)]
     assert ids({"style_preset": "creative"}) == [(three, 0), (one, 1)]
-    assert ids({"few_shot_example_ids": [two, two, 0, -1, str(one), two]}) == [(two, 0), (one, 1)]
+    mixed: list[object] = [two, two, 0, -1, str(one), two]
+    assert ids({"few_shot_example_ids": mixed}) == [(two, 0), (one, 1)]
     assert ids({"few_shot_example_ids": None}) == []
     assert ids({"few_shot_example_ids": [one]}) == [(one, 0)]
     assert ids({"few_shot_example_ids": []}) == []
@@ -513,8 +515,8 @@ def test_examples_that_may_not_be_selected_refuse_the_whole_change(ada: Learner,
     before = ada.get(settings_path(session))
     models = ada.models_of(session)
 
-    for bad in (idle, gone, foreign, 1, 2**53 - 1, session["session_id"]):
-        wanted = bad if isinstance(bad, int) else bad["example_id"]
+    unknown = [each["example_id"] for each in (idle, gone, foreign)] + [1, 2**53 - 1, session["session_id"]]
+    for wanted in unknown:
         answer = ada.patch(
             settings_path(session),
             {
