@@ -7,7 +7,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -385,15 +386,28 @@ def test_variables_that_differ_between_functions_are_refused(tmp_path: Path) -> 
         _ = read_template(tmp_path / "template.yaml").environment
 
 
-def run(data: Path, port: int, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, "run"],
-        cwd=data.parent / "project",
-        env={**SHELL, "DATA": str(data), "PORT": str(port), "PYTHONPATH": str(ROOT), **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+Run = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def run(data: Path) -> Iterator[Run]:
+    """Starts the stack as a process of its own, which does not outlive the test."""
+    with ExitStack() as started:
+
+        def start(port: int, **environment: str) -> subprocess.Popen[str]:
+            process = subprocess.Popen(
+                [sys.executable, "-c", PROGRAM, "run"],
+                cwd=data.parent / "project",
+                env={**SHELL, "DATA": str(data), "PORT": str(port), "PYTHONPATH": str(ROOT), **environment},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            started.enter_context(process)
+            started.callback(process.kill)
+            return process
+
+        yield start
 
 
 # The command line, on the template of this test.
@@ -440,9 +454,9 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.mark.skipif(find_dynoxide(ROOT) is None, reason="needs an engine that keeps its data")
-def test_what_was_acknowledged_survives_a_kill(data: Path) -> None:
+def test_what_was_acknowledged_survives_a_kill(data: Path, run: Run) -> None:
     port = free_port()
-    process = run(data, port)
+    process = run(port)
     assert ready_line(process) == f"ready: http://127.0.0.1:{port} (docs at /docs, data in {data})\n"
     assert [put(port, f"/items/k{number}") for number in range(5)] == [204] * 5
     assert end(process, signal.SIGKILL) == (-signal.SIGKILL, "")
@@ -468,7 +482,7 @@ def test_a_restarted_stack_goes_on_in_the_stream_where_it_was(data: Path) -> Non
         assert seen(stack, "stream") == ["after"]
 
 
-def test_a_signal_ends_the_stack_cleanly_and_the_secret_stays(data: Path) -> None:
+def test_a_signal_ends_the_stack_cleanly_and_the_secret_stays(data: Path, run: Run) -> None:
     port = free_port()
     environment = {**SHELL, "DATA": str(data)}
     command = [sys.executable, "-m", "local", "token", "--user-id", "7"]
@@ -477,7 +491,7 @@ def test_a_signal_ends_the_stack_cleanly_and_the_secret_stays(data: Path) -> Non
     ).stdout
     secret = (data / "secrets" / "practice-local-token").read_text()
 
-    process = run(data, port)
+    process = run(port)
     assert ready_line(process).startswith("ready: ")
 
     assert end(process, signal.SIGTERM) == (0, "")
@@ -486,23 +500,23 @@ def test_a_signal_ends_the_stack_cleanly_and_the_secret_stays(data: Path) -> Non
     assert (data / "secrets" / "practice-local-token").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_port_or_folder_in_use_is_refused_in_one_line(data: Path) -> None:
+def test_a_port_or_folder_in_use_is_refused_in_one_line(data: Path, run: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        process = run(data, taken.getsockname()[1])
+        process = run(taken.getsockname()[1])
         out, said = process.communicate(timeout=60)
     assert (process.returncode, out, said.count("\n")) == (1, "", 1)
     assert "in use" in said
 
     with Stack(data, template=read_template(data.parent / "project" / "template.yaml")):
-        process = run(data, free_port())
+        process = run(free_port())
         out, said = process.communicate(timeout=60)
     assert (process.returncode, out, said.count("\n")) == (1, "", 1)
     assert "in use by another stack" in said
 
 
-def test_without_dynoxide_moto_serves_and_says_so_once(data: Path) -> None:
+def test_without_dynoxide_moto_serves_and_says_so_once(data: Path, run: Run) -> None:
     port = free_port()
-    process = run(data, port, DYNOXIDE="none")
+    process = run(port, DYNOXIDE="none")
     assert ready_line(process).startswith("ready: ")
     assert put(port, "/items/1") == 204
 
