@@ -83,20 +83,17 @@ def requests_to_table(stack: Stack) -> Callable[[], Any]:
     return collect
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def items_of(stack: Stack) -> Callable[[Learner], dict[tuple[str, str], Any]]:
     """Every item of a learner as it stands in the table."""
+    client = stack.engine.client()
 
     def read(who: Learner) -> dict[tuple[str, str], Any]:
-        pages = (
-            stack.engine.client()
-            .get_paginator("query")
-            .paginate(
-                TableName=stack.template.environment["TABLE_NAME"],
-                KeyConditionExpression="pk = :pk",
-                ExpressionAttributeValues={":pk": {"S": f"USER#{who.user_id}"}},
-                ConsistentRead=True,
-            )
+        pages = client.get_paginator("query").paginate(
+            TableName=stack.template.environment["TABLE_NAME"],
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": {"S": f"USER#{who.user_id}"}},
+            ConsistentRead=True,
         )
         return {(item["pk"]["S"], item["sk"]["S"]): item for page in pages for item in page["Items"]}
 
