@@ -31,6 +31,7 @@ def main(arguments: list[str]) -> int:
                     "AWS_ENDPOINT_URL_DYNAMODB": "dynamodb",
                     "AWS_ENDPOINT_URL_SECRETS_MANAGER": "secretsmanager",
                     "AWS_ENDPOINT_URL_SQS": "sqs",
+                    "AWS_ENDPOINT_URL_EVENTBRIDGE": "events",
                 }.items()
             }
             environment = {**os.environ, **gates}

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from local.aws import secret_arn
 from local.data import TOKEN_SECRET
 from local.http import Request, Response, json_response
-from local.intrinsics import Evaluator, parse
+from local.intrinsics import ACCOUNT, REGION, Evaluator, parse
 from local.server import Server
 
 CALLER = re.compile(r"Credential=([a-z_]+)/")
@@ -26,6 +26,18 @@ WRITES = {
     "Update": "UpdateItem",
     "Delete": "DeleteItem",
     "ConditionCheck": "ConditionCheckItem",
+}
+
+
+# What Lambda asks for in a function's name, to read its queue or its stream.
+POLLED = {
+    "dynamodb:DescribeStream",
+    "dynamodb:GetRecords",
+    "dynamodb:GetShardIterator",
+    "dynamodb:ListStreams",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+    "sqs:ReceiveMessage",
 }
 
 
@@ -182,6 +194,12 @@ def _queue_uses(action: str, request: Mapping[str, Any]) -> Iterator[Use]:
     yield Use(f"sqs:{action.removesuffix('Batch')}", _resource(str(request["QueueUrl"])))
 
 
+def _bus_uses(action: str, request: Mapping[str, Any]) -> Iterator[Use]:
+    for entry in request["Entries"]:
+        bus = entry.get("EventBusName", "default").rsplit("/", 1)[-1]
+        yield Use(f"events:{action}", f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/{bus}")
+
+
 def _resource(name: str) -> str:
     """The local stack calls a resource by its name in the template, after that of the stack."""
     return name.rsplit("-", 1)[-1]
@@ -198,6 +216,10 @@ def _table_uses(action: str, request: Mapping[str, Any]) -> Iterator[Use]:
     elif action == "BatchGetItem":
         asked = [key for each in request["RequestItems"].values() for key in each["Keys"]]
         yield Use("dynamodb:BatchGetItem", table, frozenset(key["pk"]["S"] for key in asked))
+    elif action == "BatchWriteItem":
+        written = [one for each in request["RequestItems"].values() for one in each]
+        keys = [_leading_key(one.get("PutRequest") or one["DeleteRequest"]) for one in written]
+        yield Use("dynamodb:BatchWriteItem", table, frozenset().union(*keys))
     elif action == "TransactWriteItems":
         for each in request["TransactItems"]:
             [(kind, one)] = each.items()
@@ -215,4 +237,5 @@ USES: Mapping[str, Callable[[str, Mapping[str, Any]], Iterator[Use]]] = {
     "dynamodb": _table_uses,
     "secretsmanager": _secret_uses,
     "sqs": _queue_uses,
+    "events": _bus_uses,
 }
