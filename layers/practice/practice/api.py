@@ -3,7 +3,7 @@
     event -> token -> caller -> parsed input -> store call -> model -> JSON
 
 Nothing flows back. A handler names its route and takes what it needs by type: the `Caller`, the ids of its path, `query`
-(a model of its query string), a body (any other model), `IfMatch`, and
+(a model of its query string), a body (any other model), `IfMatch`, `Preferences`, the `Deadline` it has to answer by, and
 `Once` where an Idempotency-Key counts; one that takes no `Caller` asks for no token. It returns
 a model, a list of them, a `Versioned` one, or a `Reply`.
 """
@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from practice import table
 from practice.auth import Caller, authenticate
+from practice.deadline import Deadline
 from practice.errors import (
     Invalid,
     PracticeError,
@@ -31,14 +32,14 @@ from practice.errors import (
 from practice.inputs import Event, inputs
 from practice.log import log_request
 from practice.preconditions import IfMatch, Versioned, etag
+from practice.preferences import Preferences
+from practice.store import accounts
 from practice.store.idempotency import Once, begin
 
 Answer = dict[str, Any]
 
 Body = TypeVar("Body", bound="BaseModel | Sequence[BaseModel] | str | None")
 
-LONGEST_SECONDS: Final = 30.0
-"""After which API Gateway answers for a function."""
 RETRY_AFTER_SECONDS: Final = "1"
 
 
@@ -65,11 +66,13 @@ class Endpoint:
         function: Callable[..., Any],
         status: HTTPStatus,
         refuses: tuple[type[PracticeError], ...],
+        accepted: type[BaseModel] | None,
     ) -> None:
         self.method, _, self.path = route.partition(" ")
         self.function = function
         self.status = status
         self.refuses = refuses
+        self.accepted_model = accepted
         self.__doc__ = function.__doc__
         hints = dict(function.__annotations__)
         self.answer_type = hints.pop("return", None)
@@ -81,9 +84,15 @@ class Endpoint:
         self.caller_name: str | None = None
         self.event_name: str | None = None
         self.once_name: str | None = None
+        self.deadline_name: str | None = None
+        self.preferences_name: str | None = None
         for name, hint in hints.items():
             if hint is Once:
                 self.once_name = name
+            elif hint is Deadline:
+                self.deadline_name = name
+            elif hint is Preferences:
+                self.preferences_name = name
             elif hint is Event:
                 self.event_name = name
             elif hint is IfMatch:
@@ -116,6 +125,7 @@ class Endpoint:
         try:
             if self.caller_name:
                 caller = authenticate(event.get("headers", {}).get("authorization"))
+                accounts.admit(caller)
             reply = self._reply(event, context, caller)
         except Invalid as error:
             reply = Reply(json.dumps({"detail": error.problems}), HTTPStatus.UNPROCESSABLE_ENTITY)
@@ -151,8 +161,13 @@ class Endpoint:
             arguments[self.body_name] = body
         if self.if_match_name:
             arguments[self.if_match_name] = IfMatch.of(event.get("headers", {}).get("if-match"))
+        if self.preferences_name:
+            arguments[self.preferences_name] = Preferences.of(event.get("headers", {}).get("prefer"))
+        deadline = Deadline.of(context)
+        if self.deadline_name:
+            arguments[self.deadline_name] = deadline
         if self.once_name and caller:
-            once = self._begin(event, context, caller)
+            once = self._begin(event, deadline, caller)
             if once.replay:
                 return Reply(once.replay.body, once.replay.status, once.replay.headers)
             arguments[self.once_name] = once
@@ -169,20 +184,24 @@ class Endpoint:
             return Reply(result.value, headers={"etag": etag(result.version)})
         return Reply(result)
 
-    def _begin(self, event: Event, context: Any, caller: Caller) -> Once:
-        remaining = getattr(context, "get_remaining_time_in_millis", None)
-        seconds = remaining() / 1000 if remaining else LONGEST_SECONDS
+    def _begin(self, event: Event, deadline: Deadline, caller: Caller) -> Once:
         header = event.get("headers", {}).get("idempotency-key")
-        return begin(caller.user_id, header, event, f"{self.method} {self.path}", seconds)
+        return begin(caller.user_id, header, event, f"{self.method} {self.path}", deadline.remaining())
 
 
 def endpoint(
-    route: str, status: HTTPStatus = HTTPStatus.OK, refuses: tuple[type[PracticeError], ...] = ()
+    route: str,
+    status: HTTPStatus = HTTPStatus.OK,
+    refuses: tuple[type[PracticeError], ...] = (),
+    accepted: type[BaseModel] | None = None,
 ) -> Callable[[Callable[..., Any]], Endpoint]:
-    """Makes a function the handler of its route. `refuses` lists, for the contract, what the domain may answer."""
+    """Makes a function the handler of its route.
+
+    `refuses` lists, for the contract, what the domain may answer; `accepted` is the body of a 202.
+    """
 
     def bind(function: Callable[..., Any]) -> Endpoint:
-        return Endpoint(route, function, status, refuses)
+        return Endpoint(route, function, status, refuses, accepted)
 
     return bind
 

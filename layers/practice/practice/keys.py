@@ -161,9 +161,31 @@ def responses(user_id: int, session_id: int, before: int | None = None) -> Span:
     return Span(user(user_id), prefix, prefix + last)
 
 
+def turns(user_id: int, session_id: int, before: int | None = None) -> Span:
+    """The turns of a session; with `before`, those whose id is lower."""
+    prefix = _session_prefix(session_id) + "1TURN#"
+    last = _AFTER if before is None else _padded(before - 1) + _AFTER
+    return Span(user(user_id), prefix, prefix + last)
+
+
 def everything_in(user_id: int, session_id: int) -> Span:
     prefix = _session_prefix(session_id)
     return Span(user(user_id), prefix, prefix + _AFTER)
+
+
+def everything_of(user_id: int) -> Span:
+    """All of a user's items but the account, which sorts before them."""
+    return Span(user(user_id), "B", _AFTER)
+
+
+def kind_of(sk: str) -> str:
+    """`sessions`, `examples` and `responses` are counted as such; parts and all others are none of them."""
+    steps = sk.split("#")
+    if steps[0] == "EXAMPLE":
+        return "examples"
+    if steps[-1] == "5SESSION":
+        return "sessions"
+    return "responses" if len(steps) == 4 and steps[2] == "2RESPONSE" else "others"
 
 
 # Range keys of the local indexes.

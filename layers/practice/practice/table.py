@@ -395,6 +395,28 @@ def read(span: Span, *, backwards: bool = True, after: str | None = None, limit:
     return Found(documents, last["sk"]["S"] if last else None)
 
 
+def find(span: Span, condition: str, values: Mapping[str, Value]) -> Iterator[Document]:
+    """Those of neighbouring items for which the condition holds, strongly consistent; one request for each megabyte."""
+    given = {":pk": text(span.pk), ":first": text(span.first), ":last": text(span.last), **values}
+    params: dict[str, Any] = {
+        "KeyConditionExpression": "pk = :pk AND sk BETWEEN :first AND :last",
+        "FilterExpression": condition,
+        "ExpressionAttributeNames": {f"#{name}": name for name in _NAME.findall(condition)},
+        "ExpressionAttributeValues": given,
+        "ConsistentRead": True,
+    }
+    while True:
+        answer = _say("query", params)
+        for item in answer["Items"]:
+            key = key_of(item)
+            document = _document(item, {}) or fetch([key]).get(key)
+            if document is not None:
+                yield document
+        if "LastEvaluatedKey" not in answer:
+            return
+        params["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+
 def read_keys(span: Span) -> list[Key]:
     """The keys of the first megabyte of neighbouring items, parts included; empty when there are none. One request."""
     params = {
@@ -572,6 +594,12 @@ def update(
     return Write(
         "Update", _conditioned({"Key": _keyed(key), "UpdateExpression": expression}, condition, given)
     )
+
+
+def include(key: Key, name: str, texts: Sequence[str]) -> Write:
+    """Adds texts to a set."""
+    params = {"Key": _keyed(key), "UpdateExpression": f"ADD #{name} :texts"}
+    return Write("Update", _conditioned(params, None, {":texts": {"SS": list(texts)}}))
 
 
 def revise(

@@ -94,6 +94,9 @@ class UserDataErased(Told):
     """The last event about a user: how many items were deleted."""
 
     items_deleted: int
+    sessions: int
+    examples: int
+    responses: int
     erased_at: Timestamp
 
 

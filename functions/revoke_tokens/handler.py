@@ -1,0 +1,13 @@
+"""EventBridge: TokensRevoked."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from practice.events.users import revoke
+from practice.log import logged_event
+
+
+@logged_event
+def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
+    """Refuses the tokens named, within a minute."""
+    return revoke(event)
