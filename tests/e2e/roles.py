@@ -218,8 +218,8 @@ def _table_uses(action: str, request: Mapping[str, Any]) -> Iterator[Use]:
         yield Use("dynamodb:BatchGetItem", table, frozenset(key["pk"]["S"] for key in asked))
     elif action == "BatchWriteItem":
         written = [one for each in request["RequestItems"].values() for one in each]
-        keys = [_leading_key(one.get("PutRequest") or one["DeleteRequest"]) for one in written]
-        yield Use("dynamodb:BatchWriteItem", table, frozenset().union(*keys))
+        leading = [_leading_key(one.get("PutRequest") or one["DeleteRequest"]) for one in written]
+        yield Use("dynamodb:BatchWriteItem", table, frozenset().union(*leading))
     elif action == "TransactWriteItems":
         for each in request["TransactItems"]:
             [(kind, one)] = each.items()
