@@ -34,7 +34,12 @@ SHELL = dict(os.environ)
 def read_template(path: Path | None = None) -> Template:
     """The template as the local stack deploys it."""
     return Template(
-        path or ROOT / "template.yaml", {"Stage": "local", "TokenSecretArn": secret_arn(TOKEN_SECRET)}
+        path or ROOT / "template.yaml",
+        {
+            "Stage": "local",
+            "TokenSecretArn": secret_arn(TOKEN_SECRET),
+            "UnclaimedModels": "echo",
+        },
     )
 
 

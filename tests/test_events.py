@@ -26,6 +26,7 @@ def for_learner(event: Path, ada: Learner) -> dict[str, Any]:
         "32768000": session["session_id"],
         "32768002": response["session_model_id"],
         "32768007": response["response_id"],
+        "32768009": waiting_turn(ada, session),
         "32800768": ada.add_example()["example_id"],
     }
     text = event.read_text().replace("<token>", ada.token)
@@ -33,6 +34,14 @@ def for_learner(event: Path, ada: Learner) -> dict[str, Any]:
         text = text.replace(sample, str(own))
     filled: dict[str, Any] = json.loads(text)
     return filled
+
+
+def waiting_turn(ada: Learner, session: dict[str, Any]) -> int:
+    answer = ada.post(
+        f"/sessions/{session['session_id']}/chat", {"prompt_text": "Why?"}, headers={"prefer": "respond-async"}
+    )
+    turn_id: int = answer.json["turn_id"]
+    return turn_id
 
 
 def test_every_function_has_an_event() -> None:
@@ -53,5 +62,7 @@ def test_the_function_takes_its_event(event: Path, ada: Learner, send: Send) -> 
     if "requestContext" in filled:
         expected = 405 if event.stem == "default" else STATUS[filled["requestContext"]["http"]["method"]]
         assert outcome["answer"]["statusCode"] == expected, outcome["answer"]
+    elif "Records" in filled:
+        assert outcome["answer"] == {"batchItemFailures": []}
     else:
         assert outcome["answer"]["detail_type"] == filled["detail-type"]

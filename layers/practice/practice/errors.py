@@ -58,6 +58,21 @@ class ModelNotAllowed(BadRequest):
     detail = "model_not_allowed_for_class"
 
 
+class RequestedModelsNotFound(BadRequest):
+    detail = "requested model_names not found in this session"
+
+
+class RequestedModelsNotConfigured(BadRequest):
+    detail = "requested model_names not configured for this class"
+
+
+class NoModelAnswered(PracticeError):
+    """Its body also names the session and what went wrong with each model."""
+
+    status = HTTPStatus.BAD_GATEWAY
+    detail = "no_model_answered"
+
+
 class Forbidden(PracticeError):
     status = HTTPStatus.FORBIDDEN
 
@@ -92,6 +107,10 @@ class AgentNotFound(NotFound):
     detail = "agent not found or not accessible"
 
 
+class TurnNotFound(NotFound):
+    detail = "turn not found"
+
+
 class Conflict(PracticeError):
     status = HTTPStatus.CONFLICT
 
@@ -100,6 +119,12 @@ class SessionFull(Conflict):
     """The session has handed out all of its ids, or has as many models as one may have."""
 
     detail = "session_full"
+
+
+class TurnAlreadyStarted(Conflict):
+    """Only what has not started can be cancelled."""
+
+    detail = "turn_already_started"
 
 
 class RequestInFlight(Conflict):

@@ -80,6 +80,37 @@ class Once:
         attempt = {":attempt": table.text(self.attempt)}
         return [table.update(self.key, set_to=pointer, condition=_MINE, values=attempt)]
 
+    def keep(self, body: str, status: HTTPStatus, location: str) -> None:
+        """How a turn was answered, after it: as large as answers get, so its parts are written before what names them."""
+        if self.key is None:
+            return
+        main, *parts = table.fill(
+            self.key,
+            body,
+            condition=_MINE,
+            values={":attempt": table.text(self.attempt)},
+            attributes={
+                "status": table.number(status),
+                "location": table.text(location),
+                "ttl": table.number(int(time.time()) + KEPT_SECONDS),
+            },
+        )
+        for part in parts:
+            table.write(part)
+        try:
+            table.write(main)
+        except table.ConditionFailed:
+            return  # another attempt took over, and answers from the same turn
+
+    def forget(self) -> None:
+        """After a turn that nobody answered, which is not kept: the next request with this key begins another one."""
+        if self.key is None:
+            return
+        try:
+            table.write(table.delete(self.key, _MINE, {":attempt": table.text(self.attempt)}))
+        except table.ConditionFailed:
+            return
+
     def release(self) -> None:
         """After a refusal, which is not kept: the next request with this key starts anew."""
         if self.key is None:
@@ -166,5 +197,6 @@ def _claim(
 
 def _replay(document: table.Document) -> Replay:
     body = document.text if isinstance(document.text, str) else document.text.decode()
-    headers = {"etag": document.string("etag")} if "etag" in document.item else {}
+    kept = [name for name in ("etag", "location") if name in document.item]
+    headers: dict[str, str] = {name: document.string(name) for name in kept}
     return Replay(body, HTTPStatus(document.number("status")), headers)

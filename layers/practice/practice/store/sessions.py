@@ -29,6 +29,23 @@ from practice.store.views import View, embedded, linked_examples, read_view, set
 
 def create(caller: Caller, new: NewSession, once: Once) -> Versioned[Session]:
     """Two requests: the class with the agent, and the transaction that writes everything."""
+    session, settings, models = opened(caller, new)
+    whole = Session(
+        **session.model_dump(), settings=settings_of(settings, {}), responses=[], responses_next_cursor=None
+    )
+    answer = Versioned(whole, 1)
+    writes = insertion(caller, session, settings, models, next_id=first_free_id(settings, models))
+    try:
+        once.commit(writes, answer)
+    except table.ConditionFailed as failed:
+        if failed.index == 0:
+            raise accounts.refused() from None
+        raise
+    return answer
+
+
+def opened(caller: Caller, new: NewSession) -> tuple[OwnSession, StoredSettings, StoredModels]:
+    """A session as it begins, with the models of its class. One request: the class with the agent."""
     announced = catalogue.look_up(new.class_id, new.agent_id)
     snapshot = announced.snapshot(caller, new.class_id)
     if not new.class_id:
@@ -61,18 +78,12 @@ def create(caller: Caller, new: NewSession, once: Once) -> Versioned[Session]:
             for model_id, name in enumerate(names, first_id)
         ],
     )
-    whole = Session(
-        **session.model_dump(), settings=settings_of(settings, {}), responses=[], responses_next_cursor=None
-    )
-    answer = Versioned(whole, 1)
-    writes = insertion(caller, session, settings, models, next_id=first_id + len(names))
-    try:
-        once.commit(writes, answer)
-    except table.ConditionFailed as failed:
-        if failed.index == 0:
-            raise accounts.refused() from None
-        raise
-    return answer
+    return session, settings, models
+
+
+def first_free_id(settings: StoredSettings, models: StoredModels) -> int:
+    """After those of a new session's settings and models."""
+    return settings.setting_id + 1 + len(models.models)
 
 
 def insertion(

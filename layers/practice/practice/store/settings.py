@@ -47,7 +47,7 @@ def change(
         if after is not before:
             attributes = linking(after) if after.links is not before.links else {}
             writes += table.revise(view.settings_document, after, attributes=attributes)
-            writes += _still_there(caller.user_id, before, after)
+            writes += still_there(caller.user_id, before, after)
         models = revise_models(view.models_document, view.models, merged)
         if writes and sent and not models:
             # A model that is added now has copied the parameters that stood before.
@@ -62,7 +62,17 @@ def change(
     raise AssertionError("attempts() ends by raising")
 
 
-def _still_there(user_id: int, before: StoredSettings, after: StoredSettings) -> list[table.Write]:
+def born(before: StoredSettings, changes: SettingsChanges, examples: dict[int, Example]) -> StoredSettings:
+    """The settings of a session that is opened with choices of its own. Raises as a change of them does."""
+    sent = changes.generation_params.sent() if changes.generation_params else {}
+    after = _changed(before, changes, sent, examples)
+    links = [link.model_copy(update={"created_at": before.created_at}) for link in after.links]
+    return after.model_copy(
+        update={"links": links, "updated_at": before.updated_at, "version": before.version}
+    )
+
+
+def still_there(user_id: int, before: StoredSettings, after: StoredSettings) -> list[table.Write]:
     """An example that is deleted meanwhile is not linked after the sweep for its links has passed."""
     linked = {link.example_id for link in before.links}
     return [

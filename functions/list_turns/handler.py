@@ -1,0 +1,18 @@
+"""GET /user/practice/sessions/{session_id}/turns"""
+
+from practice.api import endpoint
+from practice.auth import Caller
+from practice.errors import SessionNotFound
+from practice.models.fields import PathId
+from practice.models.page import SliceQuery
+from practice.models.turn import TurnPage
+from practice.store import turns
+
+
+@endpoint("GET /user/practice/sessions/{session_id}/turns", refuses=(SessionNotFound,))
+def lambda_handler(caller: Caller, session_id: PathId, query: SliceQuery) -> TurnPage:
+    """The newest turns of a session in the order of time, each with its answers side by side.
+
+    The cursor leads to older ones.
+    """
+    return turns.page(caller, session_id, query)

@@ -1,0 +1,479 @@
+"""Turns: begun in one transaction, answered model by model, settled once.
+
+A turn's item says how it began and never changes; what became of it stands in attributes beside the document. With it are
+written the places of its answers, which no reader shows before they are filled. An answer fills its place and nothing else,
+so models of one turn never wait for each other, and a session that was deleted meanwhile does not come back.
+
+A response that was added by POST or queue has no such item: it is a turn of its own, made on reading.
+"""
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
+
+from pydantic import TypeAdapter
+
+from practice import cursors, keys, table
+from practice.answers import Room
+from practice.auth import Caller
+from practice.errors import RequestInFlight, SessionNotFound, TurnAlreadyStarted, TurnNotFound
+from practice.limits import PAGE_SIZE
+from practice.models.page import SliceQuery
+from practice.models.response import Response
+from practice.models.session_model import StoredModels
+from practice.models.turn import (
+    AskedModel,
+    ErrorCode,
+    Result,
+    StoredTurn,
+    Turn,
+    TurnError,
+    TurnPage,
+    TurnSettings,
+    TurnStatus,
+)
+from practice.store.idempotency import Once
+from practice.store.responses import active, of_model, set_aside
+from practice.store.views import live_responses
+
+TRANSACTION: Final = 100
+"""Actions that one transaction takes."""
+UNDER_WAY: Final = (TurnStatus.QUEUED, TurnStatus.RUNNING)
+INTERRUPTED: Final = "the turn was interrupted before this model answered"
+
+_Errors: Final = TypeAdapter(list[TurnError])
+Answers = dict[int, Response]
+"""By response id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A turn as it stands now."""
+
+    turn: StoredTurn
+    status: TurnStatus
+    errors: list[TurnError]
+    answers: Answers
+    lapsed: bool
+    """Under way, says the table, but nobody can be at work on it any more."""
+
+    def missing(self) -> list[AskedModel]:
+        return [asked for asked in self.turn.asked if asked.response_id not in self.answers]
+
+    def shown(self) -> tuple[TurnStatus, list[TurnError]]:
+        if not self.lapsed:
+            return self.status, self.errors
+        errors = [asked.error(ErrorCode.INTERRUPTED, INTERRUPTED) for asked in self.missing()]
+        return TurnStatus.FAILED, errors
+
+    def results(self) -> list[Result]:
+        """In the order of the models."""
+        return [
+            Result.of(
+                self.answers[asked.response_id],
+                is_primary=asked.is_primary,
+                generation_params=asked.generation_params,
+            )
+            for asked in self.turn.asked
+            if asked.response_id in self.answers
+        ]
+
+
+def begin(
+    user_id: int,
+    session_id: int,
+    asked: Sequence[AskedModel],
+    prompt_text: str,
+    settings: TurnSettings,
+    *,
+    status: TurnStatus,
+    seconds: float,
+    once: Once,
+) -> StoredTurn:
+    """Two requests: one sets the ids of the answers aside, a transaction writes the turn and their places.
+
+    `seconds` is how long somebody will be at work on it. Raises ConditionFailed or NotFound when the session or one of the
+    models has gone.
+    """
+    place = set_aside(user_id, asked[0].session_model_id, len(asked))
+    ids = range(place.first_id, place.first_id + len(asked))
+    turn = StoredTurn(
+        turn_id=place.first_id,
+        session_id=session_id,
+        prompt_text=prompt_text,
+        created_at=place.created_at,
+        asked=[
+            each.model_copy(update={"response_id": response_id})
+            for each, response_id in zip(asked, ids, strict=True)
+        ],
+        settings=settings,
+    )
+    key = keys.turn(user_id, turn.turn_id)
+    models = {f":model{n}": table.number(each.session_model_id) for n, each in enumerate(asked)}
+    are_live = " AND ".join(f"contains(#live, {name})" for name in models)
+    attributes = {"status": table.text(status), "until": _until(seconds)}
+    pointing = once.pointing_to(turn.turn_id)
+    head = [
+        table.check(keys.models(user_id, session_id), are_live, models),
+        active(user_id, session_id, turn.created_at),
+        *table.put(key, turn, attributes=attributes),
+    ]
+    places = [
+        table.put_attributes(
+            keys.response(user_id, response_id),
+            {"v": table.number(0), "turn": table.number(turn.turn_id)},
+            condition="attribute_not_exists(#pk)",
+            values={},
+        )
+        for response_id in ids
+    ]
+    room = TRANSACTION - len(head) - len(pointing)
+    try:
+        table.write(*head, *places[:room], *pointing)
+    except table.ConditionFailed as failed:
+        if pointing and failed.index == len(head) + len(places[:room]):
+            raise RequestInFlight(1) from None
+        raise
+    if places[room:]:
+        table.write(table.check(key, "attribute_exists(#pk)"), *places[room:])
+    return turn
+
+
+def _until(seconds: float) -> table.Value:
+    return table.number(int((time.time() + seconds) * 1000))
+
+
+def keep(user_id: int, response: Response) -> Response | None:
+    """Fills the place of an answer. One request. None when the place has gone, with its session or as failed.
+
+    An answer that was there first stays, and is the one that counts; it may be this one, written by a request whose
+    acknowledgement was lost.
+    """
+    key = keys.response(user_id, response.response_id)
+    writes = table.fill(
+        key,
+        response.model_dump_json(),
+        condition="#v = :empty",
+        values={":empty": table.number(0)},
+        attributes=of_model(response),
+    )
+    try:
+        table.write(*writes)
+    except table.ConditionFailed as failed:
+        if failed.item is None:
+            return None
+        document = table.fetch([key]).get(key)
+        return Response.model_validate_json(document.text) if document and document.text else None
+    return response
+
+
+def read(user_id: int, turn_id: int) -> Standing | None:
+    """Two requests. The answers whose models were deleted are among them."""
+    key = keys.turn(user_id, turn_id)
+    document = table.fetch([key]).get(key)
+    return _standing_of(user_id, document) if document else None
+
+
+def _standing_of(user_id: int, document: table.Document) -> Standing:
+    turn = StoredTurn.model_validate_json(document.text)
+    found = table.fetch(keys.response(user_id, each.response_id) for each in turn.asked)
+    return _standing(document, turn, _answers(found.values()))
+
+
+def _answers(documents: Iterable[table.Document]) -> Answers:
+    responses = [Response.model_validate_json(each.text) for each in documents if each.text]
+    return {response.response_id: response for response in responses}
+
+
+def _standing(document: table.Document, turn: StoredTurn, answers: Answers) -> Standing:
+    status = TurnStatus(document.string("status"))
+    errors = document.item.get("errors")
+    return Standing(
+        turn,
+        status,
+        _Errors.validate_json(errors["S"]) if errors else [],
+        answers,
+        status in UNDER_WAY and document.number("until") < time.time() * 1000,
+    )
+
+
+def claim(user_id: int, turn_id: int, seconds: float) -> bool:
+    """Takes over what is queued, or was left behind; False when somebody is at work on it, or it is settled or gone."""
+    took = table.update(
+        keys.turn(user_id, turn_id),
+        set_to={"status": table.text(TurnStatus.RUNNING), "until": _until(seconds)},
+        condition="#status = :queued OR (#status = :running AND #until < :now)",
+        values={
+            ":queued": table.text(TurnStatus.QUEUED),
+            ":running": table.text(TurnStatus.RUNNING),
+            ":now": _until(0),
+        },
+    )
+    try:
+        table.write(took)
+    except table.ConditionFailed:
+        return False
+    return True
+
+
+def settle(user_id: int, turn: StoredTurn, answers: Answers, errors: Sequence[TurnError]) -> Standing:
+    """Ends a turn: its places without an answer go. One transaction; an answer that came at the last moment counts.
+
+    Raises NotFound when the turn has gone with its session.
+    """
+    for _ in table.attempts():
+        failed = {each.session_model_id: each for each in errors}
+        standing = Standing(
+            turn,
+            TurnStatus.DONE if answers else TurnStatus.FAILED,
+            [
+                failed.get(each.session_model_id) or each.error(ErrorCode.INTERRUPTED, INTERRUPTED)
+                for each in turn.asked
+                if each.response_id not in answers
+            ],
+            dict(answers),
+            lapsed=False,
+        )
+        try:
+            _close(user_id, standing, was=TurnStatus.RUNNING)
+        except table.ConditionFailed:
+            now = read(user_id, turn.turn_id)
+            if now is None:
+                raise SessionNotFound from None
+            if now.status != TurnStatus.RUNNING:
+                return now
+            answers = {**answers, **now.answers}
+            continue
+        return standing
+    raise AssertionError("attempts() ends by raising")
+
+
+def _close(user_id: int, standing: Standing, *, was: TurnStatus) -> None:
+    removals = [
+        table.delete(keys.response(user_id, asked.response_id), "attribute_not_exists(#of_model)")
+        for asked in standing.missing()
+    ]
+    ending = table.update(
+        keys.turn(user_id, standing.turn.turn_id),
+        set_to={
+            "status": table.text(standing.status),
+            "errors": table.text(_Errors.dump_json(standing.errors).decode()),
+            "outcome": table.text(json.dumps(_outcome(standing))),
+            "until": None,
+        },
+        condition="#status = :was",
+        values={":was": table.text(was)},
+    )
+    while len(removals) >= TRANSACTION:
+        table.write(*removals[:TRANSACTION])
+        removals = removals[TRANSACTION:]
+    table.write(ending, *removals)
+
+
+def _outcome(standing: Standing) -> dict[str, object]:
+    """What may be told of a turn outside: names and figures, no text."""
+    models = []
+    for asked in standing.turn.asked:
+        response = standing.answers.get(asked.response_id)
+        if response:
+            used = response.token_usage or {}
+            counts = {name: used.get(name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
+            models.append({"model_name": asked.model_name, "latency_ms": response.latency_ms, **counts})
+    errors = [{"model_name": each.model_name, "code": each.code} for each in standing.errors]
+    return {"models": models, "errors": errors}
+
+
+def cancel(caller: Caller, session_id: int, turn_id: int) -> None:
+    """Ends what has not started. Raises Conflict for what has, NotFound for what is not there."""
+    for _ in table.attempts():
+        shown = get(caller, session_id, turn_id).turn
+        if shown.status == TurnStatus.CANCELLED:
+            return
+        standing = read(caller.user_id, turn_id)
+        if standing is None or standing.status != TurnStatus.QUEUED:
+            raise TurnAlreadyStarted
+        cancelled = Standing(standing.turn, TurnStatus.CANCELLED, [], {}, lapsed=False)
+        try:
+            _close(caller.user_id, cancelled, was=TurnStatus.QUEUED)
+        except table.ConditionFailed:
+            continue
+        return
+
+
+# Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    turn: Turn
+    next_cursor: str | None
+
+
+def get(caller: Caller, session_id: int, turn_id: int, cursor: str | None = None) -> Slice:
+    """Two requests; one for a response that is a turn of its own."""
+    before = _unsealed(caller, "get_turn", turn_id, cursor)
+    turn_key, models_key = keys.turn(caller.user_id, turn_id), keys.models(caller.user_id, session_id)
+    response_key = keys.response(caller.user_id, turn_id)
+    found = table.fetch([turn_key, models_key, response_key])
+    if models_key not in found:
+        raise SessionNotFound
+    if keys.session_of(turn_id) != session_id:
+        raise TurnNotFound
+    models = StoredModels.model_validate_json(found[models_key].text)
+    if turn_key in found:
+        standing = _standing_of(caller.user_id, found[turn_key])
+        standing = _visible(standing, _only_live(standing.answers.values(), models))
+        turn = _turn(standing)
+    else:
+        documents = [found[response_key]] if response_key in found else []
+        own = [each for each in live_responses(documents, models) if _turn_of(found[response_key]) == turn_id]
+        turn = _turn_of_its_own(own[0], models) if own else None
+    if turn is None:
+        raise TurnNotFound
+    kept, complete = _fitting(turn, Room(), before, is_first=True)
+    assert kept is not None
+    return Slice(kept, None if complete else _sealed(caller, "get_turn", turn_id, _lowest(kept)))
+
+
+def page(caller: Caller, session_id: int, query: SliceQuery) -> TurnPage:
+    """Ascending; the newest without a cursor, `next_cursor` leads to the older ones.
+
+    Three requests, and one more for each megabyte of answers.
+    """
+    before = _unsealed(caller, "list_turns", session_id, query.cursor)
+    size = query.size or PAGE_SIZE
+    models_key = keys.models(caller.user_id, session_id)
+    document = table.fetch([models_key]).get(models_key)
+    if document is None:
+        raise SessionNotFound
+    models = StoredModels.model_validate_json(document.text)
+    room = Room()
+    newest_first: list[Turn] = []
+    shown: int | None = None
+    for turn in _newest_first(caller.user_id, session_id, models, before, size):
+        if len(newest_first) == size:
+            break
+        kept, complete = _fitting(turn, room, before, is_first=not newest_first)
+        if kept is None:
+            break
+        newest_first.append(kept)
+        shown = kept.turn_id if complete else _lowest(kept)
+        if not complete:
+            break
+    else:
+        shown = None
+    cursor = None if shown is None else _sealed(caller, "list_turns", session_id, shown)
+    return TurnPage(items=newest_first[::-1], next_cursor=cursor)
+
+
+def _newest_first(
+    user_id: int, session_id: int, models: StoredModels, before: int | None, size: int
+) -> Iterator[Turn]:
+    """Turns with an item and responses that are turns of their own, merged in the order of their ids."""
+    items = _documents(keys.turns(user_id, session_id, before), size + 1)
+    responses = groupby(_documents(keys.responses(user_id, session_id, before), 2 * size), _turn_of)
+    item = next(items, None)
+    turn_id, group = next(responses, (0, iter(())))
+    while item or turn_id:
+        stored = StoredTurn.model_validate_json(item.text) if item else None
+        if stored and item and stored.turn_id >= turn_id:
+            documents = list(group) if stored.turn_id == turn_id else []
+            answers = {each.response_id: each for each in live_responses(documents, models)}
+            turn = _turn(_visible(_standing(item, stored, answers), answers), before)
+            if turn:
+                yield turn
+            item = next(items, None)
+            if stored.turn_id != turn_id:
+                continue
+        else:
+            yield from (_turn_of_its_own(each, models) for each in live_responses(group, models))
+        turn_id, group = next(responses, (0, iter(())))
+
+
+def _documents(span: keys.Span, limit: int) -> Iterator[table.Document]:
+    after: str | None = None
+    while True:
+        found = table.read(span, after=after, limit=limit)
+        yield from found.documents
+        after = found.next_sk
+        if after is None:
+            return
+
+
+def _turn_of(document: table.Document) -> int:
+    """The turn a response belongs to: its own id when it was added by hand."""
+    turn = document.item.get("turn")
+    return int(turn["N"]) if turn else keys.number_in(document.key.sk)
+
+
+def _only_live(responses: Iterable[Response], models: StoredModels) -> Answers:
+    live = {model.session_model_id for model in models.models}
+    return {each.response_id: each for each in responses if each.session_model_id in live}
+
+
+def _visible(standing: Standing, answers: Answers) -> Standing:
+    return Standing(standing.turn, standing.status, standing.errors, answers, standing.lapsed)
+
+
+def _turn(standing: Standing, before: int | None = None) -> Turn | None:
+    """None for a settled turn of which nothing is left: its answers were deleted, and it goes with them."""
+    status, errors = standing.shown()
+    results = standing.results()
+    if status == TurnStatus.DONE and not results and not errors and before is None:
+        return None
+    turn = standing.turn
+    return Turn(
+        turn_id=turn.turn_id,
+        session_id=turn.session_id,
+        status=status,
+        prompt_text=turn.prompt_text,
+        created_at=turn.created_at,
+        results=results,
+        errors=errors,
+        settings=turn.settings,
+    )
+
+
+def _turn_of_its_own(response: Response, models: StoredModels) -> Turn:
+    is_primary = response.session_model_id == models.primary_id
+    return Turn(
+        turn_id=response.response_id,
+        session_id=response.session_id,
+        status=TurnStatus.DONE,
+        prompt_text=response.prompt_text,
+        created_at=response.created_at,
+        results=[Result.of(response, is_primary=is_primary, generation_params={})],
+        errors=[],
+        settings=None,
+    )
+
+
+def _fitting(turn: Turn, room: Room, before: int | None, *, is_first: bool) -> tuple[Turn | None, bool]:
+    """The turn with as many of its last results as there is room for, and whether that is all that was left of it."""
+    left = [each for each in turn.results if before is None or each.response_id < before]
+    own = turn.model_copy(update={"results": []})
+    if not room.take(own.model_dump_json()):
+        return None, False
+    kept: list[Result] = []
+    for result in reversed(left):
+        if not room.take(result.model_dump_json()):
+            break
+        kept.append(result)
+    if left and not kept and not is_first:
+        return None, False
+    return own.model_copy(update={"results": kept[::-1]}), len(kept) == len(left)
+
+
+def _lowest(turn: Turn) -> int:
+    return turn.results[0].response_id
+
+
+def _sealed(caller: Caller, route: str, of: int, before: int) -> str:
+    return cursors.seal(str(before), caller.user_id, route, of)
+
+
+def _unsealed(caller: Caller, route: str, of: int, cursor: str | None) -> int | None:
+    return None if cursor is None else int(cursors.unseal(cursor, caller.user_id, route, of))

@@ -1,0 +1,93 @@
+"""Which model a name means, who serves it, and within which limits: configuration of the deployment, not code.
+
+`MODELS` is a JSON object: a model's name (or `*`, for every name that has no entry) to its provider and id. What it does
+not say of a common public model is known (`known_models.py`). docs/turns.md shows examples.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from practice.log import logger
+from practice.models.fields import FreeForm
+from practice.turns.known_models import limits_of
+
+ANY_NAME: Final = "*"
+
+
+class ModelConfiguration(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    provider: Literal["bedrock", "openai", "echo"]
+    id: str = ""
+    """What the provider calls it; empty: the name itself."""
+    base_url: str = ""
+    """Of an OpenAI-compatible service, up to and with `/v1`."""
+    key: str = ""
+    """Which entry of the provider secret is this service's key; empty: no key."""
+    region: str = ""
+    """Of Bedrock, when it is not the function's."""
+    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_temperature: float | None = None
+    defaults: FreeForm = {}
+    """Generation parameters of this model."""
+    cap_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """What an OpenAI-compatible service calls the token cap."""
+    omits: list[str] = []
+    """Parameters that the model does not take."""
+    one_of: list[str] = []
+    """Parameters of which the model takes one: the first that has a value."""
+
+
+_Models: Final = TypeAdapter(dict[str, dict[str, Any]])
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    models: dict[str, dict[str, Any]]
+    unclaimed_is_echo: bool
+    history_tokens: int
+    provider_secret_arn: str
+    knowledge_base_id: str
+    turn_queue_url: str
+
+
+@lru_cache(maxsize=1)
+def configuration() -> Configuration:
+    env = os.environ
+    models = Path(env["MODELS_FILE"]).read_text() if env.get("MODELS_FILE") else env.get("MODELS") or "{}"
+    return Configuration(
+        models=_Models.validate_python(json.loads(models)),
+        unclaimed_is_echo=env.get("UNCLAIMED_MODELS") == "echo",
+        history_tokens=int(env.get("HISTORY_TOKENS") or 4000),
+        provider_secret_arn=env.get("PROVIDER_SECRET_ARN", ""),
+        knowledge_base_id=env.get("KNOWLEDGE_BASE_ID", ""),
+        turn_queue_url=env.get("TURN_QUEUE_URL", ""),
+    )
+
+
+@lru_cache(maxsize=256)
+def model_named(name: str) -> ModelConfiguration | None:
+    """None for a name that no provider claims, where such names are not given to echo."""
+    settings = configuration()
+    own = settings.models.get(name) or settings.models.get(ANY_NAME)
+    if own is None:
+        if not settings.unclaimed_is_echo:
+            return None
+        logger.info("no provider claims this model, echo serves it", extra={"model": name})
+        own = {"provider": "echo"}
+    model_id = own.get("id") or name
+    return ModelConfiguration.model_validate(
+        {**limits_of(name), **limits_of(model_id), **own, "id": model_id}
+    )
+
+
+def forget() -> None:
+    """For whoever changes the environment of a running process."""
+    configuration.cache_clear()
+    model_named.cache_clear()

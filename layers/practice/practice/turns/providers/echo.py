@@ -1,0 +1,36 @@
+"""The deterministic offline provider: shows the system text, the examples, the history and the parameters it was given."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+from practice.deadline import Deadline
+from practice.turns.configuration import ModelConfiguration
+from practice.turns.prompts import Prompt, tokens
+from practice.turns.providers import Completion
+
+SHOWN_CHARACTERS: Final = 200
+"""Of an earlier answer: echoes of echoes would double with every turn."""
+
+
+def complete(
+    model: ModelConfiguration, prompt: Prompt, params: dict[str, Any], deadline: Deadline
+) -> Completion:
+    text = "\n\n".join(_sections(model, prompt, params))
+    asked = tokens(prompt.system) + sum(tokens(each) for _, each in prompt.messages())
+    answered = tokens(text)
+    return Completion(text, asked, answered, asked + answered, model.id)
+
+
+def _sections(model: ModelConfiguration, prompt: Prompt, params: dict[str, Any]) -> Iterator[str]:
+    yield f"{model.id} echoes: {prompt.text}"
+    yield f"system: {prompt.system or '(none)'}"
+    for number, pair in enumerate(prompt.examples, 1):
+        yield f"example {number}\nuser: {pair.user}\nassistant: {pair.assistant}"
+    for number, pair in enumerate(prompt.history, 1):
+        yield f"history {number}\nuser: {pair.user}\nassistant: {_short(pair.assistant)}"
+    yield f"parameters: {json.dumps(params, sort_keys=True, ensure_ascii=False)}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}... ({len(text)} characters)"

@@ -1,0 +1,150 @@
+"""Carries a turn out: every model is asked at the same time, and every answer is kept when it arrives."""
+
+import contextvars
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+from practice.deadline import Deadline
+from practice.errors import PracticeError
+from practice.log import logger
+from practice.models.example import Example
+from practice.models.response import Response
+from practice.models.turn import AskedModel, ErrorCode, StoredTurn, TurnError
+from practice.store import turns
+from practice.store.turns import Answers, Standing
+from practice.turns.ask import ask
+from practice.turns.configuration import configuration, model_named
+from practice.turns.knowledge import Retrieval, retrieve
+from practice.turns.prompts import compose
+from practice.turns.providers import TIMED_OUT, Completion, ProviderError
+
+Outcome = Response | TurnError
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """What the models of a turn are told beside the prompt."""
+
+    examples: Sequence[Example]
+    history: Sequence[Response]
+    """Newest first, of all models."""
+
+
+def carry_out(user_id: int, standing: Standing, background: Background, deadline: Deadline) -> Standing:
+    """Asks the models that have no answer yet, and settles the turn. What arrives after the deadline does not count."""
+    turn = standing.turn
+    retrieval = retrieve(turn.prompt_text, turn.settings.knowledge_ids)
+
+    def work(asked: AskedModel) -> Outcome:
+        return _ask_and_keep(user_id, turn, asked, background, retrieval, deadline)
+
+    answers: Answers = dict(standing.answers)
+    errors: list[TurnError] = []
+    missing = standing.missing()
+    for outcome in _at_the_same_time(work, missing, deadline):
+        if isinstance(outcome, Response):
+            answers[outcome.response_id] = outcome
+        else:
+            errors.append(outcome)
+    done = {answer.session_model_id for answer in answers.values()} | {
+        each.session_model_id for each in errors
+    }
+    errors += [
+        asked.error(ErrorCode.TIMEOUT, TIMED_OUT) for asked in missing if asked.session_model_id not in done
+    ]
+    return turns.settle(user_id, turn, answers, errors)
+
+
+def _at_the_same_time(
+    work: Callable[[AskedModel], Outcome], models: Sequence[AskedModel], deadline: Deadline
+) -> list[Outcome]:
+    """What came in time. A thread that is late is left behind: its answer finds no place any more."""
+    arrived: SimpleQueue[Outcome] = SimpleQueue()
+    for asked in models:
+        # Each with a copy of the context, which counts what the invocation asks of the table.
+        context = contextvars.copy_context()
+        threading.Thread(
+            target=context.run, args=(lambda asked: arrived.put(work(asked)), asked), daemon=True
+        ).start()
+    outcomes: list[Outcome] = []
+    while len(outcomes) < len(models):
+        try:
+            outcomes.append(arrived.get(timeout=deadline.remaining()))
+        except Empty:
+            break
+    return outcomes
+
+
+def _ask_and_keep(
+    user_id: int,
+    turn: StoredTurn,
+    asked: AskedModel,
+    background: Background,
+    retrieval: Retrieval,
+    deadline: Deadline,
+) -> Outcome:
+    prompt = compose(
+        turn.settings,
+        background.examples,
+        [each for each in background.history if each.session_model_id == asked.session_model_id],
+        turn.prompt_text,
+        history_tokens=configuration().history_tokens,
+        excerpts=retrieval.excerpts,
+    )
+    started = time.monotonic()
+    try:
+        completion = ask(asked.model_name, prompt, asked.generation_params, deadline)
+        response = Response(
+            response_id=asked.response_id,
+            session_model_id=asked.session_model_id,
+            session_id=turn.session_id,
+            model_name=asked.model_name,
+            prompt_text=turn.prompt_text,
+            response_text=completion.text,
+            token_usage=_usage(asked, completion, retrieval),
+            latency_ms=int((time.monotonic() - started) * 1000),
+            created_at=turn.created_at,
+        )
+        kept = turns.keep(user_id, response)
+    except ProviderError as error:
+        return asked.error(error.code, error.detail)
+    except PracticeError as error:
+        _log(asked, error)
+        return asked.error(ErrorCode.NOT_STORED, "the answer could not be stored")
+    except Exception as error:  # noqa: BLE001  # a fault of ours costs one model its answer, not the turn
+        _log(asked, error)
+        return asked.error(ErrorCode.PROVIDER_ERROR, "the model could not be asked")
+    return kept or asked.error(ErrorCode.NOT_STORED, "the session was deleted meanwhile")
+
+
+def _log(asked: AskedModel, error: Exception) -> None:
+    """Its type and place; an exception's text may quote what the user wrote."""
+    trace = "".join(traceback.format_tb(error.__traceback__))
+    logger.error(
+        "a model of a turn failed",
+        extra={"model": asked.model_name, "cause": f"{type(error).__name__}\n{trace}"},
+    )
+
+
+def _usage(asked: AskedModel, completion: Completion, retrieval: Retrieval) -> dict[str, object]:
+    configured = model_named(asked.model_name)
+    assert configured is not None
+    total = completion.total_tokens
+    if total is None and completion.prompt_tokens is not None and completion.completion_tokens is not None:
+        total = completion.prompt_tokens + completion.completion_tokens
+    return {
+        "provider": configured.provider,
+        "model": asked.model_name,
+        "prompt_tokens": completion.prompt_tokens,
+        "completion_tokens": completion.completion_tokens,
+        "total_tokens": total,
+        "_gf": {
+            "retrieval": retrieval.told(),
+            "sources": retrieval.sources,
+            "runtime_model": completion.runtime_model or configured.id,
+        },
+    }
