@@ -39,3 +39,4 @@ ANSWER_BYTES: Final = 5_500_000
 """What a function may return, its body escaped again; Lambda stops at 6 MB."""
 TOKEN_CHARACTERS: Final = 8 * KB
 IDEMPOTENCY_KEY_CHARACTERS: Final = 255
+DEDUP_ID_CHARACTERS: Final = 255

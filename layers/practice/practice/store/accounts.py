@@ -115,6 +115,13 @@ def revoke_token(user_id: int, token_id: str) -> None:
     table.write(table.include(keys.account(user_id), "revoked_tokens", [token_id]))
 
 
+def was_erased_since(user_id: int, moment: float) -> bool:
+    """Whether the erasure of the user's data was asked for after that moment. One request."""
+    key = keys.account(user_id)
+    account = table.fetch([key]).get(key)
+    return account is not None and float(account.item.get("erased_at", {"N": "-1"})["N"]) >= moment
+
+
 def begin_erasure(user_id: int, moment: float) -> bool:
     """From here on the user's tokens are refused and nothing is created. False when it was done before. One request."""
     nothing: dict[str, table.Value | None] = dict.fromkeys(

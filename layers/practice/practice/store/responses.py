@@ -1,6 +1,8 @@
 """Responses: kept under their session in the order of time, and found by their id alone."""
 
-from typing import NamedTuple
+import hashlib
+import time
+from typing import Final, NamedTuple
 
 from practice import clock, cursors, keys, table
 from practice.answers import Room
@@ -26,32 +28,67 @@ class Place(NamedTuple):
 
 def add(caller: Caller, session_model_id: int, new: NewResponse, once: Once) -> Versioned[Response]:
     """Two requests: one sets an id aside and tells whether the model is there, a transaction writes."""
-    session_id = keys.session_of(session_model_id)
-    place = set_aside(caller.user_id, session_model_id, 1)
-    model = place.models.by_id(session_model_id)
-    assert model is not None
-    response = Response(
-        response_id=place.first_id,
-        session_model_id=session_model_id,
-        session_id=session_id,
-        model_name=model.model_name,
-        created_at=place.created_at,
-        **dict(new),
-    )
-    is_live = {":model": table.number(session_model_id)}
-    writes = [
-        table.check(keys.models(caller.user_id, session_id), "contains(#live, :model)", is_live),
-        active(caller.user_id, session_id, place.created_at),
-        *table.put(
-            keys.response(caller.user_id, response.response_id), response, attributes=of_model(response)
-        ),
-    ]
+    response = _placed(caller.user_id, session_model_id, new)
     answer = Versioned(response, 1)
     try:
-        once.commit(writes, answer)
+        once.commit(_insertion(caller.user_id, response), answer)
     except table.ConditionFailed:
         raise ModelNotFound from None
     return answer
+
+
+INGESTED_SECONDS: Final = 30 * 24 * 3600
+"""Longer than a queue keeps a message, its dead letters included."""
+
+
+def ingest(user_id: int, session_model_id: int, new: NewResponse, dedup_id: str) -> bool:
+    """Adds a response once for every `dedup_id`, however often it is asked to; False when it was there. Two requests.
+
+    Raises NotFound for a model that is not the user's, or deleted, unless the response had been added before that.
+    """
+    key = keys.ingested(user_id, hashlib.sha256(dedup_id.encode()).hexdigest()[:32])
+    try:
+        response = _placed(user_id, session_model_id, new)
+        mark = {
+            "response": table.number(response.response_id),
+            "ttl": table.number(int(time.time()) + INGESTED_SECONDS),
+        }
+        marked = table.put_attributes(key, mark, condition="attribute_not_exists(#pk)", values={})
+        table.write(marked, *_insertion(user_id, response))
+    except table.ConditionFailed as failed:
+        if failed.index == 0:
+            return False
+        raise ModelNotFound from None
+    except (ModelNotFound, SessionFull):
+        if table.fetch([key]):
+            return False
+        raise
+    return True
+
+
+def _placed(user_id: int, session_model_id: int, new: NewResponse) -> Response:
+    """With an id and a time of its session's."""
+    place = set_aside(user_id, session_model_id, 1)
+    model = place.models.by_id(session_model_id)
+    assert model is not None
+    return Response(
+        response_id=place.first_id,
+        session_model_id=session_model_id,
+        session_id=keys.session_of(session_model_id),
+        model_name=model.model_name,
+        created_at=place.created_at,
+        **{name: getattr(new, name) for name in NewResponse.model_fields},
+    )
+
+
+def _insertion(user_id: int, response: Response) -> list[table.Write]:
+    """The response, if its model and its session are still there."""
+    is_live = {":model": table.number(response.session_model_id)}
+    return [
+        table.check(keys.models(user_id, response.session_id), "contains(#live, :model)", is_live),
+        active(user_id, response.session_id, response.created_at),
+        *table.put(keys.response(user_id, response.response_id), response, attributes=of_model(response)),
+    ]
 
 
 def set_aside(user_id: int, session_model_id: int, count: int) -> Place:

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 
 from practice import keys, table
 from practice.models.session_model import StoredModels
+from practice.models.turn import StoredTurn, TurnStatus
 from practice.store.settings import unlink
+from practice.store.turns import UNDER_WAY
 
 
 class StillThere(Exception):
@@ -26,10 +28,12 @@ def session(user_id: int, session_id: int) -> Iterator[None]:
 
 def model(user_id: int, session_model_id: int) -> Iterator[None]:
     """The responses of a deleted model. Their parts follow, each as its response is seen to have gone."""
-    models_key = keys.models(user_id, keys.session_of(session_model_id))
+    session_id = keys.session_of(session_model_id)
+    models_key = keys.models(user_id, session_id)
     models = table.fetch([models_key]).get(models_key)
     if models and StoredModels.model_validate_json(models.text).by_id(session_model_id):
         raise StillThere
+    yield from _places(user_id, session_id, session_model_id)
     while True:
         found = table.read_index(
             "by_model",
@@ -42,6 +46,39 @@ def model(user_id: int, session_model_id: int) -> Iterator[None]:
         yield from _deleted([keys.Key(models_key.pk, entry.sk) for entry in found.entries])
         if not found.more:
             return
+
+
+def _places(user_id: int, session_id: int, session_model_id: int) -> Iterator[None]:
+    """Where turns under way would put the model's answer, which no check of theirs keeps from coming."""
+    span = keys.turns(user_id, session_id)
+    under_way = {f":status{n}": table.text(status) for n, status in enumerate(UNDER_WAY)}
+    for document in table.find(span, f"#status IN ({', '.join(under_way)})", under_way):
+        for asked in StoredTurn.model_validate_json(document.text).asked:
+            if asked.session_model_id == session_model_id:
+                try:
+                    table.write(
+                        table.delete(keys.response(user_id, asked.response_id), "#v = :empty", _EMPTY)
+                    )
+                except table.ConditionFailed:
+                    continue  # filled, and found below by its model; or gone
+                yield
+
+
+_EMPTY = {":empty": table.number(0)}
+
+
+def turns(user_id: int, turn_ids: Sequence[int]) -> Iterator[None]:
+    """Turns that are over and of which no answer is left. What happened in them stands as long as an answer or an error."""
+    found = table.fetch(keys.turn(user_id, turn_id) for turn_id in turn_ids)
+    for document in found.values():
+        turn = StoredTurn.model_validate_json(document.text)
+        errors = document.item.get("errors", {}).get("S", "[]")
+        if document.string("status") != TurnStatus.DONE or errors != "[]":
+            continue
+        if table.fetch(keys.response(user_id, asked.response_id) for asked in turn.asked):
+            continue
+        table.delete_together([document.key, *table.part_keys(document.item)])
+        yield
 
 
 def example(user_id: int, example_id: int) -> Iterator[None]:

@@ -1,0 +1,328 @@
+"""From the table's stream to queues and bus: what each change means for those who do not ask.
+
+Nothing slow happens here, since a record holds those behind it. Records and what follows from them may be delivered again:
+every message asks for work that can be done twice, every event has an id that tells it is the same.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from practice import keys, queues, table
+from practice.errors import StoreUnavailable
+from practice.events import outbound
+from practice.events.messages import told
+from practice.events.outbound import (
+    ExampleCreated,
+    ModelAnswer,
+    ModelError,
+    SessionCreated,
+    SessionDeleted,
+    SettingsChanged,
+    Told,
+    TurnCompleted,
+)
+from practice.events.work import (
+    Sweep,
+    SweepExample,
+    SweepModel,
+    SweepParts,
+    SweepSession,
+    SweepTurns,
+    WriteTitle,
+)
+from practice.keys import Place
+from practice.models.example import Example
+from practice.models.response import Response
+from practice.models.session import OwnSession
+from practice.models.settings import StoredSettings
+from practice.models.turn import StoredTurn
+from practice.table import Document
+
+NAME: Final = "stream_changes"
+
+
+class Answered(NamedTuple):
+    """A session has a new answer, and may lack a title."""
+
+    user_id: int
+    session_id: int
+
+
+Model = TypeVar("Model", bound=BaseModel)
+Consequence = Told | Sweep | Answered
+
+
+def take(event: Mapping[str, Any]) -> dict[str, Any]:
+    """The first record that could not be passed on, from which the shard is read again; none when all were.
+
+    A record that nobody can read is set aside, and holds nobody.
+    """
+    records = event["Records"]
+    found: list[tuple[int, Consequence]] = []
+    unsent: set[int] = set()
+    for place, record in enumerate(records):
+        try:
+            try:
+                found += [(place, consequence) for consequence in consequences(record)]
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                queues.set_aside(os.environ["STREAM_DEAD_LETTERS_URL"], _kept(record), _reason(error), NAME)
+        except (StoreUnavailable, queues.NotSent):
+            unsent.add(place)
+    unsent |= _passed_on(found)
+    return {"batchItemFailures": [_identifier(records[min(unsent)])] if unsent else []}
+
+
+def _passed_on(found: Iterable[tuple[int, Consequence]]) -> set[int]:
+    """The places of records of which something was not taken."""
+    events: list[tuple[int, Told]] = []
+    sweeps: list[tuple[int, BaseModel]] = []
+    turns: dict[int, tuple[int, SweepTurns]] = {}
+    answered: dict[Answered, int] = {}
+    for place, each in found:
+        if isinstance(each, Told):
+            events.append((place, each))
+        elif isinstance(each, Answered):
+            answered.setdefault(each, place)
+        elif isinstance(each, SweepTurns):
+            session_id = keys.session_of(each.turn_ids[0])
+            empty = SweepTurns(user_id=each.user_id, turn_ids=[])
+            gathered = turns.setdefault(session_id, (place, empty))[1]
+            gathered.turn_ids += [turn_id for turn_id in each.turn_ids if turn_id not in gathered.turn_ids]
+        else:
+            sweeps.append((place, each))
+    sweeps += turns.values()
+    unsent = {events[i][0] for i in outbound.publish([each for _, each in events])}
+    unsent |= {sweeps[i][0] for i in queues.send(os.environ["SWEEP_QUEUE_URL"], _bodies(sweeps))}
+    try:
+        titles = _without_title(answered)
+    except StoreUnavailable:
+        return unsent | set(answered.values())
+    return unsent | {titles[i][0] for i in queues.send(os.environ["TITLES_QUEUE_URL"], _bodies(titles))}
+
+
+def _without_title(answered: Mapping[Answered, int]) -> list[tuple[int, WriteTitle]]:
+    """One request for every hundred sessions."""
+    found = table.fetch(keys.session(*session) for session in answered)
+    untitled = []
+    for session, place in answered.items():
+        document = found.get(keys.session(*session))
+        if document and not OwnSession.model_validate_json(document.text).title:
+            untitled.append((place, WriteTitle(user_id=session.user_id, session_id=session.session_id)))
+    return untitled
+
+
+def _bodies(messages: Iterable[tuple[int, BaseModel]]) -> list[str]:
+    return [message.model_dump_json() for _, message in messages]
+
+
+def _identifier(record: Mapping[str, Any]) -> dict[str, str]:
+    return {"itemIdentifier": record["dynamodb"]["SequenceNumber"]}
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a record, without quoting it."""
+    return told(error) if isinstance(error, ValidationError) else type(error).__name__
+
+
+def _kept(record: object) -> str:
+    """As much of a record as a message holds."""
+    body = json.dumps(record)
+    if len(body) <= queues.MESSAGE_BYTES // 2 or not isinstance(record, Mapping):
+        return body
+    change = {name: value for name, value in record["dynamodb"].items() if not name.endswith("Image")}
+    return json.dumps({**record, "dynamodb": change})
+
+
+def consequences(record: Mapping[str, Any]) -> Iterator[Consequence]:
+    """Raises KeyError, TypeError, ValueError or AttributeError for a record that nobody can read."""
+    change, name = record["dynamodb"], record["eventName"]
+    place = keys.place_of(table.key_of(change["Keys"]))
+    if place is None:
+        return  # a part, a user's account, an idempotency key, or what a later version stores
+    new = table.recorded(change["NewImage"]) if name != "REMOVE" else None
+    old = table.recorded(change["OldImage"]) if name != "INSERT" else None
+    if new is None and old and "parts" in old.item:
+        yield SweepParts(pk=old.key.pk, sk=old.key.sk, version=old.version, count=old.number("parts"))
+    yield from _CONSEQUENCES[place.kind](place, old, new)
+
+
+def _of_session(place: Place, old: Document | None, new: Document | None) -> Iterator[Consequence]:
+    user_id, session_id = place.user_id, place.id
+    if new is None:
+        yield SweepSession(user_id=user_id, session_id=session_id)
+        session = _session(old)
+        yield SessionDeleted(
+            event_id=f"SessionDeleted-{session_id}",
+            user_id=user_id,
+            session_id=session_id,
+            class_id=session.class_id if session else None,
+            project_id=session.project_id if session else None,
+            created_at=session.created_at if session else None,
+        )
+        return
+    if old is None:
+        session = _session(new) or _read(new, OwnSession)
+        if session is None:
+            return  # deleted since: the record of that is on its way
+        yield SessionCreated(
+            event_id=f"SessionCreated-{session_id}",
+            user_id=user_id,
+            session_id=session_id,
+            class_id=session.class_id,
+            project_id=session.project_id,
+            agent_id=session.agent_id,
+            created_at=session.created_at,
+        )
+
+
+def _of_settings(place: Place, old: Document | None, new: Document | None) -> Iterator[Consequence]:
+    if old is None or new is None:
+        return
+    settings = StoredSettings.model_validate_json(new.text) if new.text else None
+    before = StoredSettings.model_validate_json(old.text) if old.text else None
+    # What is shown has a version of its own. Of settings in parts only the item's version can be told here.
+    if settings and before and settings.version == before.version:
+        return
+    if new.version == old.version:
+        return
+    yield SettingsChanged(
+        event_id=f"SettingsChanged-{place.id}-{new.version}",
+        user_id=place.user_id,
+        session_id=place.id,
+        setting_id=settings.setting_id if settings else None,
+        example_ids=sorted(int(number) for number in new.item.get("examples", {}).get("NS", ())),
+        updated_at=settings.updated_at if settings else None,
+    )
+
+
+def _of_models(place: Place, old: Document | None, new: Document | None) -> Iterator[Consequence]:
+    if old is None or new is None:
+        return
+    for model_id in sorted(_live(old) - _live(new)):
+        yield SweepModel(user_id=place.user_id, session_model_id=model_id)
+
+
+def _live(models: Document) -> set[int]:
+    return {int(number) for number in models.item.get("live", {}).get("NS", ())}
+
+
+def _of_response(place: Place, old: Document | None, new: Document | None) -> Iterator[Consequence]:
+    was_answered, is_answered = ("of_model" in each.item if each else False for each in (old, new))
+    if new is None:
+        if old and was_answered and "turn" in old.item:
+            yield SweepTurns(user_id=place.user_id, turn_ids=[old.number("turn")])
+        return
+    if was_answered or not is_answered or "turn" in new.item:
+        return
+    # It came alone, and is a turn of its own.
+    response = Response.model_validate_json(new.text) if new.text else _read(new, Response)
+    if response is None:
+        return
+    yield TurnCompleted(
+        event_id=f"TurnCompleted-{response.response_id}",
+        user_id=place.user_id,
+        session_id=response.session_id,
+        turn_id=response.response_id,
+        status="done",
+        created_at=response.created_at,
+        results=[
+            ModelAnswer(
+                session_model_id=response.session_model_id,
+                model_name=response.model_name,
+                response_id=response.response_id,
+                latency_ms=response.latency_ms,
+                **_tokens(response.token_usage or {}),
+            )
+        ],
+        errors=[],
+    )
+    yield Answered(place.user_id, response.session_id)
+
+
+def _of_turn(place: Place, old: Document | None, new: Document | None) -> Iterator[Consequence]:
+    if old is None or new is None or old.string("status") == new.string("status"):
+        return
+    status = new.string("status")
+    if status not in ("done", "failed"):
+        return
+    turn = StoredTurn.model_validate_json(new.text) if new.text else _read(new, StoredTurn)
+    if turn is None:
+        return
+    asked = {each.model_name: each for each in turn.asked}
+    outcome = json.loads(new.string("outcome"))
+    yield TurnCompleted(
+        event_id=f"TurnCompleted-{turn.turn_id}",
+        user_id=place.user_id,
+        session_id=turn.session_id,
+        turn_id=turn.turn_id,
+        status="done" if status == "done" else "failed",
+        created_at=turn.created_at,
+        results=[
+            ModelAnswer(
+                session_model_id=asked[each["model_name"]].session_model_id,
+                model_name=each["model_name"],
+                response_id=asked[each["model_name"]].response_id,
+                latency_ms=each["latency_ms"],
+                **_tokens(each),
+            )
+            for each in outcome["models"]
+        ],
+        errors=[
+            ModelError(
+                session_model_id=asked[each["model_name"]].session_model_id,
+                model_name=each["model_name"],
+                code=each["code"],
+            )
+            for each in outcome["errors"]
+        ],
+    )
+    if status == "done":
+        yield Answered(place.user_id, turn.session_id)
+
+
+def _tokens(usage: Mapping[str, object]) -> dict[str, int | None]:
+    return {name: _figure(usage.get(name)) for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
+
+
+def _figure(value: object) -> int | None:
+    """Usage is an object of the client's own making: only what is a count leaves the service."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else None
+
+
+def _of_example(place: Place, old: Document | None, new: Document | None) -> Iterator[Consequence]:
+    if new is None:
+        yield SweepExample(user_id=place.user_id, example_id=place.id)
+    elif old is None:
+        example = Example.model_validate_json(new.text)
+        yield ExampleCreated(
+            event_id=f"ExampleCreated-{place.id}",
+            user_id=place.user_id,
+            example_id=place.id,
+            is_active=example.is_active,
+            created_at=example.created_at,
+        )
+
+
+_CONSEQUENCES: Final = {
+    "SESSION": _of_session,
+    "SETTINGS": _of_settings,
+    "MODELS": _of_models,
+    "RESPONSE": _of_response,
+    "TURN": _of_turn,
+    "EXAMPLE": _of_example,
+}
+
+
+def _session(document: Document | None) -> OwnSession | None:
+    """None when its text is in parts, which a record does not hold."""
+    return OwnSession.model_validate_json(document.text) if document and document.text else None
+
+
+def _read(document: Document, model: type[Model]) -> Model | None:
+    """A document in parts as it stands now. One request, and one for the parts."""
+    found = table.fetch([document.key]).get(document.key)
+    return model.model_validate_json(found.text) if found else None

@@ -1,0 +1,56 @@
+"""The queue worker that removes what deletes left behind, in slices: what one delivery does not finish, the next goes on with."""
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from practice import keys, queues
+from practice.deadline import Deadline
+from practice.events.messages import Hopeless, each, parsed
+from practice.events.work import (
+    SWEEP,
+    Sweep,
+    SweepExample,
+    SweepModel,
+    SweepSession,
+    SweepTurns,
+)
+from practice.store import sweeps
+
+NAME: Final = "sweep"
+RESERVE_SECONDS: Final = 20.0
+"""More than the longest step takes, all its retries counted."""
+
+
+def take(event: Mapping[str, Any], context: object) -> dict[str, Any]:
+    deadline = Deadline.of(context).less(RESERVE_SECONDS)
+
+    def sweep(record: Mapping[str, Any]) -> None:
+        message = parsed(record["body"], SWEEP)
+        try:
+            for _ in _steps(message):
+                if not deadline.remaining():
+                    _go_on_later(message)
+                    return
+        except sweeps.StillThere:
+            raise Hopeless("not deleted") from None
+
+    return each(event, sweep, os.environ["SWEEP_DEAD_LETTERS_URL"], NAME)
+
+
+def _steps(message: Sweep) -> Iterator[None]:
+    if isinstance(message, SweepSession):
+        return sweeps.session(message.user_id, message.session_id)
+    if isinstance(message, SweepModel):
+        return sweeps.model(message.user_id, message.session_model_id)
+    if isinstance(message, SweepExample):
+        return sweeps.example(message.user_id, message.example_id)
+    if isinstance(message, SweepTurns):
+        return sweeps.turns(message.user_id, message.turn_ids)
+    return sweeps.parts(keys.Key(message.pk, message.sk), message.version, message.count)
+
+
+def _go_on_later(message: Sweep) -> None:
+    """A message of its own, since one that comes back too often counts as failed. Raises NotSent."""
+    if queues.send(os.environ["SWEEP_QUEUE_URL"], [message.model_dump_json()]):
+        raise queues.NotSent("the rest of a sweep")

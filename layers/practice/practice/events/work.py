@@ -1,0 +1,57 @@
+"""The messages by which the table's stream asks for work that takes longer than a record may hold a shard."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, TypeAdapter
+
+from practice.models.fields import Id
+
+
+class SweepSession(BaseModel):
+    sweep: Literal["session"] = "session"
+    user_id: Id
+    session_id: Id
+
+
+class SweepModel(BaseModel):
+    sweep: Literal["model"] = "model"
+    user_id: Id
+    session_model_id: Id
+
+
+class SweepExample(BaseModel):
+    sweep: Literal["example"] = "example"
+    user_id: Id
+    example_id: Id
+
+
+class SweepTurns(BaseModel):
+    """Turns of one session of which an answer was deleted, perhaps the last one."""
+
+    sweep: Literal["turns"] = "turns"
+    user_id: Id
+    turn_ids: list[Id]
+
+
+class SweepParts(BaseModel):
+    """Of a long document that was deleted by its main item alone."""
+
+    sweep: Literal["parts"] = "parts"
+    pk: str
+    sk: str
+    version: int
+    count: Annotated[int, Field(ge=1, le=1000)]
+
+
+Sweep = SweepSession | SweepModel | SweepExample | SweepTurns | SweepParts
+SWEEP: TypeAdapter[Sweep] = TypeAdapter(Annotated[Sweep, Field(discriminator="sweep")])
+
+
+class WriteTitle(BaseModel):
+    """For a session that was answered and has no title."""
+
+    user_id: Id
+    session_id: Id
+
+
+TITLE = TypeAdapter(WriteTitle)

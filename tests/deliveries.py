@@ -1,0 +1,52 @@
+"""Delivers what the local stack's threads would, one step after the other: stream records, messages, events."""
+
+from typing import Any
+
+import pytest
+
+from local.consumers import EventConsumer, QueueConsumer, StreamConsumer
+from local.stack import Stack
+
+
+class Deliveries:
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        template, triggers = stack.template, stack.triggers
+        self._stream = [StreamConsumer(triggers, each, stack.engine) for each in template.stream_triggers]
+        self._queues = [QueueConsumer(triggers, each) for each in template.queue_triggers]
+        self._events = [
+            EventConsumer(triggers, name, function.physical_name, function.retries, function.on_failure)
+            for name, function in template.functions.items()
+            if name in {rule.function for rule in template.rules}
+        ]
+
+    def of_the_stream(self) -> None:
+        while any([each.step() for each in self._stream]):
+            pass
+
+    def run(self) -> None:
+        """Until nothing is left that can be delivered now."""
+        steps = [each.step for each in self._stream]
+        steps += [each.step for each in self._queues]
+        steps += [each.step for each in self._events]
+        while any([step() for step in steps]):
+            pass
+
+    def waiting(self, queue: str) -> list[dict[str, Any]]:
+        return self._stack.queues.peek(f"practice-local-{queue}", 1_000_000)
+
+    def set_aside(self, queue: str) -> list[dict[str, Any]]:
+        """Newest first."""
+        return [each for each in self._stack.state["dead_letters"] if each["queue"].endswith(queue)]
+
+    def published(self, user_id: int) -> list[dict[str, Any]]:
+        """The events about a user, oldest first."""
+        return [event for event in self._stack.bus.published if event["detail"].get("user_id") == user_id]
+
+
+def of(stack: Stack) -> Deliveries:
+    if "streams" not in stack.capabilities:
+        pytest.skip(f"{stack.engine.name} has no streams")
+    deliveries = Deliveries(stack)
+    deliveries.run()
+    return deliveries
