@@ -1,6 +1,7 @@
 """Stand-ins for the AWS services that the functions call, on the stack's port under /_local/aws/."""
 
 import json
+import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -9,6 +10,8 @@ from local.http import Request, Response, json_response
 from local.intrinsics import ACCOUNT, REGION
 
 PREFIX = "/_local/aws/"
+PROVIDER_KEYS = "practice-local-provider-keys"
+"""A secret that is given in the environment, as `PROVIDER_KEYS`: keys of model providers, a JSON object."""
 
 
 class ServiceError(Exception):
@@ -54,6 +57,8 @@ def secrets_manager(data: DataFolder, names: list[str]) -> JsonService:
     def get_secret_value(request: dict[str, Any]) -> dict[str, Any]:
         secret_id = str(request.get("SecretId", ""))
         name = secret_id.rsplit(":", 1)[-1]
+        if name == PROVIDER_KEYS:
+            return {"ARN": secret_arn(name), "Name": name, "SecretString": os.environ.get("PROVIDER_KEYS", "{}")}
         if name not in names:
             raise ServiceError(
                 "ResourceNotFoundException", "Secrets Manager can't find the specified secret."

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
-from local.aws import PREFIX, Service, secret_arn, secrets_manager
+from local.aws import PREFIX, PROVIDER_KEYS, Service, secret_arn, secrets_manager
 from local.bus import Bus
 from local.control import Control
 from local.data import TOKEN_SECRET, DataFolder
@@ -39,6 +39,7 @@ def read_template(path: Path | None = None) -> Template:
             "Stage": "local",
             "TokenSecretArn": secret_arn(TOKEN_SECRET),
             "UnclaimedModels": "echo",
+            "ProviderSecretArn": secret_arn(PROVIDER_KEYS),
         },
     )
 

@@ -40,6 +40,14 @@ def ask(model_name: str, prompt: Prompt, params: dict[str, Any], deadline: Deadl
     )
 
 
+def ask_alone(model_name: str, system: str, text: str, *, max_tokens: int, deadline: Deadline) -> str:
+    """For what is no learner's turn, such as a title. Raises ProviderError."""
+    configured = model_named(model_name)
+    defaults = configured.defaults if configured else {}
+    caps = {"max_completion_tokens": max_tokens, "max_tokens": max_tokens}
+    return ask(model_name, Prompt(system, [], [], text), {**defaults, **caps}, deadline).text
+
+
 def _patiently(
     model: ModelConfiguration, prompt: Prompt, params: dict[str, Any], deadline: Deadline
 ) -> Completion:

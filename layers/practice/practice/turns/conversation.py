@@ -224,17 +224,18 @@ def _reply(view: View, standing: Standing, once: Once) -> Answered:
             detail=Unanswered.detail, session_id=standing.turn.session_id, errors=errors
         )
         return Reply(unanswered, Unanswered.status)
-    room = Room()
-    results = standing.results()
-    if not all(room.take(result.model_dump_json()) for result in results):
-        return _accepted(view, standing.turn, status, once)
     answer = TurnAnswer(
         session_id=standing.turn.session_id,
         session_title=view.session.title,
         prompt_text=standing.turn.prompt_text,
-        results=results,
+        results=[],
         errors=errors,
     )
+    room = Room()
+    results = standing.results()
+    if not all(room.take(part.model_dump_json()) for part in (answer, *results)):
+        return _accepted(view, standing.turn, status, once)
+    answer.results = results
     location = _location(standing.turn)
     once.keep(answer.model_dump_json(), HTTPStatus.CREATED, location)
     return Reply(answer, HTTPStatus.CREATED, {"location": location})
