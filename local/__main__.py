@@ -6,10 +6,10 @@ import logging
 import os
 import signal
 import sys
-import threading
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from queue import SimpleQueue
 
 from local.data import TOKEN_SECRET, DataFolder, InUseError
 from local.engine import EngineError
@@ -95,9 +95,10 @@ def address() -> tuple[str, int]:
 
 
 def run() -> int:
-    stop = threading.Event()
+    # Not an Event: its set() in a signal handler can wait for the lock that its wait() holds in the same thread.
+    stop: SimpleQueue[int] = SimpleQueue()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda number, _: stop.put(number))
     # What a function prints is its log; standard output is for the ready line alone.
     out, sys.stdout = sys.stdout, sys.stderr
     logging.basicConfig(
@@ -119,7 +120,7 @@ def run() -> int:
             return _refuse(str(error))
         stack.triggers.start()
         print(f"ready: {stack.url} (docs at /docs, data in {stack.data.path})", file=out, flush=True)
-        stop.wait()
+        stop.get()
     return 0
 
 
