@@ -122,7 +122,8 @@ class Roles:
             for function, statements in self._statements.items()
             for statement in statements
             for grant in statement.grants()
-            if grant.action.startswith(("dynamodb:", "secretsmanager:"))
+            if grant.action.partition(":")[0] in USES
+            and grant.action not in POLLED
             and (function, grant) not in self._used
         )
 
