@@ -41,6 +41,7 @@ def authenticate(authorization: str | None) -> Caller:
         raise Unauthorized("token empty or too long")
     header = _header(token)
     claims = _verified(token, header)
+    _check_times(claims)
     return Caller(_user_id(claims), _issued_at(claims), _token_id(claims))
 
 
@@ -139,6 +140,14 @@ def _shared_secrets(stored: str) -> list[str]:
     return secrets
 
 
+def _check_times(claims: dict[str, Any]) -> None:
+    """PyJWT reads texts and truth values as times too, and takes any that is long gone."""
+    for name in ("exp", "nbf", "iat"):
+        value = claims.get(name, 0)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= MAX_ID:
+            raise Unauthorized(f"{name} is not a time")
+
+
 def _user_id(claims: dict[str, Any]) -> int:
     value = claims.get(config().token_user_claim)
     if isinstance(value, str) and _DIGITS.fullmatch(value):
@@ -150,7 +159,7 @@ def _user_id(claims: dict[str, Any]) -> int:
 
 def _issued_at(claims: dict[str, Any]) -> float | None:
     value = claims.get("iat")
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return None if value is None else float(value)
 
 
 def _token_id(claims: dict[str, Any]) -> str | None:
