@@ -23,6 +23,7 @@ from practice.errors import (
     BodyNotBase64,
     BodyNotUtf8,
     IdempotencyKeyReused,
+    NoModelAnswered,
     PracticeError,
     PreconditionFailed,
     RequestInFlight,
@@ -30,6 +31,7 @@ from practice.errors import (
     Unauthorized,
 )
 from practice.limits import IDEMPOTENCY_KEY_CHARACTERS
+from practice.models import turn
 from practice.preconditions import Versioned
 
 Json = dict[str, Any]
@@ -147,8 +149,10 @@ class Schemas:
         for each in found:
             for model in filter(None, (each.query_model, each.body_model)):
                 wanted[model, "validation"] = TypeAdapter(model)
-            if each.answer_model not in (None, str):
-                wanted[_key(each.answer_model), "serialization"] = TypeAdapter(each.answer_model)
+            bodies = (BODY_OF[error] for error in each.refuses if error in BODY_OF)
+            for type_ in (each.answer_model, each.accepted_model, *bodies):
+                if type_ not in (None, str):
+                    wanted[_key(type_), "serialization"] = TypeAdapter(type_)
         self._schemas, shared = TypeAdapter.json_schemas(
             [(key, mode, adapter) for (key, mode), adapter in wanted.items()],
             ref_template="#/components/schemas/{model}",
@@ -242,7 +246,10 @@ def refusal(errors: Sequence[type[PracticeError]]) -> Json:
     described = " or ".join(f"`{detail}`" for detail in details)
     if len(errors) == 1 and errors[0].__doc__:
         described += ". " + inspect.cleandoc(errors[0].__doc__)
-    return answer(described, an_object("", detail={"enum": details}), *sorted(headers), "x-request-id")
+    body = an_object("", detail={"enum": details})
+    if len(errors) == 1 and errors[0] in BODY_OF:
+        body = ref("schemas", BODY_OF[errors[0]].__name__)
+    return answer(described, body, *sorted(headers), "x-request-id")
 
 
 HEADERS_OF: Final[Mapping[type[PracticeError], tuple[str, ...]]] = {
@@ -250,6 +257,9 @@ HEADERS_OF: Final[Mapping[type[PracticeError], tuple[str, ...]]] = {
     PreconditionFailed: ("ETag",),
     RequestInFlight: ("Retry-After",),
 }
+
+BODY_OF: Final[Mapping[type[PracticeError], type[BaseModel]]] = {NoModelAnswered: turn.NoModelAnswered}
+"""Of the refusals that say more than `detail`."""
 
 EITHER: Final = {"anyOf": [ref("schemas", "Error"), ref("schemas", "GatewayError")]}
 INVALID: Final = ref("schemas", "HTTPValidationError")
@@ -283,14 +293,18 @@ ERRORS: Final = {
 }
 
 
-def answers_of(endpoint: Endpoint, schemas: Schemas) -> Json:
-    made = {endpoint.status: success(endpoint, schemas)}
+def answers_of(endpoint: Endpoint, schemas: Schemas, found: Sequence[Endpoint]) -> Json:
+    made = {endpoint.status: success(endpoint.answer_model, endpoint, schemas, found)}
+    if endpoint.accepted_model:
+        made[HTTPStatus.ACCEPTED] = success(endpoint.accepted_model, endpoint, schemas, found)
     for status, errors in refusals_of(endpoint).items():
         made[status] = refusal(errors) if errors[1:] else ref("responses", errors[0].__name__)
     if endpoint.path_parameters or endpoint.query_model or endpoint.body_model:
         made[HTTPStatus.UNPROCESSABLE_ENTITY] = ref("responses", "Invalid")
     if endpoint.once_name:
         made[HTTPStatus.UNPROCESSABLE_ENTITY] = ref("responses", "InvalidOrReused")
+    if endpoint.query_model:
+        made[HTTPStatus.REQUEST_URI_TOO_LONG] = ref("responses", "TooLarge")
     if endpoint.body_model:
         made[HTTPStatus.REQUEST_ENTITY_TOO_LARGE] = ref("responses", "TooLarge")
     made[HTTPStatus.TOO_MANY_REQUESTS] = ref("responses", "TooMany")
@@ -318,36 +332,42 @@ def refusals_of(endpoint: Endpoint) -> dict[HTTPStatus, list[type[PracticeError]
     return found
 
 
-def success(endpoint: Endpoint, schemas: Schemas) -> Json:
-    made_of, wrapped_in = endpoint.answer_model, get_origin(endpoint.answer_type)
+def success(made_of: Any, endpoint: Endpoint, schemas: Schemas, found: Sequence[Endpoint]) -> Json:
+    wrapped_in = get_origin(endpoint.answer_type)
     headers = ["x-request-id"]
     if wrapped_in is Versioned:
         headers.append("ETag")
-    if wrapped_in is Reply and get_origin(made_of) is list:
+    if wrapped_in is Reply and endpoint.query_model and "cursor" in endpoint.query_model.model_fields:
         headers.append("x-next-cursor")
+    if endpoint.accepted_model:
+        headers.append("Location")
     if made_of is None:
         return answer("Done.", None, *sorted(headers))
     shown = {"example": ref("examples", made_of.__name__)} if is_model(made_of) else None
-    return answer("Done.", schemas.answer(made_of), *sorted(headers), shown=shown)
+    made = answer("Done.", schemas.answer(made_of), *sorted(headers), shown=shown)
+    if links := links_of(made_of, endpoint, found):
+        made["links"] = links
+    return made
 
 
-def links_of(endpoint: Endpoint, found: Iterable[Endpoint]) -> Json:
-    """From what was made, or from the first of a list, to every operation that begins with its id."""
-    made_of, at = endpoint.answer_model, "$response.body#"
+def links_of(made_of: Any, endpoint: Endpoint, found: Iterable[Endpoint]) -> Json:
+    """From what was made, or from the first of a list, to every operation that takes its id."""
+    at = "$response.body#"
     if get_origin(made_of) is list:
         made_of, at = get_args(made_of)[0], f"{at}/0"
     elif endpoint.method != "POST":
         return {}
     if not is_model(made_of):
         return {}
-    fields = list(made_of.model_fields)
+    ids = [name for name in made_of.model_fields if name.endswith("_id")]
+    new = next((name for name in ids if name not in endpoint.path_parameters), None)
     return {
         each.name: {
             "operationId": each.name,
-            "parameters": {name: f"{at}/{name}" for name in each.path_parameters if name in fields},
+            "parameters": {name: f"{at}/{name}" for name in each.path_parameters},
         }
         for each in found
-        if each.path_parameters[:1] == (fields[0],)
+        if new in each.path_parameters and set(each.path_parameters) <= set(ids)
     }
 
 
@@ -371,9 +391,7 @@ def operation(endpoint: Endpoint, schemas: Schemas, found: Sequence[Endpoint]) -
         shown = {"example": ref("examples", endpoint.body_model.__name__)}
         content = {"schema": schemas.body(endpoint.body_model), "examples": shown}
         made["requestBody"] = {"required": True, "content": {"application/json": content}}
-    made["responses"] = answers_of(endpoint, schemas)
-    if links := links_of(endpoint, found):
-        made["responses"][str(int(endpoint.status))]["links"] = links
+    made["responses"] = answers_of(endpoint, schemas, found)
     return made
 
 
@@ -388,6 +406,8 @@ def parameters_of(endpoint: Endpoint, schemas: Schemas) -> Iterator[Json]:
         yield ref("parameters", "If-Match")
     if endpoint.once_name:
         yield ref("parameters", "Idempotency-Key")
+    if endpoint.preferences_name:
+        yield ref("parameters", "Prefer")
 
 
 def query_parameter(name: str, schema: Json, *, required: bool) -> Json:
@@ -402,6 +422,7 @@ def query_parameter(name: str, schema: Json, *, required: bool) -> Json:
     if schema.get("default", ...) in (None, []):
         del schema["default"]
     if schema.get("type") == "array":
+        schema.pop("uniqueItems", None)  # a set takes what is named twice
         made |= {"style": "form", "explode": False}
     return made | {"schema": schema}
 
@@ -424,6 +445,12 @@ def shared_parameters(found: Iterable[Endpoint]) -> Json:
         "description": "The client's name for this request: sent again within 24 hours, it is done once.",
         "schema": {"type": "string", "minLength": 1, "maxLength": IDEMPOTENCY_KEY_CHARACTERS},
     }
+    made["Prefer"] = {
+        "name": "Prefer",
+        "in": "header",
+        "description": "`respond-async`: answer 202 at once, and work in the background.",
+        "schema": {"type": "string"},
+    }
     return made
 
 
@@ -437,8 +464,8 @@ def shared_examples(found: Iterable[Endpoint], schemas: Schemas) -> Json:
     for each in found:
         if each.body_model:
             made[each.body_model.__name__] = {"value": example(schemas.body(each.body_model), schemas)}
-        if is_model(each.answer_model):
-            made[each.answer_model.__name__] = {"value": example(schemas.answer(each.answer_model), schemas)}
+        for model in filter(is_model, (each.answer_model, each.accepted_model)):
+            made[model.__name__] = {"value": example(schemas.answer(model), schemas)}
     return made
 
 

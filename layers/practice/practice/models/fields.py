@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError, PydanticKnownError, to_json
@@ -38,13 +38,21 @@ def at_most_bytes(limit: int) -> Callable[[str], str]:
     return check
 
 
-Text = Annotated[str, AfterValidator(_storable), Field(json_schema_extra={"pattern": r"^[^\u0000]*$"})]
+_PATTERN: Final = {"pattern": r"^[^\u0000]*$"}
+
+Text = Annotated[str, AfterValidator(_storable), Field(json_schema_extra=_PATTERN)]
 """Any text the table can hold, kept as sent."""
 # The length comes first: pydantic words it as a string's only when it stands directly at the `str`.
-Title = Annotated[str, Field(max_length=limits.TITLE_CHARACTERS), AfterValidator(_storable)]
-Notes = Annotated[str, Field(max_length=limits.NOTES_CHARACTERS), AfterValidator(_storable)]
+Title = Annotated[
+    str, Field(max_length=limits.TITLE_CHARACTERS, json_schema_extra=_PATTERN), AfterValidator(_storable)
+]
+Notes = Annotated[
+    str, Field(max_length=limits.NOTES_CHARACTERS, json_schema_extra=_PATTERN), AfterValidator(_storable)
+]
 ModelName = Annotated[
-    str, Field(min_length=1, max_length=limits.MODEL_NAME_CHARACTERS), AfterValidator(_storable)
+    str,
+    Field(min_length=1, max_length=limits.MODEL_NAME_CHARACTERS, json_schema_extra=_PATTERN),
+    AfterValidator(_storable),
 ]
 Prompt = Annotated[
     Text,

@@ -26,7 +26,11 @@ class NewTurn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    prompt_text: Annotated[Prompt, AfterValidator(_not_blank)]
+    prompt_text: Annotated[
+        Prompt,
+        AfterValidator(_not_blank),
+        Field(json_schema_extra={"pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"}),
+    ]
     model_names: Annotated[list[ModelName], Field(max_length=limits.SESSION_MODELS)] | None = None
     """null or `[]`: every model of the session that may run."""
 

@@ -1,0 +1,273 @@
+"""Where the contract itself contradicts a check of schemathesis: which answer is right, where, and by which sentence.
+
+schemathesis asks this module about each failure that it finds. A schema cannot say everything: that a cursor must be one
+of ours, that a version is the current one, that an array is counted without its duplicates. Such answers are right if they
+are what the quoted sentence says, in the operations named; whatever else fails stays a failure.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+import schemathesis
+from jsonschema import Draft202012Validator, ValidationError
+from pydantic import TypeAdapter
+from pydantic import ValidationError as Uncoercible
+from schemathesis import Case, HookContext, Response
+from schemathesis.core import NOT_SET
+from schemathesis.core.failures import Failure
+
+from practice.contract import contract_text
+
+Json = dict[str, Any]
+AnyCase = Case[Any]
+Holds = Callable[[AnyCase, Response], bool]
+
+CONTRACT: Final[Json] = json.loads(contract_text())
+OPERATIONS: Final[dict[tuple[str, str], Json]] = {
+    (method.upper(), path): operation
+    for path, item in CONTRACT["paths"].items()
+    for method, operation in item.items()
+}
+POSITIVE, NEGATIVE = "positive_data_acceptance", "negative_data_rejection"
+
+
+@dataclass(frozen=True)
+class Expectation:
+    check: str
+    operations: frozenset[str]
+    says: str
+    holds: Holds
+
+
+def where(member: Callable[[str, Json], bool]) -> frozenset[str]:
+    return frozenset(each["operationId"] for (method, _), each in OPERATIONS.items() if member(method, each))
+
+
+def parameters(operation: Json) -> Iterator[Json]:
+    for each in operation.get("parameters", ()):
+        yield CONTRACT["components"]["parameters"][each["$ref"].split("/")[-1]] if "$ref" in each else each
+
+
+def takes(name: str) -> frozenset[str]:
+    return where(lambda _, operation: name in {each["name"] for each in parameters(operation)})
+
+
+# What is sent, what is answered
+
+
+def detail(response: Response) -> object:
+    return response.json()["detail"]
+
+
+def problems(response: Response) -> list[Json]:
+    """Of a 422 that lists them."""
+    found = detail(response) if response.status_code == 422 else None
+    return found if isinstance(found, list) else []
+
+
+def every_problem(fits: Callable[[AnyCase, Json], bool]) -> Holds:
+    def holds(case: AnyCase, response: Response) -> bool:
+        found = problems(response)
+        return bool(found) and all(fits(case, problem) for problem in found)
+
+    return holds
+
+
+def refuses(status: int, *details: str) -> Holds:
+    return lambda _, response: response.status_code == status and detail(response) in details
+
+
+def a_page_that_cannot_be(case: AnyCase, problem: Json) -> bool:
+    """A made-up cursor; or more than may be expanded."""
+    if problem["type"] == "cursor_invalid":
+        return "cursor" in case.query and problem["loc"] == ["query", "cursor"]
+    return (
+        problem["type"] == "less_than_equal"
+        and problem["loc"] == ["query", "size"]
+        and "expand" in case.query
+    )
+
+
+def an_unstorable_object(case: AnyCase, problem: Json) -> bool:
+    """In what is free-form a schema names no depth, no bytes, and no text that is refused."""
+    kind, (root, *rest) = problem["type"], problem["loc"]
+    free_form = ("style_params", "generation_params", "meta", "token_usage")
+    if root != "body" or not rest or rest[0] not in free_form:
+        return False
+    sent = json.dumps(case.body)
+    return (kind == "string_nul" and "\\u0000" in sent) or kind in ("too_deep", "too_long", "finite_number")
+
+
+def somebody_was_faster(case: AnyCase, response: Response) -> bool:
+    sent, current = case.headers.get("If-Match", ""), response.headers.get("etag", [""])[0]
+    return response.status_code == 412 and bool(current) and current not in sent and sent.strip() != "*"
+
+
+# What is wrong with a request by the letter of the schema, and taken all the same
+
+
+def only(accepted: Callable[[ValidationError], bool]) -> Holds:
+    """Whether the request breaks its schema, and nowhere but where that is accepted."""
+
+    def holds(case: AnyCase, _: Response) -> bool:
+        found = list(violations(case))
+        return bool(found) and all(is_accepted(each, accepted) for each in found)
+
+    return holds
+
+
+def violations(case: AnyCase) -> Iterator[ValidationError]:
+    operation = OPERATIONS[case.method, case.path]
+    if "requestBody" in operation:
+        body = None if case.body is NOT_SET else case.body
+        yield from broken(body, operation["requestBody"]["content"]["application/json"]["schema"])
+    sent: Mapping[str, Mapping[str, Any]] = {
+        "query": case.query or {},
+        "path": case.path_parameters or {},
+        "header": case.headers or {},
+    }
+    for each in parameters(operation):
+        if each["name"] in sent[each["in"]]:
+            yield from broken(sent[each["in"]][each["name"]], each["schema"])
+
+
+def broken(value: object, schema: Json) -> Iterator[ValidationError]:
+    yield from Draft202012Validator(schema | {"components": CONTRACT["components"]}).iter_errors(value)
+
+
+def is_accepted(error: ValidationError, accepted: Callable[[ValidationError], bool]) -> bool:
+    if error.validator != "anyOf":
+        return accepted(error)
+    branches: dict[object, list[ValidationError]] = {}
+    for inner in error.context or ():
+        branches.setdefault(inner.relative_schema_path[0], []).append(inner)
+    return any(all(is_accepted(each, accepted) for each in branch) for branch in branches.values())
+
+
+COERCED: Final[dict[str, TypeAdapter[Any]]] = {
+    "integer": TypeAdapter(int),
+    "number": TypeAdapter(float),
+    "boolean": TypeAdapter(bool),
+}
+
+
+def is_coerced(error: ValidationError) -> bool:
+    if error.validator != "type" or isinstance(error.instance, dict | list):
+        return False
+    wanted: Any = error.validator_value
+    for kind in COERCED.keys() & ({wanted} if isinstance(wanted, str) else set(wanted)):
+        try:
+            COERCED[kind].validate_python(error.instance)
+        except Uncoercible:
+            continue
+        return True
+    return False
+
+
+def is_dropped(error: ValidationError) -> bool:
+    """Too many ids, until those that do not count are gone."""
+    sent, most = cast("list[object]", error.instance), cast("int", error.validator_value)
+    return error.validator == "maxItems" and len({each for each in sent if is_an_id(each)}) <= most
+
+
+def is_an_id(value: object) -> bool:
+    return isinstance(value, int) and value >= 1
+
+
+CONDITIONAL = takes("If-Match")
+PAGED = takes("cursor")
+REPEATABLE = takes("Idempotency-Key")
+WITH_BODY = where(lambda _, operation: "requestBody" in operation)
+
+EXPECTATIONS: Final = (
+    Expectation(
+        POSITIVE, CONDITIONAL, "412 `precondition_failed` with the current ETag.", somebody_was_faster
+    ),
+    Expectation(
+        POSITIVE,
+        PAGED,
+        "a bad one, or `page` beside it, is 422. [...] `expand=settings,responses` embeds them (size then at most, and by "
+        "default, 20)",
+        every_problem(a_page_that_cannot_be),
+    ),
+    Expectation(
+        POSITIVE,
+        REPEATABLE,
+        "another body: 422 `idempotency_key_reused`",
+        refuses(422, "idempotency_key_reused"),
+    ),
+    Expectation(
+        POSITIVE,
+        WITH_BODY,
+        "NUL and lone surrogates are 422. `NaN`/`Infinity` are 422. [...] 64 KB and depth 32 per free-form object",
+        every_problem(an_unstorable_object),
+    ),
+    Expectation(
+        POSITIVE,
+        frozenset({"create_session"}),
+        "400 `class_id_required` (missing, null, 0), `class_not_active`, `class_has_no_models`",
+        refuses(400, "class_id_required"),
+    ),
+    Expectation(
+        POSITIVE,
+        frozenset({"add_model"}),
+        "400 `model_not_allowed_for_class`",
+        refuses(400, "model_not_allowed_for_class"),
+    ),
+    Expectation(
+        POSITIVE,
+        frozenset({"run_session", "chat"}),
+        "unknown names are ignored unless none is left: 400 `requested model_names not found in this session` "
+        "(`... not configured for this class` for run)",
+        refuses(
+            400,
+            "requested model_names not found in this session",
+            "requested model_names not configured for this class",
+        ),
+    ),
+    Expectation(
+        "unsupported_method",
+        frozenset({"run_session"}),
+        'Coercion is pydantic\'s lax mode (`"5"`, `5.0`, for an int), for path ids too: `PATCH /sessions/run` is a session '
+        "whose id is no integer",
+        every_problem(lambda _, problem: problem["loc"] == ["path", "session_id"]),
+    ),
+    Expectation(
+        NEGATIVE,
+        frozenset(each["operationId"] for each in OPERATIONS.values()),
+        'Coercion is pydantic\'s lax mode (`"5"`, `5.0`, for an int), for path ids too',
+        only(is_coerced),
+    ),
+    Expectation(
+        NEGATIVE,
+        frozenset({"create_session", "update_session", "update_settings"}),
+        "duplicates dropped keeping first place, values <= 0 dropped.",
+        only(is_dropped),
+    ),
+)
+
+
+@schemathesis.hook
+def filter_failure(context: HookContext, failure: Failure, case: AnyCase, response: Response) -> bool:
+    """False for what the contract says."""
+    operation = case.operation.definition.raw["operationId"]
+    for number, expectation in enumerate(EXPECTATIONS):
+        if (
+            expectation.check in failure.checks
+            and operation in expectation.operations
+            and expectation.holds(case, response)
+        ):
+            note(number)
+            return False
+    return True
+
+
+def note(number: int) -> None:
+    """For the test that each expectation is met, and none has outlived its reason."""
+    if path := os.environ.get("FUZZ_EXPECTATIONS_MET"):
+        with Path(path).open("a") as met:
+            met.write(f"{number}\n")
