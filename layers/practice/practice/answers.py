@@ -7,7 +7,7 @@ is then, with every character outside ASCII spelled out, which older runtimes do
 import json
 from typing import Final
 
-from practice.limits import ANSWER_BYTES
+from practice.limits import ANSWER_BYTES, ESCAPED_BYTES
 
 _WORST: Final = 12
 """Bytes a character can take: two escapes for one outside the basic plane."""
@@ -17,6 +17,14 @@ def escaped_bytes(text: str) -> int:
     if len(text) * _WORST < 10_000:
         return len(text) * _WORST
     return len(json.dumps(text))
+
+
+def is_answerable(text: str) -> bool:
+    """Whether an answer can carry the text beside its other fields: it is escaped in the JSON, and that once more."""
+    return (
+        len(text) * _WORST <= ESCAPED_BYTES
+        or escaped_bytes(json.dumps(text, ensure_ascii=False)) <= ESCAPED_BYTES
+    )
 
 
 class Room:

@@ -17,6 +17,8 @@ MODEL_NAME_CHARACTERS: Final = 256
 
 PROMPT_BYTES: Final = 100 * KB
 RESPONSE_BYTES: Final = 1024 * KB
+ESCAPED_BYTES: Final = 4_500_000
+"""The text of a response, escaped twice: only control characters take more than four bytes each."""
 EXAMPLE_BYTES: Final = 32 * KB
 """The two texts of an example together."""
 SELECTED_EXAMPLES: Final = 50

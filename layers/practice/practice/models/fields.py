@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError, PydanticKnownError, to_json
 
 from practice import limits
+from practice.answers import is_answerable
 
 Id = Annotated[int, Field(ge=1, le=limits.MAX_ID)]
 """An id in a body."""
@@ -38,6 +39,12 @@ def at_most_bytes(limit: int) -> Callable[[str], str]:
     return check
 
 
+def _answerable(value: str) -> str:
+    if not is_answerable(value):
+        raise PydanticCustomError("string_too_long", "String should fit an answer when it is escaped")
+    return value
+
+
 _PATTERN: Final = {"pattern": r"^[^\u0000]*$"}
 
 Text = Annotated[str, AfterValidator(_storable), Field(json_schema_extra=_PATTERN)]
@@ -62,6 +69,7 @@ Prompt = Annotated[
 Answer = Annotated[
     Text,
     AfterValidator(at_most_bytes(limits.RESPONSE_BYTES)),
+    AfterValidator(_answerable),
     Field(description="At most 1 MB in UTF-8.", json_schema_extra={"maxLength": limits.RESPONSE_BYTES}),
 ]
 

@@ -15,7 +15,7 @@ from practice.models.session_model import StoredModels
 from practice.preconditions import IfMatch, Versioned
 from practice.store import lists
 from practice.store.idempotency import Once
-from practice.store.views import fitting, live_responses, older_cursor
+from practice.store.views import live_responses, older_cursor
 
 
 class Place(NamedTuple):
@@ -201,18 +201,20 @@ def page_of_session(caller: Caller, session_id: int, query: SliceQuery) -> Respo
     models = StoredModels.model_validate_json(document.text)
     size = query.size or PAGE_SIZE
     span = keys.responses(caller.user_id, session_id, before)
+    room = Room()
     newest_first: list[Response] = []
     after: str | None = None
     while True:
         found = table.read(span, after=after, limit=size + 1)
-        newest_first += live_responses(found.documents, models)
+        for response in live_responses(found.documents, models):
+            fits = room.take(response.model_dump_json())
+            if newest_first and (len(newest_first) == size or not fits):
+                older = older_cursor(caller, session_id, newest_first[-1].response_id)
+                return ResponsePage(items=newest_first[::-1], next_cursor=older)
+            newest_first.append(response)
+        if found.next_sk is None:
+            return ResponsePage(items=newest_first[::-1], next_cursor=None)
         after = found.next_sk
-        if len(newest_first) > size or after is None:
-            break
-    kept = fitting(newest_first[:size], Room())
-    is_complete = len(kept) == len(newest_first) and after is None
-    cursor = None if is_complete or not kept else older_cursor(caller, session_id, kept[-1].response_id)
-    return ResponsePage(items=kept[::-1], next_cursor=cursor)
 
 
 def page_of_model(caller: Caller, session_model_id: int, query: SliceQuery) -> lists.Filled[Response]:
