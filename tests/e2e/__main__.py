@@ -38,6 +38,7 @@ def main(arguments: list[str]) -> int:
             return running.enter_context(Fleet(template.functions, runtime(), BUILD, LOGS, environment))
 
         stack = running.enter_context(Stack(invoker=fleet))
+        stack.triggers.start()
         print(f"serving the built functions on {stack.url}, their logs are in {LOGS}", flush=True)
         done = subprocess.run(
             [

@@ -1,0 +1,130 @@
+"""What follows from a request, in the functions that queues, the stream and the bus start."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import botocore.session
+import pytest
+
+from local.intrinsics import REGION
+from local.stack import read_template
+from tests.learners import BASE_URL, Learner, Send, made
+
+pytestmark = pytest.mark.e2e
+
+SECONDS = 30.0
+Items = Callable[[Learner], dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def only_the_fleet() -> None:
+    if not BASE_URL:
+        pytest.skip("make e2e starts what this looks at")
+
+
+@pytest.fixture
+def items(send: Send) -> Items:
+    """Every item of a learner in the table, by sort key."""
+    engine = send("GET", "/_local/state", {"host": "localhost"}, None).json["engine"]["endpoint"]
+    client = botocore.session.Session().create_client(
+        "dynamodb",
+        endpoint_url=engine,
+        region_name=REGION,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+
+    def read(who: Learner) -> dict[str, Any]:
+        pages = client.get_paginator("query").paginate(
+            TableName=read_template().environment["TABLE_NAME"],
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": {"S": f"USER#{who.user_id}"}},
+            ConsistentRead=True,
+        )
+        return {item["sk"]["S"]: item for page in pages for item in page["Items"]}
+
+    return read
+
+
+def until(holds: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        if holds():
+            return True
+        time.sleep(0.1)
+    return holds()
+
+
+def put_on_bus(send: Send, kind: str, **detail: Any) -> None:
+    event = {"source": "practice.catalogue", "detail-type": kind, "detail": {"version": 1, **detail}}
+    handed = send("POST", "/_local/events", {"host": "localhost"}, json.dumps(event).encode())
+    assert handed.status == 200, handed.body
+
+
+@pytest.fixture
+def lesson(ada: Learner) -> dict[str, Any]:
+    """A session with a linked example and responses, some of them long."""
+    session = ada.open_session()
+    example = ada.add_example()
+    chosen = {"few_shot_example_ids": [example["example_id"]]}
+    made(ada.patch(f"/sessions/{session['session_id']}/settings", chosen), 200)
+    for size in (10, 10_000, 900_000):
+        ada.add_response(session, response_text="a" * size)
+    return {"session": session, "example": example}
+
+
+def test_nothing_of_a_deleted_session_stays(ada: Learner, lesson: dict[str, Any], items: Items) -> None:
+    session_id = lesson["session"]["session_id"]
+    assert len([sk for sk in items(ada) if sk.startswith("SESSION#")]) >= 6
+
+    assert ada.delete(f"/sessions/{session_id}").status == 204
+
+    assert until(lambda: not [sk for sk in items(ada) if sk.startswith("SESSION#")]), items(ada).keys()
+
+
+def test_nothing_of_a_deleted_model_stays(ada: Learner, lesson: dict[str, Any], items: Items) -> None:
+    [primary, *_] = ada.models_of(lesson["session"])
+
+    assert ada.delete(f"/models/{primary['session_model_id']}").status == 204
+
+    assert until(lambda: not [sk for sk in items(ada) if "RESPONSE#" in sk]), items(ada).keys()
+
+
+def test_a_deleted_example_leaves_every_selection(ada: Learner, lesson: dict[str, Any], items: Items) -> None:
+    example_id = lesson["example"]["example_id"]
+
+    assert ada.delete(f"/few-shot-examples/{example_id}").status == 204
+
+    assert until(lambda: not [item for item in items(ada).values() if "linking" in item])
+
+
+def test_a_turn_in_the_background_is_run_by_its_worker(ada: Learner) -> None:
+    session = ada.open_session()
+
+    accepted = ada.post(
+        f"/sessions/{session['session_id']}/chat",
+        {"prompt_text": "Why?"},
+        headers={"prefer": "respond-async"},
+    )
+
+    assert accepted.status == 202, accepted.body
+    turn = accepted.headers["location"]
+    assert until(lambda: ada.get(turn).json["status"] == "done"), ada.get(turn).json
+    assert len(ada.get(turn).json["results"]) == len(ada.models_of(session))
+
+
+def test_of_an_erased_learner_a_receipt_stays(
+    ada: Learner, lesson: dict[str, Any], items: Items, send: Send
+) -> None:
+    now = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime())
+    put_on_bus(send, "UserErased", user_id=ada.user_id, updated_at=now)
+
+    assert until(lambda: list(items(ada)) == ["ACCOUNT"]), items(ada).keys()
+    assert until(
+        lambda: any(
+            event["detail-type"] == "UserDataErased" and event["detail"]["user_id"] == ada.user_id
+            for event in send("GET", "/_local/state", {"host": "localhost"}, None).json["published"]
+        )
+    )
