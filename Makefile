@@ -58,7 +58,7 @@ e2e: $(venv) $(node) .tools/sam/installed .tools/e2e/installed ## Drive the buil
 	@$(python) -m tests.e2e $(ARGS)
 
 .PHONY: bench
-bench: $(venv) $(node) ## Measure: writes benchmarks/results/*.json and prints a table
+bench: $(venv) $(node) .tools/bench/installed ## Measure: writes benchmarks/results/*.json and prints a table
 	@$(python) -m benchmarks $(ARGS)
 
 ##@ Build
@@ -95,6 +95,7 @@ lock: $(venv) ## Lock the dependencies anew from requirements/*.in and package.j
 	$(compile) $(ARGS) requirements/sam.in -o requirements/sam.txt
 	$(compile) $(ARGS) requirements/checkov.in -o requirements/checkov.txt
 	$(compile) $(ARGS) requirements/e2e.in -o requirements/e2e.txt
+	$(compile) $(ARGS) requirements/bench.in -o requirements/bench.txt
 	npm install --package-lock-only --no-audit --no-fund --loglevel=error
 
 .PHONY: clean

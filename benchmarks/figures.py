@@ -1,0 +1,49 @@
+"""Ratios of one run: medians of what was measured in turn, so that a busy minute weighs on everybody alike."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tools.build import ROOT
+
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def ratio(ours: Sequence[float], base: Sequence[float]) -> float:
+    """The median over the rounds of one measured beside the other."""
+    return median(one / other for one, other in zip(ours, base, strict=True))
+
+
+def write(name: str, result: Mapping[str, Any]) -> Path:
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    measured = {"measured": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), **result}
+    path.write_text(json.dumps(measured, indent=1) + "\n")
+    return path
+
+
+def read(name: str) -> Any:
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def table(title: str, heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Prints what was measured."""
+    cells = [[shown(value) for value in row] for row in (heads, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
+    print(f"\n{title}")
+    for row in cells:
+        first, *others = [
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        print("  " + "  ".join([first, *others]).rstrip())
+
+
+def shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.2f}" if abs(value) < 100 else f"{value:,.0f}"
+    return "-" if value is None else str(value)

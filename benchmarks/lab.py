@@ -1,0 +1,149 @@
+"""The local stack in memory, with learners whose libraries are as large as a measurement needs."""
+
+import json
+import os
+import random
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+os.environ["LOG_LEVEL"] = (
+    "ERROR"  # of the functions in this process; those that are measured say all they say
+)
+
+from local.functions import InProcess
+from local.stack import Stack, read_template
+from local.template import Template
+from tests.learners import Learner, in_process, learner, new_user_id
+
+MODELS = ("claude-3-haiku-20240307", "gpt-4o-mini", "llama-3-70b-instruct")
+_WORDS = re.findall(
+    r"\w+",
+    "the learner asks why a fraction of two thirds is larger than one half and the model answers with an example from "
+    "the kitchen where three equal slices of bread make the whole loaf so that two of them are more than half of it",
+)
+
+
+class Recording(InProcess):
+    """Keeps the last event it hands to a function: what a gateway makes of a request."""
+
+    last: dict[str, Any]
+
+    def invoke(self, function_name: str, event: dict[str, Any], timeout: float | None = None) -> Any:
+        self.last = event
+        return super().invoke(function_name, event, timeout)
+
+
+@dataclass(frozen=True)
+class Lab:
+    stack: Stack
+    gateway: Recording
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the measured functions find."""
+        return {**self.stack.environment, "LOG_LEVEL": "INFO"}
+
+    def somebody(self) -> Learner:
+        return learner(in_process(self.stack), self.stack.token_secret, new_user_id())
+
+    def announce(self, class_id: int, *models: str) -> None:
+        detail = {
+            "version": 1,
+            "class_id": class_id,
+            "status": "active",
+            "primary_model": models[0],
+            "allowed_models": list(models),
+            "updated_at": "2026-01-01T00:00:00.000000Z",
+        }
+        event = {"source": "practice.catalogue", "detail-type": "ClassUpdated", "detail": detail}
+        in_process(self.stack)("POST", "/_local/events", {"host": "localhost"}, json.dumps(event).encode())
+
+    def event(self, who: Learner, method: str, path: str, body: object = ...) -> dict[str, Any]:
+        """The event of a request that succeeds."""
+        answer = who.ask(method, path, body)
+        assert answer.status < 300, (answer.status, answer.body[:300])
+        return self.gateway.last
+
+
+@contextmanager
+def laboratory() -> Iterator[Lab]:
+    made: list[Recording] = []
+
+    def invoker(template: Template) -> Recording:
+        made.append(Recording(template))
+        return made[0]
+
+    with Stack(template=read_template(), invoker=invoker) as stack:
+        yield Lab(stack, made[0])
+
+
+def prose(characters: int, seed: int) -> str:
+    """As compressible as what people and models write, roughly."""
+    choose = random.Random(seed)
+    words: list[str] = []
+    while sum(map(len, words)) + len(words) <= characters:
+        words.append(choose.choice(_WORDS) + (str(choose.randrange(100)) if choose.random() < 0.2 else ""))
+    return " ".join(words)[:characters]
+
+
+def token_usage(seed: int) -> dict[str, Any]:
+    return {
+        "provider": "bedrock",
+        "model": MODELS[0],
+        "prompt_tokens": 400 + seed,
+        "completion_tokens": 300,
+        "total_tokens": 700 + seed,
+        "_gf": {
+            "retrieval": {
+                "used": True,
+                "retrieved_count": 3,
+                "top_k": 5,
+                "threshold": 0.35,
+                "knowledge_ids": [1, 2, 3],
+            },
+            "sources": [],
+            "runtime_model": MODELS[0],
+        },
+    }
+
+
+def fill_session(lab: Lab, who: Learner, times: int = 1) -> dict[str, Any]:
+    """The standard session: 5 links, 20 responses of 1.5 KB, 3 models; or `times` as much of each."""
+    class_id = new_user_id()
+    lab.announce(class_id, *(MODELS if times == 1 else [f"model-{n}" for n in range(3 * times)]))
+    session = who.open_session(
+        class_id=class_id, title="Fractions", notes=prose(300, 1), knowledge_ids=[1, 2, 3], project_id=7
+    )
+    examples = [
+        who.add_example(
+            title=f"Example {n}",
+            input_text=prose(200, n),
+            output_text=prose(400, n + 1000),
+            meta={"level": n},
+        )["example_id"]
+        for n in range(5 * times)
+    ]
+    path = f"/sessions/{session['session_id']}"
+    chosen = {
+        "style_preset": "custom",
+        "style_params": {"tone": "warm", "length": 3},
+        "generation_params": {"temperature": 0.3, "response_length_preset": "normal"},
+        "few_shot_example_ids": examples,
+    }
+    assert who.patch(path + "/settings", chosen).status == 200
+    models = who.models_of(session)
+    for n in range(20 * times):
+        model = models[n % len(models)]["session_model_id"]
+        body = {
+            "prompt_text": prose(300, n),
+            "response_text": prose(1200, n + 5000),
+            "token_usage": token_usage(n),
+            "latency_ms": 900 + n,
+        }
+        assert who.post(f"/models/{model}/responses", body).status == 201
+    whole: dict[str, Any] = who.get(path).json
+    assert (len(whole["responses"]), len(whole["settings"]["few_shot_links"])) == (20 * times, 5 * times)
+    return whole

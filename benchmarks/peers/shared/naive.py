@@ -1,0 +1,177 @@
+"""The same sessions as most services store them: one item for each thing, native attributes, get, then put.
+
+    SESSION#<id>   SESSION | SETTING | LINK#<order> | MODEL#<id> | RESPONSE#<id>       GSI by_user: user_id, created_at
+    EXAMPLE#<id>   EXAMPLE                                                             GSI by_id: response_id
+
+A store is given a client of boto3 and answers with the plain objects of the wire.
+"""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+
+TABLE = "naive-practice"
+
+_read = TypeDeserializer().deserialize
+_write = TypeSerializer().serialize
+
+
+def plain(value):
+    """Numbers as JSON knows them."""
+    if isinstance(value, Decimal):
+        return (
+            int(value)
+            if value == value.to_integral_value() and value.as_tuple().exponent >= 0
+            else float(value)
+        )
+    if isinstance(value, dict):
+        return {name: plain(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [plain(inner) for inner in value]
+    return value
+
+
+def native(value):
+    """Numbers as DynamoDB's own types know them."""
+    if isinstance(value, float):
+        return Decimal(repr(value))
+    if isinstance(value, dict):
+        return {name: native(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [native(inner) for inner in value]
+    return value
+
+
+def from_item(item):
+    return {name: plain(_read(value)) for name, value in item.items() if name not in ("pk", "sk")}
+
+
+def to_item(pk, sk, fields):
+    return {name: _write(native(value)) for name, value in {"pk": pk, "sk": sk, **fields}.items()}
+
+
+def now():
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+SESSION_FIELDS = (
+    "session_id",
+    "user_id",
+    "created_at",
+    "updated_at",
+    "class_id",
+    "project_id",
+    "knowledge_ids",
+    "agent_id",
+    "title",
+    "notes",
+)
+
+
+class Store:
+    def __init__(self, client):
+        self.client = client
+
+    def _session_items(self, session_id, prefix=None):
+        """Everything of a session: sort keys and items."""
+        condition, values = "pk = :pk", {":pk": {"S": f"SESSION#{session_id}"}}
+        if prefix:
+            condition += " AND begins_with(sk, :prefix)"
+            values[":prefix"] = {"S": prefix}
+        found, start = {}, {}
+        while True:
+            page = self.client.query(
+                TableName=TABLE,
+                KeyConditionExpression=condition,
+                ExpressionAttributeValues=values,
+                ConsistentRead=True,
+                **start,
+            )
+            for item in page["Items"]:
+                found[item["sk"]["S"]] = from_item(item)
+            if "LastEvaluatedKey" not in page:
+                return found
+            start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+
+    def _examples(self, ids):
+        if not ids:
+            return {}
+        keys = [{"pk": {"S": f"EXAMPLE#{each}"}, "sk": {"S": "EXAMPLE"}} for each in ids]
+        found = self.client.batch_get_item(RequestItems={TABLE: {"Keys": keys, "ConsistentRead": True}})
+        examples = [from_item(item) for item in found["Responses"][TABLE]]
+        return {example["example_id"]: example for example in examples}
+
+    def _settings(self, items):
+        links = [item for sk, item in items.items() if sk.startswith("LINK#")]
+        examples = self._examples([link["example_id"] for link in links])
+        links = [
+            link | {"example": examples[link["example_id"]]}
+            for link in links
+            if link["example_id"] in examples
+        ]
+        return items["SETTING"] | {"few_shot_links": links}
+
+    def _whole(self, items):
+        responses = [item for sk, item in items.items() if sk.startswith("RESPONSE#")]
+        return items["SESSION"] | {
+            "settings": self._settings(items),
+            "responses": responses,
+            "responses_next_cursor": None,
+        }
+
+    def get_session(self, user_id, session_id):
+        items = self._session_items(session_id)
+        if "SESSION" not in items or items["SESSION"]["user_id"] != user_id:
+            return None
+        return self._whole(items)
+
+    def update_session(self, user_id, session_id, changes):
+        items = self._session_items(session_id)
+        if "SESSION" not in items or items["SESSION"]["user_id"] != user_id:
+            return None
+        items["SESSION"] |= changes | {"updated_at": now()}
+        self.client.put_item(
+            TableName=TABLE, Item=to_item(f"SESSION#{session_id}", "SESSION", items["SESSION"])
+        )
+        return self._whole(items)
+
+    def list_sessions(self, user_id, size):
+        query = {
+            "TableName": TABLE,
+            "IndexName": "by_user",
+            "KeyConditionExpression": "user_id = :user",
+            "ExpressionAttributeValues": {":user": {"N": str(user_id)}},
+        }
+        page = self.client.query(**query, ScanIndexForward=False, Limit=size)
+        total, start = 0, {}
+        while True:
+            counted = self.client.query(**query, Select="COUNT", **start)
+            total += counted["Count"]
+            if "LastEvaluatedKey" not in counted:
+                break
+            start = {"ExclusiveStartKey": counted["LastEvaluatedKey"]}
+        items = [from_item(item) for item in page["Items"]]
+        return {"items": items, "total": total, "page": 1, "size": size, "next_cursor": None}
+
+    def update_settings(self, user_id, session_id, changes):
+        items = self._session_items(session_id, "S")
+        if "SESSION" not in items or items["SESSION"]["user_id"] != user_id:
+            return None
+        items |= self._session_items(session_id, "LINK#") | self._session_items(session_id, "MODEL#")
+        settings = items["SETTING"]
+        for name, value in changes.items():
+            settings[name] = settings[name] | value if isinstance(value, dict) else value
+        settings["updated_at"] = now()
+        changed = {"SETTING": settings}
+        for sk, model in items.items():
+            if sk.startswith("MODEL#") and "generation_params" in changes:
+                model["generation_params"] |= changes["generation_params"]
+                changed[sk] = model
+        puts = [
+            {"PutRequest": {"Item": to_item(f"SESSION#{session_id}", sk, fields)}}
+            for sk, fields in changed.items()
+        ]
+        for start in range(0, len(puts), 25):
+            self.client.batch_write_item(RequestItems={TABLE: puts[start : start + 25]})
+        return self._settings(items)

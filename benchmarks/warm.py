@@ -1,0 +1,125 @@
+"""Warm: processor time of one request, the table's answers played back, beside a bare handler over naive items."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, Self
+
+from benchmarks import bundles, figures, naive
+from benchmarks.cold import PROCESS
+from benchmarks.lab import Lab, fill_session
+from tests.learners import Learner
+
+CALLS = {1: 40, 10: 10}
+"""Requests in a row, by how many times the standard session is as large."""
+
+
+@dataclass(frozen=True)
+class Request:
+    operation: str
+    event: dict[str, Any]
+
+
+class Worker:
+    """A process that stays warm."""
+
+    def __init__(
+        self, path: list[Path], variables: dict[str, str], python: Path = Path(sys.executable)
+    ) -> None:
+        self._process = subprocess.Popen(
+            [python, "-P", "-S", PROCESS, "warm"],
+            env=bundles.environment(path, variables),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, event: dict[str, Any], calls: int) -> dict[str, Any]:
+        assert self._process.stdin
+        assert self._process.stdout
+        asked = {"event": json.dumps(event), "calls": calls}
+        self._process.stdin.write(json.dumps(asked) + "\n")
+        self._process.stdin.flush()
+        said = self._process.stdout.readline()
+        if not said:
+            raise SystemExit(f"a warm process ended: {self._process.wait()}")
+        done: dict[str, Any] = json.loads(said)
+        if done["status"] != 200:
+            raise SystemExit(f"a warm process answered {done}")
+        return done
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait(10)
+
+
+def requests(lab: Lab, who: Learner, session_id: int) -> list[Request]:
+    """Each changes something, every time."""
+    path = f"/sessions/{session_id}"
+    settings = {"style_params": {"tone": "@n"}, "generation_params": {"temperature": 0.5}}
+    return [
+        Request("get_session", lab.event(who, "GET", path)),
+        Request("update_session", lab.event(who, "PATCH", path, {"title": "@n"})),
+        Request("update_settings", lab.event(who, "PATCH", path + "/settings", settings)),
+        Request("list_sessions", lab.event(who, "GET", "/sessions")),
+    ]
+
+
+def prepare(lab: Lab, times: int) -> tuple[Learner, list[Request]]:
+    """A learner with 50 sessions, the last of them filled; the same in the naive table."""
+    ada = lab.somebody()
+    for n in range(49):
+        session = ada.open_session(
+            title=f"Session {n}", notes="Some notes of the learner's own. " * 5, project_id=7
+        )
+        session["responses"] = []
+        naive.put(lab, naive.items_of(session, ada.models_of(session)))
+    whole = fill_session(lab, ada, times)
+    naive.put(lab, naive.items_of(whole, ada.models_of(whole)))
+    return ada, requests(lab, ada, whole["session_id"])
+
+
+def measure(lab: Lab, times: int, rounds: int) -> dict[str, Any]:
+    ada, asked = prepare(lab, times)
+    variables = {**lab.environment, "USER_ID": str(ada.user_id), "LOG_LEVEL": "INFO"}
+    results: dict[str, Any] = {}
+    for request in asked:
+        with (
+            Worker(bundles.path_of_peer("bare"), variables) as bare,
+            Worker(bundles.path_of_ours(request.operation), variables) as ours,
+        ):
+            runs: dict[str, list[dict[str, Any]]] = {"bare": [], "ours": []}
+            for _ in range(rounds):
+                for name, worker in (("bare", bare), ("ours", ours)):
+                    runs[name].append(worker.run(request.event, CALLS[times]))
+        results[request.operation] = {
+            name: {
+                "ratio": figures.ratio(
+                    [run["seconds"] for run in of_it], [run["seconds"] for run in runs["bare"]]
+                ),
+                "milliseconds": 1000 * median(run["seconds"] for run in of_it),
+                "requests": of_it[0]["requests"],
+                "bytes": of_it[0]["bytes"],
+            }
+            for name, of_it in runs.items()
+        }
+    return {"times": times, "rounds": rounds, "calls": CALLS[times], "results": results}
+
+
+def show(measured: dict[str, Any]) -> None:
+    figures.table(
+        f"Warm, standard session times {measured['times']}: processor time of a request, as a ratio to a bare handler",
+        ["", "", "ratio", "ms", "requests to the table", "bytes of answer"],
+        [
+            [operation, name, row["ratio"], row["milliseconds"], row["requests"], row["bytes"]]
+            for operation, rows in measured["results"].items()
+            for name, row in rows.items()
+        ],
+    )
