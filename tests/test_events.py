@@ -38,7 +38,9 @@ def for_learner(event: Path, ada: Learner) -> dict[str, Any]:
 
 def waiting_turn(ada: Learner, session: dict[str, Any]) -> int:
     answer = ada.post(
-        f"/sessions/{session['session_id']}/chat", {"prompt_text": "Why?"}, headers={"prefer": "respond-async"}
+        f"/sessions/{session['session_id']}/chat",
+        {"prompt_text": "Why?"},
+        headers={"prefer": "respond-async"},
     )
     turn_id: int = answer.json["turn_id"]
     return turn_id
@@ -60,8 +62,10 @@ def test_the_function_takes_its_event(event: Path, ada: Learner, send: Send) -> 
     [outcome] = handed.json["outcomes"]
     assert outcome["function"] == function_of(event)
     if "requestContext" in filled:
-        expected = 405 if event.stem == "default" else STATUS[filled["requestContext"]["http"]["method"]]
-        assert outcome["answer"]["statusCode"] == expected, outcome["answer"]
+        expected = {405 if event.stem == "default" else STATUS[filled["requestContext"]["http"]["method"]]}
+        if event.stem == "cancel_turn":
+            expected.add(409)  # where a worker runs, it may have been faster
+        assert outcome["answer"]["statusCode"] in expected, outcome["answer"]
     elif "Records" in filled:
         assert outcome["answer"] == {"batchItemFailures": []}
     else:
