@@ -51,11 +51,16 @@ def says(text: object) -> Play:
 def in_turn(*plays: Play) -> Play:
     """Each once, the last for ever."""
     left = list(plays)
-    return lambda request: (left.pop(0) if len(left) > 1 else left[0])(request)
+
+    def play(request: dict[str, Any]) -> Played:
+        next_one = left.pop(0) if len(left) > 1 else left[0]
+        return next_one(request)
+
+    return play
 
 
 class FakeProvider:
-    """Serves `POST /v1/chat/completions` and Bedrock's `POST /model/<id>/converse`."""
+    """Serves `POST /v1/chat/completions`, Bedrock's `POST /model/<id>/converse` and `POST /knowledgebases/<id>/retrieve`."""
 
     def __init__(self) -> None:
         self.plays: dict[str, Play] = {}
@@ -67,7 +72,7 @@ class FakeProvider:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def do_POST(self) -> None:  # noqa: N802 (the library's name)
+            def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 model = body.get("model") or self.path.split("/")[2]
                 with fake._lock:

@@ -12,6 +12,7 @@ import pytest
 from local.consumers import QueueConsumer
 from local.stack import Stack
 from practice import table
+from practice.keys import Key
 from practice.turns import configuration, conversation
 from tests.learners import Answer, Learner, made
 from tests.providers import FakeProvider, Played, completion, in_turn, says
@@ -592,7 +593,7 @@ def test_an_answer_that_comes_too_late_leaves_no_trace(
 def wait_for_models() -> None:
     """Until no thread of a turn is left behind."""
     for thread in threading.enumerate():
-        if thread.daemon and "run" in thread.name and thread is not threading.current_thread():
+        if thread.name.startswith("ask "):
             thread.join(10)
 
 
@@ -605,7 +606,7 @@ def test_a_session_deleted_meanwhile_does_not_come_back(
         assert ada.delete(f"/sessions/{session['session_id']}").status == 204
         for pk, sk in items_of(ada):
             if "SESSION#" in sk:  # the sweep has passed, too
-                table.write(table.delete(table.Key(pk, sk)))
+                table.write(table.delete(Key(pk, sk)))
         return Played(completion("an orphan"))
 
     provider.plays["alpha"] = delete_first
@@ -849,18 +850,17 @@ def test_a_worker_shows_results_as_they_arrive(
 
     def look(request: dict[str, Any]) -> Played:
         for _ in range(500):
-            turn = ada.get(accepted.headers["location"]).json
-            if turn["results"]:
+            seen.append(ada.get(accepted.headers["location"]).json)
+            if seen[-1]["results"]:
                 break
             time.sleep(0.01)
-        seen.append(turn)
         return Played(completion("last"))
 
     provider.plays["beta"] = look
     deliver_turns()
 
-    assert seen[0]["status"] == "running"
-    assert [each["model_name"] for each in seen[0]["results"]] == ["alpha"]
+    assert seen[-1]["status"] == "running"
+    assert [each["model_name"] for each in seen[-1]["results"]] == ["alpha"]
     assert ada.get(accepted.headers["location"]).json["status"] == "done"
 
 

@@ -62,7 +62,7 @@ def retrieve(query: str, knowledge_ids: list[int]) -> Retrieval:
         found = [each for each in answer["retrievalResults"] if each.get("score", 1.0) >= THRESHOLD]
         excerpts = [each["content"]["text"][:EXCERPT_CHARACTERS] for each in found]
         sources = [_source(each) for each in found]
-    except (BotoCoreError, ClientError, LookupError, TypeError, AttributeError) as error:
+    except (BotoCoreError, ClientError, AttributeError, LookupError, TypeError, ValueError) as error:
         cause = type(error).__name__
         logger.warning("retrieval failed", extra={"cause": cause, "seconds": time.monotonic() - started})
         return Retrieval(knowledge_ids)
@@ -77,6 +77,11 @@ def _source(found: dict[str, Any]) -> dict[str, Any]:
         "score": found.get("score"),
         "knowledge_id": (found.get("metadata") or {}).get(ATTRIBUTE),
     }
+
+
+def forget() -> None:
+    """For whoever changes the environment of a running process."""
+    _client.cache_clear()
 
 
 @lru_cache(maxsize=1)

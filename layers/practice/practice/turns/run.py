@@ -68,7 +68,10 @@ def _at_the_same_time(
         # Each with a copy of the context, which counts what the invocation asks of the table.
         context = contextvars.copy_context()
         threading.Thread(
-            target=context.run, args=(lambda asked: arrived.put(work(asked)), asked), daemon=True
+            target=context.run,
+            args=(lambda asked: arrived.put(work(asked)), asked),
+            name=f"ask {asked.model_name}",
+            daemon=True,
         ).start()
     outcomes: list[Outcome] = []
     while len(outcomes) < len(models):

@@ -48,6 +48,11 @@ def client(region: str, *, is_patient: bool) -> Any:
         return known
 
 
+def forget() -> None:
+    """For whoever changes the environment of a running process."""
+    _clients.clear()
+
+
 def complete(
     model: ModelConfiguration, prompt: Prompt, params: dict[str, Any], deadline: Deadline
 ) -> Completion:
@@ -70,6 +75,8 @@ def complete(
         raise _named(error) from None
     except ReadTimeoutError:
         raise timed_out() from None
+    except (AttributeError, LookupError, TypeError, ValueError):
+        raise ProviderError(MALFORMED) from None  # botocore's parser stumbles over JSON of another shape
     except BotoCoreError as error:
         raise ProviderError(f"the connection to the provider failed ({type(error).__name__})") from None
     return _completion(model, answer)
