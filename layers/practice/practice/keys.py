@@ -210,6 +210,10 @@ def of_model_prefix(session_model_id: int) -> str:
     return f"{_padded(session_model_id)}#"
 
 
+def model_in(of_model: str) -> int:
+    return int(of_model.partition("#")[0])
+
+
 def last_number(range_key: str) -> int:
     """The id at the end of an index's range key."""
     return int(range_key.rpartition("#")[2])

@@ -212,9 +212,15 @@ _JITTER: Final = random.SystemRandom()
 class Document:
     key: Key
     version: int
-    text: str | bytes
+    content: str | bytes
+    """The JSON text; compressed when `is_packed`, empty when the item has none."""
     item: Item
     """The item's other attributes."""
+    is_packed: bool = False
+
+    @property
+    def text(self) -> str | bytes:
+        return zlib.decompress(self.content) if self.is_packed else self.content  # type: ignore[arg-type]  # bytes then
 
     def number(self, name: str) -> int:
         return int(self.item[name]["N"])
@@ -268,13 +274,13 @@ def _document(item: Item, found: Mapping[Key, Item]) -> Document | None:
     if "doc" in item:
         return Document(key, version, item["doc"]["S"], item)
     if "z" in item:
-        return Document(key, version, zlib.decompress(item["z"]["B"]), item)
+        return Document(key, version, item["z"]["B"], item, is_packed=True)
     if "parts" in item:
         pieces = [found.get(part_key) for part_key in part_keys(item)]
         if None in pieces:
             return None
         packed = b"".join(piece["z"]["B"] for piece in pieces if piece)
-        return Document(key, version, zlib.decompress(packed), item)
+        return Document(key, version, packed, item, is_packed=True)
     return Document(key, version, "", item)
 
 
@@ -331,21 +337,54 @@ def fetch(keys: Iterable[Key]) -> dict[Key, Document]:
     return documents
 
 
+def in_order(keys: Sequence[Key]) -> Iterator[Document | None]:
+    """A document for each key, None where there is none, asked for as they are taken.
+
+    One request for every hundred keys (more where they exceed 16 MB), and one more for each long text.
+    """
+    for start in range(0, len(keys), BATCH):
+        batch = keys[start : start + BATCH]
+        found: dict[Key, Item] = {}
+        left: Sequence[Key] = list(dict.fromkeys(batch))
+        tries = attempts()
+        for key in batch:
+            while key in left:
+                next(tries)
+                more, left = _some_items(left)
+                found |= more
+            item = found.get(key)
+            yield None if item is None else _whole(item, {})
+
+
+def _whole(item: Item, found: Mapping[Key, Item]) -> Document | None:
+    """The document an item holds, its parts among `found` or asked for; None when it was deleted meanwhile."""
+    key = key_of(item)
+    return (
+        _document(item, found)
+        or _document(item, _items(part_keys(item)))
+        or fetch([key]).get(key)  # it was replaced between the two requests
+    )
+
+
 def _items(keys: Sequence[Key]) -> dict[Key, Item]:
     found: dict[Key, Item] = {}
-    table_name = config().table_name
     for start in range(0, len(keys), BATCH):
-        asked: dict[str, Any] = {
-            table_name: {"ConsistentRead": True, "Keys": [_keyed(key) for key in keys[start : start + BATCH]]}
-        }
+        left: Sequence[Key] = keys[start : start + BATCH]
         for _ in attempts():
-            answer = _say_batch(asked)
-            for item in answer["Responses"].get(table_name, []):
-                found[key_of(item)] = item
-            asked = answer.get("UnprocessedKeys") or {}
-            if not asked:
+            more, left = _some_items(left)
+            found |= more
+            if not left:
                 break
     return found
+
+
+def _some_items(keys: Sequence[Key]) -> tuple[dict[Key, Item], list[Key]]:
+    """The items of one request, and the keys that it left unanswered."""
+    table_name = config().table_name
+    answer = _say_batch({table_name: {"ConsistentRead": True, "Keys": [_keyed(key) for key in keys]}})
+    left = (answer.get("UnprocessedKeys") or {}).get(table_name, {}).get("Keys", [])
+    items = answer["Responses"].get(table_name, [])
+    return {key_of(item): item for item in items}, [key_of(each) for each in left]
 
 
 def _say_batch(asked: dict[str, Any]) -> dict[str, Any]:
@@ -387,8 +426,7 @@ def read(span: Span, *, backwards: bool = True, after: str | None = None, limit:
     for item in items:
         if "v" not in item:
             continue  # a part: its document gathers it
-        key = key_of(item)
-        document = _document(item, by_key) or fetch([key]).get(key)
+        document = _whole(item, by_key)
         if document is not None:
             documents.append(document)
     last = answer.get("LastEvaluatedKey")

@@ -4,7 +4,7 @@ from practice import keys, table
 from practice.errors import SessionFull
 from practice.limits import MODELS_BYTES
 from practice.models.session_model import StoredModel, StoredModels
-from practice.store.views import View, live_responses
+from practice.store.views import View, live
 
 
 def in_line_with_class(user_id: int, view: View, names: list[str]) -> StoredModels:
@@ -55,14 +55,14 @@ def settings_unchanged(view: View, models: StoredModels) -> list[table.Write]:
 
 
 def _has_response(user_id: int, view: View) -> bool:
-    if view.responses:
+    if view.live:
         return True
     if "answered" not in view.models_document.item:
         return False
     after: str | None = None
     while True:
         found = table.read(keys.responses(user_id, view.session.session_id), after=after)
-        if live_responses(found.documents, view.models):
+        if live(found.documents, view.models):
             return True
         if found.next_sk is None:
             return False

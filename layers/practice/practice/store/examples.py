@@ -5,6 +5,7 @@ from practice.auth import Caller
 from practice.errors import ExampleNotFound, Invalid, Problem
 from practice.limits import PAGE_SIZE
 from practice.models.example import TEXTS_TOO_LONG, Example, ExampleChanges, NewExample, texts_fit
+from practice.models.fields import same_json
 from practice.models.page import ExamplePage, ExamplesQuery
 from practice.preconditions import IfMatch, Versioned
 from practice.store import accounts, lists
@@ -71,7 +72,7 @@ def change(caller: Caller, example_id: int, changes: ExampleChanges, if_match: I
         after = before.model_copy(update=given)
         if not texts_fit(after.input_text, after.output_text):
             raise Invalid([Problem("too_long", ("body",), TEXTS_TOO_LONG)])
-        if after == before:
+        if after == before and same_json(after.meta, before.meta):
             return Versioned(before, document.version)
         after.updated_at = clock.just_after(before.updated_at)
         try:

@@ -112,7 +112,7 @@ def fill(page: Rows, items: Iterable[tuple[table.Entry, Model | None]]) -> Fille
     last: table.Entry | None = None
     for entry, item in items:
         if item is not None:
-            if not room.take(item.model_dump_json()):
+            if not room.take(item.model_dump_json()) and kept:
                 break
             kept.append(item)
         last = entry
@@ -126,22 +126,10 @@ def items(
     page: Rows, model: type[Model], extra: keys.Key
 ) -> tuple[table.Document | None, Iterator[tuple[table.Entry, Model | None]]]:
     """The document at `extra`, in the same batch as the items of the page, which are read on as they are taken."""
-    batches = [page.entries[: table.BATCH - 1]]
-    batches += [
-        page.entries[start : start + table.BATCH]
-        for start in range(table.BATCH - 1, len(page.entries), table.BATCH)
-    ]
     pk = keys.user(page.caller.user_id)
-    first = table.fetch([extra, *(keys.Key(pk, entry.sk) for entry in batches[0])])
-
-    def each() -> Iterator[tuple[table.Entry, Model | None]]:
-        found: dict[keys.Key, table.Document] | None = first
-        for batch in batches:
-            if found is None:
-                found = table.fetch(keys.Key(pk, entry.sk) for entry in batch)
-            for entry in batch:
-                document = found.get(keys.Key(pk, entry.sk))
-                yield entry, model.model_validate_json(document.text) if document else None
-            found = None
-
-    return first.get(extra), each()
+    documents = table.in_order([extra, *(keys.Key(pk, entry.sk) for entry in page.entries)])
+    first = next(documents)
+    return first, (
+        (entry, model.model_validate_json(document.text) if document else None)
+        for entry, document in zip(page.entries, documents, strict=True)
+    )

@@ -9,13 +9,14 @@ from practice.answers import Room
 from practice.auth import Caller
 from practice.errors import ModelNotFound, ResponseNotFound, SessionFull, SessionNotFound
 from practice.limits import PAGE_SIZE
+from practice.models.fields import same_json
 from practice.models.page import SliceQuery
 from practice.models.response import NewResponse, Response, ResponseChanges, ResponsePage
 from practice.models.session_model import StoredModels
 from practice.preconditions import IfMatch, Versioned
 from practice.store import lists
 from practice.store.idempotency import Once
-from practice.store.views import live_responses, older_cursor
+from practice.store.views import live, live_responses, older_cursor
 
 
 class Place(NamedTuple):
@@ -165,7 +166,7 @@ def change(
         document, before = _read(caller, response_id)
         if_match.accept(document.version)
         after = before.model_copy(update={name: getattr(changes, name) for name in changes.model_fields_set})
-        if after == before:
+        if after == before and same_json(after.token_usage, before.token_usage):
             return Versioned(before, document.version)
         try:
             table.write(*table.revise(document, after))
@@ -205,8 +206,9 @@ def page_of_session(caller: Caller, session_id: int, query: SliceQuery) -> Respo
     newest_first: list[Response] = []
     after: str | None = None
     while True:
-        found = table.read(span, after=after, limit=size + 1)
-        for response in live_responses(found.documents, models):
+        found = table.read(span, after=after, limit=size + 1 - len(newest_first))
+        for document in live(found.documents, models):
+            response = Response.model_validate_json(document.text)
             fits = room.take(response.model_dump_json())
             if newest_first and (len(newest_first) == size or not fits):
                 older = older_cursor(caller, session_id, newest_first[-1].response_id)

@@ -1,6 +1,6 @@
 """Reading one session: its own item, its settings, its models and its newest responses are neighbours in the table."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from practice import cursors, keys, table
@@ -24,10 +24,15 @@ class View:
     session_document: table.Document
     settings_document: table.Document
     models_document: table.Document
-    responses: list[Response] = field(default_factory=list)
-    """Newest first."""
+    live: list[table.Document] = field(default_factory=list)
+    """The responses, newest first."""
     is_complete: bool = True
-    """Whether `responses` are all there are."""
+    """Whether these are all there are."""
+
+    @property
+    def responses(self) -> Iterator[Response]:
+        """Newest first, read as they are taken: a page of compressed texts can be a gigabyte."""
+        return (Response.model_validate_json(document.text) for document in self.live)
 
 
 def read_view(user_id: int, session_id: int, *, with_responses: bool) -> View:
@@ -60,23 +65,28 @@ def read_view(user_id: int, session_id: int, *, with_responses: bool) -> View:
     if not with_responses:
         view.is_complete = "answered" not in models.item
         return view
-    view.responses = live_responses(documents, view.models)
-    while not view.responses and found.next_sk:
+    view.live = live(documents, view.models)
+    while not view.live and found.next_sk:
         found = table.read(keys.responses(user_id, session_id), after=found.next_sk)
-        view.responses = live_responses(found.documents, view.models)
+        view.live = live(found.documents, view.models)
     view.is_complete = found.next_sk is None
     return view
 
 
-def live_responses(documents: Iterable[table.Document], models: StoredModels) -> list[Response]:
-    """Those that are answered, and whose model was not deleted."""
-    live = {model.session_model_id for model in models.models}
-    read = (
-        Response.model_validate_json(document.text)
+def live(documents: Iterable[table.Document], models: StoredModels) -> list[table.Document]:
+    """Responses that are answered, and whose model was not deleted."""
+    standing = {model.session_model_id for model in models.models}
+    return [
+        document
         for document in documents
-        if document.text and "of_model" in document.item
-    )
-    return [response for response in read if response.session_model_id in live]
+        if document.content
+        and "of_model" in document.item
+        and keys.model_in(document.string("of_model")) in standing
+    ]
+
+
+def live_responses(documents: Iterable[table.Document], models: StoredModels) -> list[Response]:
+    return [Response.model_validate_json(document.text) for document in live(documents, models)]
 
 
 def linked_examples(user_id: int, example_ids: Iterable[int]) -> dict[int, Example]:
@@ -128,7 +138,7 @@ def wire_session(caller: Caller, view: View) -> Session:
 def embedded(caller: Caller, view: View, room: Room) -> tuple[list[Response], str | None]:
     """The newest responses that fit, ascending, and the cursor to those before them."""
     kept = fitting(view.responses, room)
-    complete = view.is_complete and len(kept) == len(view.responses)
+    complete = view.is_complete and len(kept) == len(view.live)
     session_id = view.session.session_id
     before = kept[-1].response_id if kept else keys.end_of(session_id)
     return kept[::-1], None if complete else older_cursor(caller, session_id, before)
@@ -138,7 +148,7 @@ def older_cursor(caller: Caller, session_id: int, before: int) -> str:
     return cursors.seal(str(before), caller.user_id, "list_session_responses", session_id)
 
 
-def fitting(responses: Sequence[Response], room: Room) -> list[Response]:
+def fitting(responses: Iterable[Response], room: Room) -> list[Response]:
     kept = []
     for response in responses:
         if not room.take(response.model_dump_json()):
