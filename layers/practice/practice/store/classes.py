@@ -1,5 +1,8 @@
 """Bringing the models of a session in line with its class as it is now."""
 
+from collections.abc import Collection
+from typing import Final
+
 from practice import keys, table
 from practice.errors import SessionFull
 from practice.limits import MODELS_BYTES
@@ -46,12 +49,30 @@ def revise_models(document: table.Document, before: StoredModels, after: StoredM
     return table.revise(document, after, condition=condition, values=values, attributes=attributes)
 
 
-def settings_unchanged(view: View, models: StoredModels) -> list[table.Write]:
-    """A new model has a copy of the settings' parameters, which must not miss a merge that happens meanwhile."""
+def as_read(view: View, after: StoredModels, *, written: Collection[keys.Key] = ()) -> list[table.Write]:
+    """Checks for the transaction that writes `after`, apart from the items that it writes under conditions anyway.
+
+    A new model has a copy of the settings' parameters, and one that goes had no response: neither may have changed.
+    """
+    checks = []
     next_id = view.models_document.number("next_id")
-    if all(model.session_model_id < next_id for model in models.models):
-        return []
-    return [table.unchanged(view.settings_document)]
+    if view.settings_document.key not in written and any(
+        model.session_model_id >= next_id for model in after.models
+    ):
+        checks.append(table.unchanged(view.settings_document))
+    if view.session_document.key not in written and any(
+        after.by_id(model.session_model_id) is None for model in view.models.models
+    ):
+        checks.append(table.check(view.session_document.key, UNMOVED, unmoved(view)))
+    return checks
+
+
+UNMOVED: Final = "#activity = :activity_was"
+"""Holds while no response was added to the session."""
+
+
+def unmoved(view: View) -> dict[str, table.Value]:
+    return {":activity_was": view.session_document.item["activity"]}
 
 
 def _has_response(user_id: int, view: View) -> bool:

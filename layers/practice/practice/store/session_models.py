@@ -17,7 +17,7 @@ from practice.models.session_model import (
 )
 from practice.preconditions import IfMatch, Versioned
 from practice.store import catalogue
-from practice.store.classes import in_line_with_class, new_model, revise_models, settings_unchanged
+from practice.store.classes import as_read, in_line_with_class, new_model, revise_models
 from practice.store.idempotency import Once
 from practice.store.settings import bounded
 from practice.store.views import read_view
@@ -52,7 +52,7 @@ def add(caller: Caller, session_id: int, new: NewSessionModel, once: Once) -> Ve
             models = models.with_new(model)
         models = _with(models, model, SessionModelChanges.model_construct(**dict(new)))
         writes = revise_models(view.models_document, view.models, models)
-        writes += settings_unchanged(view, models)
+        writes += as_read(view, models)
         answer = _versioned(models, session_id, model.session_model_id)
         try:
             once.commit(writes, answer)

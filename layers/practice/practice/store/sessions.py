@@ -21,7 +21,7 @@ from practice.models.session_model import StoredModel, StoredModels
 from practice.models.settings import StoredSettings
 from practice.preconditions import IfMatch, Versioned
 from practice.store import accounts, catalogue, lists
-from practice.store.classes import in_line_with_class, revise_models, settings_unchanged
+from practice.store.classes import UNMOVED, as_read, in_line_with_class, revise_models, unmoved
 from practice.store.idempotency import Once
 from practice.store.settings import linking, next_version
 from practice.store.views import View, embedded, linked_examples, read_view, settings_of, wire_session
@@ -122,17 +122,21 @@ def change(
         before = view.session
         version = view.session_document.version
         changed = before.model_copy(update=_stored(changes, changes.model_fields_set))
+        named_class = changed.class_id if "class_id" in changes.model_fields_set else None
         writes: list[table.Write] = []
         if changed != before:
             version += 1
             changed.updated_at = clock.just_after(max(before.updated_at, view.settings.updated_at))
             activity = table.text(keys.session_at(changed.updated_at, session_id))
             writes += table.revise(
-                view.session_document, changed, attributes={"activity": activity, **filters(changed)}
+                view.session_document,
+                changed,
+                condition=UNMOVED if named_class else "",
+                values=unmoved(view) if named_class else None,
+                attributes={"activity": activity, **filters(changed)},
             )
         view.session = changed
-        named_class = changed.class_id if "class_id" in changes.model_fields_set else None
-        writes += _follow(caller, view, named_class, is_new_agent=changed.agent_id != before.agent_id)
+        writes += _follow(caller, before, view, named_class)
         try:
             if writes:
                 table.write(*writes)
@@ -142,24 +146,26 @@ def change(
     raise AssertionError("attempts() ends by raising")
 
 
-def _follow(caller: Caller, view: View, named_class: int | None, *, is_new_agent: bool) -> list[table.Write]:
+def _follow(caller: Caller, before: OwnSession, view: View, named_class: int | None) -> list[table.Write]:
     """What the class and the agent that a change names mean for the models and the settings of the session."""
     session = view.session
+    is_new_agent = session.agent_id != before.agent_id
     announced = catalogue.look_up(named_class, session.agent_id if is_new_agent else None)
-    settings: list[table.Write] = []
-    models: list[table.Write] = []
+    writes: list[table.Write] = []
+    written = {view.session_document.key} if session != before else set()
     if is_new_agent:
         snapshot = announced.snapshot(caller, session.class_id)
         if not same_json(snapshot, view.settings.agent_snapshot):
             view.settings = next_version(view.settings, session.updated_at).model_copy(
                 update={"agent_snapshot": snapshot}
             )
-            settings = table.revise(view.settings_document, view.settings)
+            writes += table.revise(view.settings_document, view.settings)
+            written.add(view.settings_document.key)
     if named_class:
         after = in_line_with_class(caller.user_id, view, announced.model_names())
-        models = revise_models(view.models_document, view.models, after)
-        settings = settings or settings_unchanged(view, after)
-    return settings + models
+        writes += revise_models(view.models_document, view.models, after)
+        writes += as_read(view, after, written=written)
+    return writes
 
 
 def remove(caller: Caller, session_id: int, if_match: IfMatch) -> None:

@@ -35,7 +35,7 @@ from practice.models.turn import (
 )
 from practice.preferences import Preferences
 from practice.store import accounts, catalogue, sessions, turns
-from practice.store.classes import in_line_with_class, revise_models, settings_unchanged
+from practice.store.classes import as_read, in_line_with_class, revise_models
 from practice.store.idempotency import Once
 from practice.store.settings import born, still_there
 from practice.store.turns import Standing
@@ -161,7 +161,7 @@ def _begun(
         writes = revise_models(view.models_document, view.models, models)
         try:
             if writes:
-                table.write(*writes, *settings_unchanged(view, models))
+                table.write(*writes, *as_read(view, models))
             turn = turns.begin(
                 caller.user_id,
                 session_id,
