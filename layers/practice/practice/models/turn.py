@@ -29,7 +29,7 @@ class NewTurn(BaseModel):
     prompt_text: Annotated[
         Prompt,
         AfterValidator(_not_blank),
-        Field(json_schema_extra={"pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"}),
+        Field(description="Not blank; at most 100 KB in UTF-8.", json_schema_extra={"minLength": 1}),
     ]
     model_names: Annotated[list[ModelName], Field(max_length=limits.SESSION_MODELS)] | None = None
     """null or `[]`: every model of the session that may run."""
