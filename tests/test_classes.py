@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 
+from local.stack import Stack
+from practice import keys, table
+from practice.store.classes import in_line_with_class
 from tests.learners import Learner, made, new_user_id
 
 Json = dict[str, Any]
@@ -46,6 +49,10 @@ def name_the_class(who: Learner, session: Json) -> None:
 def add_a_model(who: Learner, session: Json) -> None:
     primary = who.models_of(session)[0]["model_name"]
     who.post(f"{path_of(session)}/models", {"model_name": primary})
+
+
+def move_elsewhere(who: Learner, session: Json) -> None:
+    assert who.patch(path_of(session), {"class_id": new_user_id()}).status == 200
 
 
 BRINGS_IN_LINE = pytest.mark.parametrize("sync", [name_the_class, add_a_model])
@@ -126,6 +133,60 @@ def test_after_its_only_response_is_deleted_a_session_has_none(
     name_the_class(ada, session)
 
     assert names(ada, session) == ["beta"]
+
+
+def test_an_answer_under_way_keeps_the_models(
+    ada: Learner, announce: Announce, class_id: int, stack: Stack
+) -> None:
+    announce(class_id, "alpha", "beta")
+    session = ada.open_session(class_id=class_id)
+    place = keys.response(ada.user_id, session["session_id"] + 100)
+    key = {"pk": {"S": place.pk}, "sk": {"S": place.sk}}
+    name, client = stack.template.environment["TABLE_NAME"], table.client()
+    client.put_item(TableName=name, Item={**key, "v": {"N": "0"}, "turn": {"N": "1"}})
+    client.update_item(
+        TableName=name,
+        Key=dict(
+            zip(
+                ("pk", "sk"),
+                ({"S": part} for part in keys.models(ada.user_id, session["session_id"])),
+                strict=True,
+            )
+        ),
+        UpdateExpression="SET answered = :one",
+        ExpressionAttributeValues={":one": {"N": "1"}},
+    )
+
+    announce(class_id, "beta")
+    name_the_class(ada, session)
+    assert names(ada, session) == ["beta", "alpha"]
+
+    client.delete_item(TableName=name, Key=key)
+    name_the_class(ada, session)
+    assert names(ada, session) == ["beta"]
+
+
+@pytest.mark.parametrize("sync", [name_the_class, move_elsewhere, add_a_model])
+def test_a_response_that_arrives_while_the_class_changes_keeps_the_models(
+    ada: Learner, announce: Announce, class_id: int, sync: Sync, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announce(class_id, "alpha", "beta")
+    session = ada.open_session(class_id=class_id)
+    announce(class_id, "alpha")
+    arrived: list[Json] = []
+
+    def in_line(*args: Any) -> Any:
+        decided = in_line_with_class(*args)
+        if not arrived:
+            arrived.append(ada.add_response(session))
+        return decided
+
+    monkeypatch.setattr("practice.store.sessions.in_line_with_class", in_line)
+    monkeypatch.setattr("practice.store.session_models.in_line_with_class", in_line)
+    sync(ada, session)
+
+    assert {"alpha", "beta"} <= {*names(ada, session)}
+    assert ada.get(path_of(session)).json["responses"] == arrived
 
 
 def test_responses_of_a_deleted_model_do_not_keep_the_others(

@@ -83,8 +83,13 @@ def _has_response(user_id: int, view: View) -> bool:
     after: str | None = None
     while True:
         found = table.read(keys.responses(user_id, view.session.session_id), after=after)
-        if live(found.documents, view.models):
+        if live(found.documents, view.models) or any(_is_awaited(document) for document in found.documents):
             return True
         if found.next_sk is None:
             return False
         after = found.next_sk
+
+
+def _is_awaited(document: table.Document) -> bool:
+    """The place of an answer that a turn under way will fill."""
+    return "turn" in document.item and "of_model" not in document.item
