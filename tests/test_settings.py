@@ -1,5 +1,6 @@
 """The settings of a session: style, generation parameters, selected examples, the agent as it was."""
 
+import importlib
 import json
 import string
 from collections.abc import Callable
@@ -721,29 +722,62 @@ def test_fifty_merges_of_different_keys_at_the_same_time_all_survive(ada: Learne
         assert answer.json["style_params"][f"key {n}"] == n
 
 
+@pytest.mark.parametrize("has_models", [True, False])
+@pytest.mark.parametrize(
+    ("first", "step"),
+    [
+        ("settings", "settings.linked_examples"),
+        ("model", "session_models.in_line_with_class"),
+        ("class", "sessions.in_line_with_class"),
+    ],
+)
 def test_a_model_added_while_the_settings_change_has_their_parameters(
-    ada: Learner, announce: Announce
+    ada: Learner,
+    announce: Announce,
+    first: str,
+    step: str,
+    has_models: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class_id = new_user_id()
-    announce(class_id, "model-a")
+    announce(class_id, "alpha")
     session = ada.open_session(class_id=class_id)
-    [model] = ada.models_of(session)
-    ada.delete(f"/models/{model['session_model_id']}")
-    announce(class_id, *(f"model-{n}" for n in range(8)))
+    if not has_models:
+        ada.delete(f"/models/{ada.models_of(session)[0]['session_model_id']}")
+    announce(class_id, "alpha", "beta")
+    path = f"/sessions/{session['session_id']}"
 
-    at_once(
-        *(
-            lambda n=n: ada.patch(settings_path(session), {"generation_params": {f"param {n}": n}})
-            for n in range(8)
-        ),
-        *(
-            lambda n=n: ada.post(f"/sessions/{session['session_id']}/models", {"model_name": f"model-{n}"})
-            for n in range(4)
-        ),
-    )
+    def merge() -> Answer:
+        return ada.patch(f"{path}/settings", {"generation_params": {"top_k": 7}})
 
-    merged = {**DEFAULT_PARAMS, **{f"param {n}": n for n in range(8)}}
-    assert [model["generation_params"] for model in ada.models_of(session)] == [merged] * 8
+    def add() -> Answer:
+        return ada.post(f"{path}/models", {"model_name": "beta"})
+
+    def name_the_class() -> Answer:
+        return ada.patch(path, {"class_id": class_id})
+
+    slow, fast = {
+        "settings": (merge, add),
+        "model": (add, merge),
+        "class": (name_the_class, merge),
+    }[first]
+    module, _, name = step.partition(".")
+    original = getattr(importlib.import_module(f"practice.store.{module}"), name)
+    meanwhile: list[Answer] = []
+
+    def interrupted(*args: Any) -> Any:
+        result = original(*args)
+        if not meanwhile:
+            meanwhile.append(fast())
+        return result
+
+    monkeypatch.setattr(f"practice.store.{step}", interrupted)
+    assert slow().status < 300
+    assert meanwhile[0].status < 300
+
+    models = ada.models_of(session)
+    assert {model["model_name"] for model in models} >= {"beta"}
+    assert [model["generation_params"] for model in models] == [{**DEFAULT_PARAMS, "top_k": 7}] * len(models)
 
 
 def test_who_was_slower_is_told_the_version_that_stands(ada: Learner) -> None:
