@@ -14,7 +14,7 @@ from local.stack import Stack
 from practice import table
 from practice.keys import Key
 from practice.turns import configuration, conversation
-from tests.learners import Answer, Learner, made
+from tests.learners import BASE_URL, Answer, Learner, Send, made
 from tests.providers import FakeProvider, Played, completion, in_turn, says
 
 Announce = Callable[..., Any]
@@ -63,6 +63,31 @@ def deliver_turns(stack: Stack) -> Callable[[], None]:
             pass
 
     return deliver
+
+
+@pytest.fixture
+def finished(request: pytest.FixtureRequest) -> Callable[[Learner, str], dict[str, Any]]:
+    """The turn at this location, when its worker is through with it: brought to it here, waited for elsewhere."""
+
+    def wait(who: Learner, location: str) -> dict[str, Any]:
+        if not BASE_URL:
+            request.getfixturevalue("deliver_turns")()
+        for _ in range(600):
+            turn = made(who.get(location), 200)
+            if turn["status"] not in ("queued", "running"):
+                return turn
+            time.sleep(0.05)
+        raise AssertionError("the turn is still under way")
+
+    return wait
+
+
+def select_examples(who: Learner, session: dict[str, Any], count: int) -> None:
+    """Of 30 KB each, which an echo repeats."""
+    noise = random.Random(count)
+    texts = ["".join(noise.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=30_000)) for _ in range(count)]
+    ids = [who.add_example(input_text=text, output_text="yes")["example_id"] for text in texts]
+    made(who.patch(f"/sessions/{session['session_id']}/settings", {"few_shot_example_ids": ids}), 200)
 
 
 def chat(who: Learner, session: dict[str, Any], prompt: str = "Why?", **options: Any) -> Answer:
@@ -534,6 +559,28 @@ def test_when_no_model_answers_the_session_stays_and_the_turn_has_failed(
     assert not [sk for _, sk in items_of(ada) if "RESPONSE" in sk]
 
 
+def test_an_answer_too_long_is_not_kept(ada: Learner, class_of: Any) -> None:
+    session = ada.open_session(class_id=class_of("alpha"))
+    select_examples(ada, session, 36)
+    example_ids = [
+        link["example_id"]
+        for link in ada.get(f"/sessions/{session['session_id']}/settings").json["few_shot_links"]
+    ]
+
+    answers = [
+        chat(ada, session),
+        ada.post(
+            f"/sessions/run?class_id={session['class_id']}",
+            {"prompt_text": "Why?", "few_shot_example_ids": example_ids},
+        ),
+    ]
+
+    for answer in answers:
+        assert answer.status == 502
+        assert [each["code"] for each in answer.json["errors"]] == ["answer_too_long"]
+    assert responses_of(ada, session) == []
+
+
 def test_a_throttled_model_is_asked_again_within_the_time(
     ada: Learner, class_of: Any, provider: FakeProvider
 ) -> None:
@@ -814,31 +861,85 @@ ASYNC = {"prefer": "respond-async"}
 
 
 def test_a_learner_who_does_not_wait_finds_the_turn_at_its_location(
-    ada: Learner, class_of: Any, deliver_turns: Any
+    ada: Learner, class_of: Any, finished: Any
 ) -> None:
     session = ada.open_session(class_id=class_of("alpha", "beta"))
 
     accepted = chat(ada, session, "Why?", headers={"prefer": "wait=1, respond-async"})
-    before = ada.get(accepted.headers["location"])
-    deliver_turns()
-    after = ada.get(accepted.headers["location"])
+    turn = finished(ada, accepted.headers["location"])
 
     assert (accepted.status, accepted.json["status"]) == (202, "queued")
     assert accepted.headers["location"].endswith(f"/turns/{accepted.json['turn_id']}")
-    assert (before.status, before.json["status"], before.json["results"]) == (200, "queued", [])
-    assert (after.json["status"], after.json["errors"]) == ("done", [])
-    assert [each["model_name"] for each in after.json["results"]] == ["alpha", "beta"]
-    assert after.json["settings"] == before.json["settings"]
+    assert (turn["turn_id"], turn["status"], turn["errors"]) == (accepted.json["turn_id"], "done", [])
+    assert [each["model_name"] for each in turn["results"]] == ["alpha", "beta"]
     assert len(responses_of(ada, session)) == 2
 
 
-def test_a_run_can_be_left_to_the_worker_too(ada: Learner, class_of: Any, deliver_turns: Any) -> None:
+def test_a_turn_that_waits_is_shown_as_queued(ada: Learner, class_of: Any, stack: Stack) -> None:
+    accepted = chat(ada, ada.open_session(class_id=class_of("alpha")), headers=ASYNC)
+
+    turn = ada.get(accepted.headers["location"]).json
+
+    assert (turn["status"], turn["results"], turn["errors"]) == ("queued", [], [])
+    assert turn["settings"]["style_preset"] is None
+
+
+def test_a_run_can_be_left_to_the_worker_too(ada: Learner, class_of: Any, finished: Any) -> None:
     accepted = ada.post(f"/sessions/run?class_id={class_of('alpha')}", {"prompt_text": "Why?"}, headers=ASYNC)
 
-    deliver_turns()
-
     assert accepted.status == 202
-    assert ada.get(accepted.headers["location"]).json["status"] == "done"
+    assert finished(ada, accepted.headers["location"])["status"] == "done"
+
+
+def test_a_worker_keeps_long_answers_and_tells_of_those_too_long(
+    ada: Learner, class_of: Any, finished: Any
+) -> None:
+    session = ada.open_session(class_id=class_of("alpha", "beta"))
+    select_examples(ada, session, 20)
+    long = finished(ada, chat(ada, session, headers=ASYNC).headers["location"])
+    select_examples(ada, session, 36)
+    too_long = finished(ada, chat(ada, session, headers=ASYNC).headers["location"])
+
+    assert [len(each["response_text"]) > 600_000 for each in long["results"]] == [True, True]
+    assert (too_long["status"], too_long["results"]) == ("failed", [])
+    assert [each["code"] for each in too_long["errors"]] == ["answer_too_long"] * 2
+    assert len(responses_of(ada, session)) == 2
+
+
+def test_whoever_is_faster_a_cancelled_turn_has_no_answers(
+    ada: Learner, class_of: Any, finished: Any
+) -> None:
+    session = ada.open_session(class_id=class_of("alpha"))
+    locations = [chat(ada, session, headers=ASYNC).headers["location"] for _ in range(12)]
+
+    answers = [ada.delete(location).status for location in reversed(locations)][::-1]
+
+    assert set(answers) <= {204, 409}
+    for status, location in zip(answers, locations, strict=True):
+        turn = finished(ada, location)
+        assert (turn["status"], len(turn["results"])) == (("cancelled", 0) if status == 204 else ("done", 1))
+
+
+def test_a_message_that_is_none_is_set_aside(send: Send) -> None:
+    record = {
+        "messageId": "19dd0b57-b21e-4ac1-bd88-01bbb068cb78",
+        "receiptHandle": "x",
+        "body": '{"user_id": 7}',
+        "attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": "1767763916120"},
+        "messageAttributes": {},
+        "eventSource": "aws:sqs",
+        "eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:TurnQueue",
+    }
+
+    handed = send("POST", "/_local/events", {"host": "localhost"}, json.dumps({"Records": [record]}).encode())
+    if handed.status == 404:
+        pytest.skip("only the local stack hands events in")
+
+    [outcome] = handed.json["outcomes"]
+    assert outcome == {"function": "work_turn", "answer": {"batchItemFailures": []}}
+    state = send("GET", "/_local/state", {"host": "localhost"}, None).json
+    letters = [each for each in state["dead_letters"] if each["queue"].endswith("TurnDeadLetters")]
+    assert json.loads(letters[0]["body"]) == {"user_id": 7}
 
 
 def test_a_worker_shows_results_as_they_arrive(
