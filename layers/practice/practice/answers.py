@@ -14,9 +14,9 @@ _WORST: Final = 12
 
 
 def escaped_bytes(text: str) -> int:
-    """The size of a JSON text as a string of another one; it has no bare control characters."""
-    if text.isascii():
-        return len(text) + text.count('"') + text.count("\\") + len('""')
+    """The size of a JSON text as a string of another one."""
+    if text.isascii():  # the one control character that may stand bare in JSON is DEL
+        return len(text) + text.count('"') + text.count("\\") + 5 * text.count("\x7f") + len('""')
     return len(json.dumps(text))
 
 
