@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-import botocore.session
 from botocore.config import Config as ClientConfig
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnection
 
-from practice.config import config
+from practice import aws
 from practice.log import logger
 
 if TYPE_CHECKING:
@@ -36,9 +35,7 @@ class NotSent(Exception):
 
 @lru_cache(maxsize=1)
 def client() -> "SQSClient":
-    made: SQSClient = botocore.session.get_session().create_client(  # type: ignore[assignment]  # known by its name
-        "sqs", region_name=config().region, config=CLIENT_CONFIG
-    )
+    made: SQSClient = aws.client("sqs", CLIENT_CONFIG)
     return made
 
 

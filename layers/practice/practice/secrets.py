@@ -9,13 +9,13 @@ import os
 import time
 from typing import Final
 
-import botocore.session
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ConnectionError as NoConnection
 from botocore.exceptions import HTTPClientError
 from botocore.httpsession import URLLib3Session
 
+from practice import aws
 from practice.config import config
 from practice.errors import StoreUnavailable
 
@@ -61,7 +61,7 @@ def _fetch(secret_id: str) -> str:
             "X-Amz-Target": "secretsmanager.GetSecretValue",
         },
     )
-    credentials = botocore.session.get_session().get_credentials()
+    credentials = aws.session().get_credentials()
     if credentials is None:
         raise StoreUnavailable("no AWS credentials")
     SigV4Auth(credentials, "secretsmanager", region).add_auth(request)

@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import botocore.session
 from botocore.config import Config as ClientConfig
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnection
 from pydantic import BaseModel
 
+from practice import aws
 from practice.config import config
 from practice.errors import StorageFull, StoreUnavailable
 from practice.keys import Key, Span, part
@@ -94,10 +94,9 @@ def _ask_for_capacity(params: dict[str, Any], **_: Any) -> None:
 
 @lru_cache(maxsize=1)
 def client() -> "DynamoDBClient":
-    made: DynamoDBClient = botocore.session.get_session().create_client(  # type: ignore[assignment]  # known by its name
+    made: DynamoDBClient = aws.client(
         "dynamodb",
-        region_name=config().region,
-        config=ClientConfig(
+        ClientConfig(
             connect_timeout=2,
             read_timeout=5,
             retries={"mode": "standard", "total_max_attempts": 3},

@@ -9,13 +9,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import botocore.session
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnection
 from pydantic import BaseModel
 
-from practice import queues
-from practice.config import config
+from practice import aws, queues
 from practice.log import logger
 from practice.models.fields import Timestamp
 
@@ -111,9 +109,7 @@ EVENTS: Final[tuple[type[Told], ...]] = (
 
 @lru_cache(maxsize=1)
 def client() -> "EventBridgeClient":
-    made: EventBridgeClient = botocore.session.get_session().create_client(  # type: ignore[assignment]  # known by its name
-        "events", region_name=config().region, config=queues.CLIENT_CONFIG
-    )
+    made: EventBridgeClient = aws.client("events", queues.CLIENT_CONFIG)
     return made
 
 

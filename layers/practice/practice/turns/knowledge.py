@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
-import botocore.session
 from botocore.config import Config as ClientConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
-from practice.config import config
+from practice import aws
 from practice.log import logger
 from practice.turns.configuration import configuration
 
@@ -86,10 +85,9 @@ def forget() -> None:
 
 @lru_cache(maxsize=1)
 def _client() -> Any:
-    return botocore.session.get_session().create_client(
+    return aws.client(
         "bedrock-agent-runtime",
-        region_name=config().region,
-        config=ClientConfig(
+        ClientConfig(
             connect_timeout=2,
             read_timeout=TIMEOUT_SECONDS,
             retries={"mode": "standard", "total_max_attempts": 1},

@@ -3,10 +3,10 @@
 import threading
 from typing import Any, Final
 
-import botocore.session
 from botocore.config import Config as ClientConfig
 from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 
+from practice import aws
 from practice.config import config
 from practice.deadline import Deadline
 from practice.models.turn import ErrorCode
@@ -35,15 +35,15 @@ def client(region: str, *, is_patient: bool) -> Any:
     with _making:
         known = _clients.get((region, is_patient))
         if known is None:
-            known = _clients[region, is_patient] = botocore.session.get_session().create_client(
+            known = _clients[region, is_patient] = aws.client(
                 "bedrock-runtime",
-                region_name=region,
-                config=ClientConfig(
+                ClientConfig(
                     connect_timeout=CONNECT_SECONDS,
                     read_timeout=900 if is_patient else 30,
                     retries={"mode": "standard", "total_max_attempts": 1},
                     max_pool_connections=50,
                 ),
+                region,
             )
         return known
 
