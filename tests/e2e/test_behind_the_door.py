@@ -1,8 +1,10 @@
 """What follows from a request, in the functions that queues, the stream and the bus start."""
 
 import json
+import secrets
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import botocore.session
@@ -10,6 +12,7 @@ import pytest
 
 from local.intrinsics import REGION
 from local.stack import read_template
+from local.template import queue_url
 from tests.learners import BASE_URL, Learner, Send, made
 
 pytestmark = pytest.mark.e2e
@@ -57,10 +60,25 @@ def until(holds: Callable[[], bool]) -> bool:
     return holds()
 
 
-def put_on_bus(send: Send, kind: str, **detail: Any) -> None:
+def put_on_bus(send: Send, kind: str, **detail: Any) -> Any:
+    """What the function answered."""
     event = {"source": "practice.catalogue", "detail-type": kind, "detail": {"version": 1, **detail}}
     handed = send("POST", "/_local/events", {"host": "localhost"}, json.dumps(event).encode())
     assert handed.status == 200, handed.body
+    return handed.json["outcomes"][0]["answer"]
+
+
+def send_message(send: Send, queue: str, body: str) -> None:
+    [url] = [queue_url(name) for name, each in read_template().queues.items() if each.logical_id == queue]
+    request = json.dumps({"QueueUrl": url, "MessageBody": body}).encode()
+    headers = {"host": "localhost", "x-amz-target": "AmazonSQS.SendMessage"}
+    answer = send("POST", "/_local/aws/sqs/", headers, request)
+    assert answer.status == 200, answer.body
+
+
+def set_aside(send: Send, queue: str) -> list[str]:
+    letters = send("GET", "/_local/state", {"host": "localhost"}, None).json["dead_letters"]
+    return [letter["body"] for letter in letters if letter["queue"].endswith(f"-{queue}")]
 
 
 @pytest.fixture
@@ -128,3 +146,61 @@ def test_of_an_erased_learner_a_receipt_stays(
             for event in send("GET", "/_local/state", {"host": "localhost"}, None).json["published"]
         )
     )
+
+
+def test_a_response_made_elsewhere_becomes_one_of_the_session(ada: Learner, send: Send) -> None:
+    session = ada.open_session()
+    [model, *_] = ada.models_of(session)
+    message = {
+        "user_id": ada.user_id,
+        "session_model_id": model["session_model_id"],
+        "prompt_text": "Why?",
+        "response_text": "Because.",
+        "token_usage": None,
+        "latency_ms": 5,
+        "dedup_id": "worker/1",
+    }
+
+    for _ in range(2):
+        send_message(send, "IngestionQueue", json.dumps(message))
+
+    path = f"/models/{model['session_model_id']}/responses"
+    assert until(lambda: len(ada.get(path).json) == 1)
+    time.sleep(1)
+    assert [response["response_text"] for response in ada.get(path).json] == ["Because."]
+
+
+@pytest.mark.parametrize("name", ["Ingestion", "Sweep", "Erasure", "Turn"])
+def test_a_message_that_nobody_can_take_is_set_aside(send: Send, name: str) -> None:
+    nonsense = f"nonsense {secrets.token_hex(8)}"
+
+    send_message(send, f"{name}Queue", nonsense)
+
+    assert until(lambda: nonsense in set_aside(send, f"{name}DeadLetters"))
+
+
+@pytest.mark.parametrize("kind", ["ClassUpdated", "UserErased", "TokensRevoked"])
+def test_an_event_that_nobody_can_take_is_set_aside(send: Send, kind: str) -> None:
+    wrong = secrets.token_hex(8)
+
+    assert put_on_bus(send, kind, class_id=wrong, user_id=wrong)["outcome"] == "set aside"
+
+    assert any(wrong in body for body in set_aside(send, "CatalogueDeadLetters"))
+
+
+def test_a_long_prompt_of_an_agent_is_replaced_whole(ada: Learner, send: Send) -> None:
+    agent = {
+        "agent_id": secrets.randbelow(2**40) + 1,
+        "user_id": ada.user_id,
+        "is_active": True,
+        "shared_class_ids": [],
+        "name": "Socrates",
+        "generation_params": {},
+    }
+
+    for prompt in (secrets.token_urlsafe(500_000), "short"):
+        now = datetime.now(UTC).isoformat()
+        announced = put_on_bus(send, "AgentUpdated", updated_at=now, system_prompt=prompt, **agent)
+        assert announced["outcome"] == "stored"
+        session = ada.open_session(agent_id=agent["agent_id"])
+        assert session["settings"]["agent_snapshot"]["system_prompt"] == prompt
