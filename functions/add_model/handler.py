@@ -4,7 +4,14 @@ from http import HTTPStatus
 
 from practice.api import endpoint
 from practice.auth import Caller
-from practice.errors import ClassNotActive, ModelNotAllowed, SessionHasNoClass, SessionNotFound
+from practice.errors import (
+    ClassNotActive,
+    ClassNotFound,
+    ModelNotAllowed,
+    SessionFull,
+    SessionHasNoClass,
+    SessionNotFound,
+)
 from practice.models.fields import PathId
 from practice.models.session_model import NewSessionModel, SessionModel
 from practice.preconditions import Versioned
@@ -15,7 +22,14 @@ from practice.store.idempotency import Once
 @endpoint(
     "POST /user/practice/sessions/{session_id}/models",
     HTTPStatus.CREATED,
-    refuses=(SessionNotFound, ModelNotAllowed, SessionHasNoClass, ClassNotActive),
+    refuses=(
+        SessionNotFound,
+        ModelNotAllowed,
+        SessionHasNoClass,
+        ClassNotFound,
+        ClassNotActive,
+        SessionFull,
+    ),
 )
 def lambda_handler(
     caller: Caller, session_id: PathId, new: NewSessionModel, once: Once

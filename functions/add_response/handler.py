@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from practice.api import endpoint
 from practice.auth import Caller
-from practice.errors import ModelNotFound
+from practice.errors import ModelNotFound, SessionFull
 from practice.models.fields import PathId
 from practice.models.response import NewResponse, Response
 from practice.preconditions import Versioned
@@ -13,7 +13,9 @@ from practice.store.idempotency import Once
 
 
 @endpoint(
-    "POST /user/practice/models/{session_model_id}/responses", HTTPStatus.CREATED, refuses=(ModelNotFound,)
+    "POST /user/practice/models/{session_model_id}/responses",
+    HTTPStatus.CREATED,
+    refuses=(ModelNotFound, SessionFull),
 )
 def lambda_handler(
     caller: Caller, session_model_id: PathId, new: NewResponse, once: Once

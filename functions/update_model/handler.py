@@ -2,14 +2,14 @@
 
 from practice.api import endpoint
 from practice.auth import Caller
-from practice.errors import ModelNotFound
+from practice.errors import ModelNotFound, SessionFull
 from practice.models.fields import PathId
 from practice.models.session_model import SessionModel, SessionModelChanges
 from practice.preconditions import IfMatch, Versioned
 from practice.store import session_models
 
 
-@endpoint("PATCH /user/practice/models/{session_model_id}", refuses=(ModelNotFound,))
+@endpoint("PATCH /user/practice/models/{session_model_id}", refuses=(ModelNotFound, SessionFull))
 def lambda_handler(
     caller: Caller, session_model_id: PathId, changes: SessionModelChanges, if_match: IfMatch
 ) -> Versioned[SessionModel]:

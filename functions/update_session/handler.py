@@ -2,7 +2,7 @@
 
 from practice.api import endpoint
 from practice.auth import Caller
-from practice.errors import AgentNotFound, SessionNotFound
+from practice.errors import AgentNotFound, SessionFull, SessionNotFound
 from practice.models.fields import PathId
 from practice.models.page import ResponsesQuery
 from practice.models.session import Session, SessionChanges
@@ -10,7 +10,7 @@ from practice.preconditions import IfMatch, Versioned
 from practice.store import sessions
 
 
-@endpoint("PATCH /user/practice/sessions/{session_id}", refuses=(SessionNotFound, AgentNotFound))
+@endpoint("PATCH /user/practice/sessions/{session_id}", refuses=(SessionNotFound, AgentNotFound, SessionFull))
 def lambda_handler(
     caller: Caller, session_id: PathId, query: ResponsesQuery, changes: SessionChanges, if_match: IfMatch
 ) -> Versioned[Session]:

@@ -2,14 +2,17 @@
 
 from practice.api import endpoint
 from practice.auth import Caller
-from practice.errors import InvalidExamples, SessionNotFound
+from practice.errors import InvalidExamples, SessionFull, SessionNotFound
 from practice.models.fields import PathId
 from practice.models.settings import Settings, SettingsChanges
 from practice.preconditions import IfMatch, Versioned
 from practice.store import settings
 
 
-@endpoint("PATCH /user/practice/sessions/{session_id}/settings", refuses=(SessionNotFound, InvalidExamples))
+@endpoint(
+    "PATCH /user/practice/sessions/{session_id}/settings",
+    refuses=(SessionNotFound, InvalidExamples, SessionFull),
+)
 def lambda_handler(
     caller: Caller, session_id: PathId, changes: SettingsChanges, if_match: IfMatch
 ) -> Versioned[Settings]:
