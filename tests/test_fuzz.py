@@ -28,10 +28,10 @@ def fuzz(request: pytest.FixtureRequest, tmp_path: Path, ada: Learner, ben: Lear
     learners, met = tmp_path / "learners.json", tmp_path / "met"
     learners.write_text(json.dumps({"auth": [authorized("ada", ada), authorized("ben", ben)]}))
 
-    def run(examples: int, seconds: int) -> Path:
+    def run(phases: str, examples: int, seconds: int) -> Path:
         command = [
             *(sys.executable, "-m", "schemathesis.cli", "--config-file", "tests/schemathesis.toml", "run"),
-            *(f"{url}/openapi.json", f"--max-examples={examples}", f"--seed={SEED}"),
+            *(f"{url}/openapi.json", f"--phases={phases}", f"--max-examples={examples}", f"--seed={SEED}"),
         ]
         environment = os.environ | {
             "FUZZ_LEARNERS": str(learners),
@@ -53,12 +53,14 @@ def authorized(name: str, who: Learner) -> dict[str, object]:
 
 
 def test_a_stranger_with_the_contract_in_hand_finds_nothing(fuzz: Fuzz) -> None:
-    fuzz(examples=3, seconds=300)
+    fuzz("examples,coverage,stateful", examples=10, seconds=600)
 
 
 @pytest.mark.torture
 def test_a_stranger_with_much_time_finds_nothing(fuzz: Fuzz) -> None:
-    met = fuzz(examples=int(os.environ.get("FUZZ_EXAMPLES", "300")), seconds=6 * 3600)
+    examples = int(os.environ.get("FUZZ_EXAMPLES", "300"))
+
+    met = fuzz("examples,coverage,fuzzing,stateful", examples, seconds=6 * 3600)
 
     says = {each.says for each in (*EXPECTATIONS, *EXPECTED_PROBLEMS)}
     assert says == set(met.read_text().splitlines()), "an expectation that was never met: is it needed?"
