@@ -261,6 +261,10 @@ def test_other_parameters_are_handed_on() -> None:
     assert params(agent={"seed": 1, "stop": "a"}, chosen={"seed": 2})["seed"] == 2
 
 
+def test_what_is_too_large_for_a_parameter_is_not() -> None:
+    assert params(chosen={"seed": 2, "novel": "x" * 60_000}) == DEFAULTS | {"seed": 2}
+
+
 @pytest.mark.parametrize("preset", ["short", "normal", "long"])
 def test_a_length_preset_sets_the_cap_when_none_was_chosen(preset: str) -> None:
     made = params(chosen={"response_length_preset": preset}, defaults={"max_tokens": 3000})

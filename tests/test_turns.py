@@ -173,6 +173,14 @@ def test_models_are_asked_at_the_same_time(ada: Learner, class_of: Any, provider
     assert [each["response_text"] for each in answer.json["results"]] == ["together"] * 3
 
 
+def test_a_hundred_models_answer_one_prompt(ada: Learner, class_of: Any) -> None:
+    names = [f"model-{n}" for n in range(100)]
+
+    answer = chat(ada, ada.open_session(class_id=class_of(*names)))
+
+    assert [each["model_name"] for each in answer.json["results"]] == names
+
+
 def test_results_come_in_model_order_whatever_finished_first(
     ada: Learner, class_of: Any, provider: FakeProvider
 ) -> None:
@@ -330,6 +338,27 @@ def test_a_run_with_somebody_elses_agent_is_refused(
     )
 
     assert (answer.status, answer.detail) == (404, "agent not found or not accessible")
+
+
+def test_an_example_deleted_meanwhile_is_not_linked(ada: Learner, class_of: Any, stack: Stack) -> None:
+    class_id = class_of("alpha")
+    example = ada.add_example()["example_id"]
+    first = iter([True])
+
+    def delete_it(**_: Any) -> None:
+        if next(first, False):
+            assert ada.delete(f"/few-shot-examples/{example}").status == 204
+
+    body = {"prompt_text": "Why?", "few_shot_example_ids": [example]}
+    events = table.client().meta.events
+    events.register_first("before-call.dynamodb.TransactWriteItems", delete_it)
+    try:
+        answer = ada.post(f"/sessions/run?class_id={class_id}", body)
+    finally:
+        events.unregister("before-call.dynamodb.TransactWriteItems", delete_it)
+
+    assert (answer.status, answer.detail) == (403, "invalid_few_shot_example_ids")
+    assert ada.get("/sessions").json["total"] == 0
 
 
 @pytest.mark.parametrize("status", ["planned", "ended"])

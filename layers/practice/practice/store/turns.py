@@ -8,6 +8,7 @@ A response that was added by POST or queue has no such item: it is a turn of its
 """
 
 import json
+import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -202,9 +203,10 @@ def _standing(document: table.Document, turn: StoredTurn, answers: Answers) -> S
 
 def claim(user_id: int, turn_id: int, seconds: float) -> bool:
     """Takes over what is queued, or was left behind; False when somebody is at work on it, or it is settled or gone."""
+    worker = table.text(secrets.token_hex(8))
     took = table.update(
         keys.turn(user_id, turn_id),
-        set_to={"status": table.text(TurnStatus.RUNNING), "until": _until(seconds)},
+        set_to={"status": table.text(TurnStatus.RUNNING), "until": _until(seconds), "worker": worker},
         condition="#status = :queued OR (#status = :running AND #until < :now)",
         values={
             ":queued": table.text(TurnStatus.QUEUED),
@@ -214,8 +216,9 @@ def claim(user_id: int, turn_id: int, seconds: float) -> bool:
     )
     try:
         table.write(took)
-    except table.ConditionFailed:
-        return False
+    except table.ConditionFailed as failed:
+        # Sent again after a lost acknowledgement, the request meets what it wrote itself.
+        return failed.item is not None and failed.item.get("worker") == worker
     return True
 
 

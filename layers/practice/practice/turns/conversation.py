@@ -14,6 +14,7 @@ from practice.errors import (
     ModelNotFound,
     RequestedModelsNotConfigured,
     RequestedModelsNotFound,
+    RequestInFlight,
     SessionHasNoClass,
     SessionNotFound,
     StoreUnavailable,
@@ -86,23 +87,27 @@ def run(
 
 def _open(caller: Caller, class_id: int, new: NewRun, once: Once) -> int:
     """Three requests at most: class and agent, examples, one transaction."""
-    session, settings, models = sessions.opened(caller, new.session(class_id))
     changes = new.settings()
-    examples = linked_examples(caller.user_id, changes.few_shot_example_ids or ())
-    chosen = born(settings, changes, examples)
-    if new.model_names and not any(models.by_name(name) for name in new.model_names):
-        raise RequestedModelsNotConfigured
     sent = non_null(changes.generation_params.sent()) if changes.generation_params else {}
-    first_free = sessions.first_free_id(settings, models)
-    writes = sessions.insertion(caller, session, chosen, models.with_params(sent), next_id=first_free)
-    writes += still_there(caller.user_id, settings, chosen)
-    try:
-        table.write(*writes, *once.pointing_to(session.session_id))
-    except table.ConditionFailed as failed:
-        if failed.index == 0:
-            raise accounts.refused() from None
-        raise
-    return session.session_id
+    for _ in table.attempts():
+        session, settings, models = sessions.opened(caller, new.session(class_id))
+        examples = linked_examples(caller.user_id, changes.few_shot_example_ids or ())
+        chosen = born(settings, changes, examples)
+        if new.model_names and not any(models.by_name(name) for name in new.model_names):
+            raise RequestedModelsNotConfigured
+        first_free = sessions.first_free_id(settings, models)
+        writes = sessions.insertion(caller, session, chosen, models.with_params(sent), next_id=first_free)
+        writes += still_there(caller.user_id, settings, chosen)
+        try:
+            table.write(*writes, *once.pointing_to(session.session_id))
+        except table.ConditionFailed as failed:
+            if failed.index == 0:
+                raise accounts.refusal(failed) from None
+            if failed.index >= len(writes):
+                raise RequestInFlight(1) from None
+            continue  # an example was deleted meanwhile
+        return session.session_id
+    raise AssertionError("attempts() ends by raising")
 
 
 def _resumed(

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from practice.models.fields import compact_bytes
 from practice.models.generation import DEFAULTS, GenerationParams, LengthPreset, non_null
 from practice.models.session_model import StoredModel
 from practice.models.settings import StoredSettings, StylePreset
@@ -17,6 +18,8 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
 }
 CAPS: Final[dict[str, int]] = {LengthPreset.SHORT: 256, LengthPreset.NORMAL: 512, LengthPreset.LONG: 2048}
 
+FREE_BYTES: Final = 2048
+"""Of the parameters that we do not know, together."""
 _CAP_NAMES: Final = ("max_completion_tokens", "max_tokens")
 
 
@@ -43,7 +46,19 @@ def effective(
         cap = min(cap, configured.max_output_tokens)
     if configured and configured.max_temperature is not None:
         merged["temperature"] = min(merged["temperature"], configured.max_temperature)
-    return merged | dict.fromkeys(_CAP_NAMES, cap)
+    return _bounded(merged) | dict.fromkeys(_CAP_NAMES, cap)
+
+
+def _bounded(params: dict[str, Any]) -> dict[str, Any]:
+    """Without the free keys that are too large for a parameter: each turn keeps these for each of its models."""
+    kept = {}
+    left = FREE_BYTES
+    for name, value in params.items():
+        size = 0 if name in DEFAULTS else compact_bytes({name: value})
+        if size <= left:
+            kept[name] = value
+            left -= size
+    return kept
 
 
 def _chosen(params: dict[str, Any], chosen: Iterable[str]) -> dict[str, Any]:
