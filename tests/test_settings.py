@@ -497,6 +497,29 @@ def test_fifty_examples_can_be_selected(ada: Learner) -> None:
     assert selected(settings) == [(each, order) for order, each in enumerate(examples)]
 
 
+def test_fifty_examples_as_long_as_they_may_be_can_be_selected(ada: Learner) -> None:
+    session = ada.open_session()
+    examples = [ada.add_example(input_text="🐍" * 4096, output_text="🐍" * 4096) for _ in range(50)]
+
+    settings = select(ada, session, *examples)
+
+    assert settings.status == 200
+    assert [link["example"] for link in settings.json["few_shot_links"]] == examples
+    assert ada.get(f"/sessions/{session['session_id']}").json["settings"] == settings.json
+
+
+def test_a_selection_that_no_answer_could_carry_is_refused(ada: Learner) -> None:
+    session = ada.open_session()
+    full: Json = {"input_text": "é" * (16 * 1024), "output_text": "", "meta": {"a": "🐍" * (15 * 1024)}}
+    examples = [ada.add_example(**full) for _ in range(50)]
+
+    refused = select(ada, session, *examples)
+
+    assert (refused.status, refused.detail[0]["loc"]) == (422, ["body", "few_shot_example_ids"])
+    assert ada.get(settings_path(session)).json == session["settings"]
+    assert select(ada, session, *examples[:10]).status == 200
+
+
 def test_an_example_that_stays_keeps_its_link(ada: Learner) -> None:
     session = ada.open_session()
     one, two = ada.add_example(), ada.add_example()

@@ -22,6 +22,8 @@ ESCAPED_BYTES: Final = 4_500_000
 EXAMPLE_BYTES: Final = 32 * KB
 """The two texts of an example together."""
 SELECTED_EXAMPLES: Final = 50
+SELECTION_BYTES: Final = 5_000_000
+"""Settings with their examples in an answer, escaped: fifty times 32 KB of text in any script."""
 
 OBJECT_BYTES: Final = 64 * KB
 """A free-form object as compact JSON."""

@@ -3,9 +3,10 @@
 from typing import Any
 
 from practice import clock, ids, keys, table
+from practice.answers import escaped_bytes
 from practice.auth import Caller
 from practice.errors import Invalid, InvalidExamples, Problem, SessionNotFound
-from practice.limits import OBJECT_BYTES
+from practice.limits import OBJECT_BYTES, SELECTION_BYTES
 from practice.models.example import Example
 from practice.models.fields import compact_bytes, same_json
 from practice.models.generation import non_null
@@ -109,6 +110,9 @@ def _changed(
         if links != [link for link in before.links if link.example_id in examples]:
             changed["links"] = links
     after = next_version(before.model_copy(update=changed), now) if changed else before
+    if "links" in changed and escaped_bytes(settings_of(after, examples).model_dump_json()) > SELECTION_BYTES:
+        message = f"The selected examples should have at most {SELECTION_BYTES} bytes together in an answer"
+        raise Invalid([Problem("too_long", ("body", "few_shot_example_ids"), message)])
     chosen = sorted({*before.chosen, *sent})
     return after if chosen == before.chosen else after.model_copy(update={"chosen": chosen})
 
