@@ -1,5 +1,6 @@
 """Delivers what the local stack's threads would, one step after the other: stream records, messages, events."""
 
+from functools import lru_cache
 from typing import Any
 
 import pytest
@@ -14,14 +15,22 @@ class Deliveries:
         template, triggers = stack.template, stack.triggers
         self._stream = [StreamConsumer(triggers, each, stack.engine) for each in template.stream_triggers]
         self._queues = [QueueConsumer(triggers, each) for each in template.queue_triggers]
+        self._by_function = {
+            trigger.function: consumer
+            for trigger, consumer in zip(template.queue_triggers, self._queues, strict=True)
+        }
         self._events = [
             EventConsumer(triggers, name, function.physical_name, function.retries, function.on_failure)
             for name, function in template.functions.items()
             if name in {rule.function for rule in template.rules}
         ]
 
+    def step_of(self, function: str) -> bool:
+        """One batch of the function's queue."""
+        return self._by_function[function].step()
+
     def of_the_stream(self) -> None:
-        while any([each.step() for each in self._stream]):
+        while any(each.step() for each in self._stream):
             pass
 
     def run(self) -> None:
@@ -29,7 +38,7 @@ class Deliveries:
         steps = [each.step for each in self._stream]
         steps += [each.step for each in self._queues]
         steps += [each.step for each in self._events]
-        while any([step() for step in steps]):
+        while any(step() for step in steps):
             pass
 
     def waiting(self, queue: str) -> list[dict[str, Any]]:
@@ -44,9 +53,15 @@ class Deliveries:
         return [event for event in self._stack.bus.published if event["detail"].get("user_id") == user_id]
 
 
+@lru_cache(maxsize=1)
+def _to(stack: Stack) -> Deliveries:
+    return Deliveries(stack)
+
+
 def of(stack: Stack) -> Deliveries:
+    """With nothing left to deliver."""
     if "streams" not in stack.capabilities:
         pytest.skip(f"{stack.engine.name} has no streams")
-    deliveries = Deliveries(stack)
+    deliveries = _to(stack)
     deliveries.run()
     return deliveries

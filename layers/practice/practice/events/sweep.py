@@ -1,4 +1,4 @@
-"""The queue worker that removes what deletes left behind, in slices: what one delivery does not finish, the next goes on with."""
+"""The worker that removes what deletes left behind, in slices: what one delivery does not finish, the next goes on with."""
 
 import os
 from collections.abc import Iterator, Mapping
