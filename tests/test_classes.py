@@ -1,5 +1,6 @@
 """How the models of a session follow its class."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from local.stack import Stack
 from practice import keys, table
+from practice.config import config
 from practice.store.classes import in_line_with_class
 from tests.learners import Learner, made, new_user_id
 
@@ -326,3 +328,22 @@ def test_old_sessions_are_read_when_their_class_has_ended(
     assert ada.get(f"/sessions?class_id={class_id}").json["total"] == 1
     renamed = ada.patch(path_of(session), {"title": "still mine"})
     assert (renamed.status, renamed.json["title"]) == (200, "still mine")
+
+
+def test_where_unknown_classes_are_refused_only_announced_ones_open_a_session(
+    ada: Learner, announce: Announce, class_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing = dataclasses.replace(config(), unknown_class_is_refused=True)
+    monkeypatch.setattr("practice.store.catalogue.config", lambda: refusing)
+    announce(class_id, "alpha")
+    session = ada.open_session(class_id=class_id)
+    unknown = {"class_id": new_user_id()}
+
+    opened = ada.post("/sessions", unknown)
+    moved = ada.patch(path_of(session), unknown)
+    added = ada.post(f"{path_of(session)}/models", {"model_name": "alpha"})
+
+    assert (opened.status, opened.detail) == (400, "class_not_found")
+    assert (moved.status, moved.json["class_id"]) == (200, unknown["class_id"])
+    assert (added.status, added.detail) == (400, "class_not_found")
+    assert ada.get("/sessions").json["total"] == 1
