@@ -1,12 +1,15 @@
-"""The session that every client of AWS is made from: what its making costs is paid once."""
+"""The session that every client of AWS is made from: what its making costs is paid once, and no more than it has to be."""
 
+import gzip
 import threading
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final
 
 import botocore.session
 from botocore.config import Config as ClientConfig
-from botocore.loaders import Loader
+from botocore.loaders import JSONFileLoader, Loader
+from pydantic_core import from_json
 
 from practice.config import config
 
@@ -14,6 +17,16 @@ SERVICES: Final = ("bedrock-agent-runtime", "bedrock-runtime", "dynamodb", "even
 """All that `client` is asked for."""
 
 _making = threading.Lock()
+
+
+class _Files(JSONFileLoader):
+    """Reads the megabytes that describe AWS with the faster of the two parsers at hand."""
+
+    def load_file(self, file_path: str) -> Any:
+        plain, packed = Path(f"{file_path}.json"), Path(f"{file_path}.json.gz")
+        if plain.is_file():
+            return from_json(plain.read_bytes())
+        return from_json(gzip.decompress(packed.read_bytes())) if packed.is_file() else None
 
 
 class _Loader(Loader):
@@ -26,7 +39,7 @@ class _Loader(Loader):
 @lru_cache(maxsize=1)
 def session() -> botocore.session.Session:
     made = botocore.session.get_session()
-    made.register_component("data_loader", _Loader())
+    made.register_component("data_loader", _Loader(file_loader=_Files()))
     return made
 
 
