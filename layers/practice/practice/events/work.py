@@ -40,7 +40,7 @@ class SweepParts(BaseModel):
     pk: str
     sk: str
     version: int
-    count: Annotated[int, Field(ge=1, le=1000)]
+    count: Annotated[int, Field(ge=1, le=100)]
 
 
 Sweep = SweepSession | SweepModel | SweepExample | SweepTurns | SweepParts
