@@ -1,6 +1,7 @@
 """The API reference at /docs, used in a real browser as a developer uses it: authorize, try it out, read."""
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -43,6 +44,14 @@ def test_a_developer_authorizes_and_tries_the_api_out_offline(stack: Stack, brow
     shown = browser.evaluate("document.querySelector('[id$=-list_sessions] .live-responses-table').innerText")
     assert "From the reference" in shown
 
+    session_id = re.search(r'"session_id": (\d+)', shown)
+    assert session_id
+    assert change(browser, "update_session", "session_id", session_id[1]) == "200"
+    changed = browser.evaluate(
+        "document.querySelector('[id$=-update_session] .live-responses-table').innerText"
+    )
+    assert '"title": "<string>"' in changed
+
     asked = browser.evaluate(
         "performance.getEntriesByType('resource').map(entry => new URL(entry.name).origin)"
     )
@@ -59,6 +68,17 @@ def try_out(browser: Browser, operation: str, body: str | None = None) -> str:
     browser.evaluate(f"document.querySelector('{block} .execute').click()")
     status = f"document.querySelector('{block} .live-responses-table tbody .response-col_status')"
     browser.wait_for(f"{status} !== null")
+    return str(browser.evaluate(f"{status}.innerText")).split()[0]
+
+
+def change(browser: Browser, operation: str, parameter: str, value: str) -> str:
+    """Sends the example of the reference as it stands there; the status of the answer."""
+    block = f"[id$=-{operation}]"
+    browser.evaluate(f"document.querySelector('{block} .opblock-summary-control').click()")
+    fill(browser, f"{block} input[placeholder={parameter}]", value)
+    # The reference takes what is typed after a moment, and executes nothing before.
+    status = f"document.querySelector('{block} .live-responses-table tbody .response-col_status')"
+    browser.wait_for(f"(document.querySelector('{block} .execute').click(), {status} !== null)")
     return str(browser.evaluate(f"{status}.innerText")).split()[0]
 
 

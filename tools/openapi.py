@@ -379,7 +379,7 @@ def operation(endpoint: Endpoint, schemas: Schemas, found: Sequence[Endpoint]) -
     made: Json = {
         "operationId": endpoint.name,
         "tags": [tag_of(endpoint)],
-        "summary": " ".join(summary.split()),
+        "summary": " ".join(summary.replace("`", "").split()),
     }
     if description:
         made["description"] = description
@@ -472,6 +472,14 @@ def shared_examples(found: Iterable[Endpoint], schemas: Schemas) -> Json:
 # The document
 
 
+BEARER: Final = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "A JSON Web Token with the user's id; for the local stack, what `make token` prints.",
+}
+
+
 def document() -> Json:
     found = endpoints()
     schemas = Schemas(found)
@@ -487,7 +495,7 @@ def document() -> Json:
         "tags": [{"name": name, "description": text} for name, text in TAGS.items() if name in used],
         "paths": paths,
         "components": {
-            "securitySchemes": {"HTTPBearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+            "securitySchemes": {"HTTPBearer": BEARER},
             "parameters": shared_parameters(found),
             "headers": HEADERS,
             "responses": _sorted(shared_answers(found)),
