@@ -330,6 +330,24 @@ def test_old_sessions_are_read_when_their_class_has_ended(
     assert (renamed.status, renamed.json["title"]) == (200, "still mine")
 
 
+def test_a_session_holds_a_hundred_models(ada: Learner, announce: Announce, class_id: int) -> None:
+    announce(class_id, *(f"model-{n}" for n in range(90)))
+    session = ada.open_session(class_id=class_id)
+    ada.add_response(session)
+    before = ada.models_of(session)
+    announce(class_id, *(f"new-{n}" for n in range(11)))
+
+    moved = ada.patch(path_of(session), {"class_id": class_id, "title": "moved"})
+    added = ada.post(f"{path_of(session)}/models", {"model_name": "new-5"})
+
+    assert [(each.status, each.detail) for each in (moved, added)] == [(409, "session_full")] * 2
+    assert ada.models_of(session) == before
+    assert ada.get(path_of(session)).json["title"] is None
+    announce(class_id, *(f"new-{n}" for n in range(10)))
+    assert ada.patch(path_of(session), {"class_id": class_id}).status == 200
+    assert len(ada.models_of(session)) == 100
+
+
 def test_where_unknown_classes_are_refused_only_announced_ones_open_a_session(
     ada: Learner, announce: Announce, class_id: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

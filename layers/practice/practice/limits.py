@@ -30,6 +30,7 @@ OBJECT_BYTES: Final = 64 * KB
 OBJECT_DEPTH: Final = 32
 
 SESSION_MODELS: Final = 100
+"""Of a class too."""
 MODELS_BYTES: Final = 1_500_000
 """All models of a session with their parameters, which stand in one document and one answer."""
 SESSION_IDS: Final = 2**15

@@ -5,10 +5,11 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, PlainSerializer, TypeAdapter
+from pydantic import AwareDatetime, BaseModel, Field, PlainSerializer, TypeAdapter
 
 from practice import clock, keys, queues
 from practice.events.messages import Hopeless, validated
+from practice.limits import SESSION_MODELS
 from practice.models.catalogue import Agent, ClassStatus, PracticeClass
 from practice.models.fields import FreeForm, Id, ModelName, Text
 from practice.store import catalogue
@@ -25,7 +26,7 @@ class ClassUpdated(_Announcement):
     class_id: Id
     status: ClassStatus
     primary_model: ModelName | None
-    allowed_models: list[ModelName]
+    allowed_models: Annotated[list[ModelName], Field(max_length=SESSION_MODELS)]
 
 
 class AgentUpdated(_Announcement):

@@ -5,7 +5,7 @@ from typing import Final
 
 from practice import keys, table
 from practice.errors import SessionFull
-from practice.limits import MODELS_BYTES
+from practice.limits import MODELS_BYTES, SESSION_MODELS
 from practice.models.session_model import StoredModel, StoredModels
 from practice.store.views import View, live
 
@@ -34,7 +34,8 @@ def revise_models(document: table.Document, before: StoredModels, after: StoredM
     """
     if after == before:
         return []
-    if len(after.model_dump_json().encode()) > MODELS_BYTES:
+    most = max(SESSION_MODELS, len(before.models))
+    if len(after.models) > most or len(after.model_dump_json().encode()) > MODELS_BYTES:
         raise SessionFull
     attributes: dict[str, table.Value | None] = {}
     condition, values = "", {}
