@@ -218,7 +218,7 @@ def _http(reply: Reply[Any], status: HTTPStatus, request_id: str) -> Answer:
     headers = {"x-request-id": request_id, **reply.headers}
     answer: Answer = {"statusCode": int(reply.status or status), "headers": headers}
     if reply.body is not None:
-        headers["content-type"] = "application/json"
+        headers.setdefault("content-type", "application/json")
         answer["body"] = json_text(reply.body)
     return answer
 

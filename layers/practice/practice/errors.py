@@ -111,6 +111,14 @@ class TurnNotFound(NotFound):
     detail = "turn not found"
 
 
+class ExportNotFound(NotFound):
+    detail = "export not found"
+
+
+class ImportNotFound(NotFound):
+    detail = "import not found"
+
+
 class Conflict(PracticeError):
     status = HTTPStatus.CONFLICT
 
@@ -125,6 +133,18 @@ class TurnAlreadyStarted(Conflict):
     """Only what has not started can be cancelled."""
 
     detail = "turn_already_started"
+
+
+class AccountNotEmpty(Conflict):
+    """An import needs an account without sessions and examples."""
+
+    detail = "account_not_empty"
+
+
+class ImportInProgress(Conflict):
+    """While an import is at work nothing else is created."""
+
+    detail = "import_in_progress"
 
 
 class RequestInFlight(Conflict):

@@ -100,6 +100,11 @@ def example(user_id: int, example_id: int) -> Key:
     return Key(user(user_id), f"EXAMPLE#{_padded(example_id)}")
 
 
+def transfer(user_id: int, transfer_id: int) -> Key:
+    """An export or an import that is too large for one answer."""
+    return Key(user(user_id), f"TRANSFER#{_padded(transfer_id)}")
+
+
 def account(user_id: int) -> Key:
     """Counts, revoked tokens and the receipt of an erasure: the one item a user always has."""
     return Key(user(user_id), "ACCOUNT")
@@ -178,6 +183,11 @@ def everything_of(user_id: int) -> Span:
     return Span(user(user_id), "B", _AFTER)
 
 
+def imported_of(user_id: int) -> list[Span]:
+    """What an import writes: examples, and sessions with all that is in them."""
+    return [Span(user(user_id), f"{kind}#", f"{kind}#{_AFTER}") for kind in ("EXAMPLE", "SESSION")]
+
+
 def kind_of(sk: str) -> str:
     """`sessions`, `examples` and `responses` are counted as such; parts and all others are none of them."""
     steps = sk.split("#")
@@ -194,6 +204,11 @@ def kind_of(sk: str) -> str:
 def session_at(timestamp: str, session_id: int) -> str:
     """`by_created` and `by_activity`: sessions by time, ties by id."""
     return f"SESSION#{timestamp}#{_padded(session_id)}"
+
+
+def moment_in(range_key: str) -> str:
+    """The time in a range key of `by_created` or `by_activity`."""
+    return range_key.split("#")[1]
 
 
 def example_at(timestamp: str, example_id: int) -> str:

@@ -55,6 +55,14 @@ def send(url: str, bodies: Sequence[str]) -> list[int]:
     return unsent
 
 
+def send_later(url: str, body: str, seconds: int) -> None:
+    """One message that arrives after a delay. Raises NotSent."""
+    try:
+        client().send_message(QueueUrl=url, MessageBody=body, DelaySeconds=seconds)
+    except (ClientError, NoConnection, HTTPClientError) as error:
+        raise NotSent(code_of(error)) from error
+
+
 def set_aside(url: str, body: str, reason: str, name: str) -> None:
     """To the dead-letter queue, alone, with the reason as an attribute; told in the log and counted.
 

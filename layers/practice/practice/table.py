@@ -733,6 +733,22 @@ def write_returning(one: Write) -> Document:
     return _document(item, {}) or fetch([key])[key]
 
 
+def write_returning_old(one: Write) -> Item:
+    """One update; the item as it was before it, empty when there was none."""
+    answer = _settled("update_item", {**one.params, "ReturnValues": "ALL_OLD"})
+    item: Item = answer.get("Attributes", {})
+    return item
+
+
+def size_of(writes: Iterable[Write]) -> int:
+    """Roughly, in bytes: what a transaction of at most 4 MB has to hold."""
+    return sum(
+        len(next(iter(value.values()))) + len(name)
+        for write in writes
+        for name, value in write.params.get("Item", {}).items()
+    )
+
+
 def _settled(operation: str, params: dict[str, Any]) -> dict[str, Any]:
     for _ in attempts():
         try:

@@ -14,6 +14,7 @@ from practice.events import outbound
 from practice.events.messages import Hopeless, parsed, validated
 from practice.models.fields import Id, Text
 from practice.store import accounts
+from practice.transfers import files
 
 
 class _AboutUser(BaseModel):
@@ -81,6 +82,7 @@ def _set_aside(event: Mapping[str, Any], hopeless: Hopeless, name: str) -> dict[
 def erase(record: Mapping[str, Any], deadline: Deadline) -> None:
     """Erases until the time is up, then asks for the rest by a message of its own. Ends with `UserDataErased`."""
     user_id = parsed(record["body"], _ERASE_USER).user_id
+    files.delete_all(user_id)
     for erasure in accounts.erase(user_id):
         if erasure is not None:
             _tell(user_id, erasure)

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from practice import keys, table
 from practice.auth import Caller
-from practice.errors import StoreUnavailable, Unauthorized
+from practice.errors import ImportInProgress, PracticeError, StoreUnavailable, Unauthorized
 
 REMEMBERED_SECONDS: Final = 50.0
 """A revocation takes effect within a minute, at one request for each user, process and minute."""
@@ -74,13 +74,15 @@ def _standing(user_id: int) -> Standing:
 def counted(caller: Caller, name: str, amount: int) -> table.Write:
     """Keeps a total exact: part of the transaction that adds or removes what it counts.
 
-    Its condition fails while the user's data is erased, and for a token issued before that (see `refused`).
+    Its condition fails while the user's data is erased, for a token issued before that, and while an import is at work
+    (see `refusal`).
     """
     values = {}
     condition = "attribute_not_exists(#erased_at)"
     if caller.issued_at is not None:
         condition = f"({condition} OR #erased_at < :issued_at) AND attribute_not_exists(#erasing)"
         values[":issued_at"] = _seconds(caller.issued_at)
+    condition += " AND attribute_not_exists(#importing)"
     # Whoever comes back after an erasure has an account that must not expire.
     return table.update(
         keys.account(caller.user_id),
@@ -91,7 +93,16 @@ def counted(caller: Caller, name: str, amount: int) -> table.Write:
     )
 
 
-def refused() -> Unauthorized:
+def counted_by_import(user_id: int, name: str, claim: str) -> table.Write:
+    """The same for an import, which alone may create while it has the account."""
+    mine = {":claim": table.text(claim)}
+    return table.update(keys.account(user_id), add={name: 1}, condition="#importing = :claim", values=mine)
+
+
+def refusal(failed: table.ConditionFailed) -> PracticeError:
+    """Why `counted` did not hold."""
+    if failed.item and "importing" in failed.item:
+        return ImportInProgress()
     return Unauthorized("token issued before the erasure of its user")
 
 
@@ -125,7 +136,7 @@ def was_erased_since(user_id: int, moment: float) -> bool:
 def begin_erasure(user_id: int, moment: float) -> bool:
     """From here on the user's tokens are refused and nothing is created. False when it was done before. One request."""
     nothing: dict[str, table.Value | None] = dict.fromkeys(
-        ["sessions", "examples", "revoked_before", "revoked_tokens", "ttl"]
+        ["sessions", "examples", "revoked_before", "revoked_tokens", "importing", "import_until", "ttl"]
     )
     none_yet: dict[str, table.Value | None] = {f"erased_{kind}": table.number(0) for kind in KINDS}
     begun = table.update(

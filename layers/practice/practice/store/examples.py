@@ -32,7 +32,7 @@ def create(caller: Caller, new: NewExample, once: Once) -> Versioned[Example]:
         once.commit(insertion(caller, example), answer)
     except table.ConditionFailed as failed:
         if failed.index == 0:
-            raise accounts.refused() from None
+            raise accounts.refusal(failed) from None
         raise
     return answer
 

@@ -39,7 +39,7 @@ def create(caller: Caller, new: NewSession, once: Once) -> Versioned[Session]:
         once.commit(writes, answer)
     except table.ConditionFailed as failed:
         if failed.index == 0:
-            raise accounts.refused() from None
+            raise accounts.refusal(failed) from None
         raise
     return answer
 
@@ -87,14 +87,24 @@ def first_free_id(settings: StoredSettings, models: StoredModels) -> int:
 
 
 def insertion(
-    caller: Caller, session: OwnSession, settings: StoredSettings, models: StoredModels, next_id: int
+    caller: Caller,
+    session: OwnSession,
+    settings: StoredSettings,
+    models: StoredModels,
+    next_id: int,
+    *,
+    active_at: str | None = None,
+    answered: int = 0,
+    last_answered_at: str | None = None,
 ) -> list[table.Write]:
     """All of the session, and its count: the count is the first of the transaction's writes."""
     created = table.text(keys.session_at(session.created_at, session.session_id))
-    session_attributes = {"created": created, "activity": created, **filters(session)}
+    activity = table.text(keys.session_at(active_at or session.created_at, session.session_id))
+    session_attributes = {"created": created, "activity": activity, **filters(session)}
     models_attributes = {
         "next_id": table.number(next_id),
-        "last": table.text(session.created_at),
+        "last": table.text(last_answered_at or session.created_at),
+        "answered": table.number(answered) if answered else None,
         "live": table.numbers(model.session_model_id for model in models.models),
     }
     user_id, session_id = caller.user_id, session.session_id

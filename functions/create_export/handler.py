@@ -1,0 +1,12 @@
+"""GET /user/practice/export"""
+
+from practice.api import Reply, endpoint
+from practice.auth import Caller
+from practice.models.transfer import Export
+from practice.transfers import requests
+
+
+@endpoint("GET /user/practice/export")
+def lambda_handler(caller: Caller) -> Reply[str | Export]:
+    """Everything of the caller's as NDJSON; 202 with the place of a job when that is too much for one answer."""
+    return requests.export(caller)
