@@ -344,7 +344,8 @@ def success(made_of: Any, endpoint: Endpoint, schemas: Schemas, found: Sequence[
     if made_of is None:
         return answer("Done.", None, *sorted(headers))
     shown = {"example": ref("examples", made_of.__name__)} if is_model(made_of) else None
-    made = answer("Done.", schemas.answer(made_of), *sorted(headers), shown=shown)
+    done = inspect.getdoc(made_of) if made_of is endpoint.accepted_model else None
+    made = answer(done or "Done.", schemas.answer(made_of), *sorted(headers), shown=shown)
     if links := links_of(made_of, endpoint, found):
         made["links"] = links
     return made
