@@ -90,7 +90,8 @@ def test_no_policy_allows_every_action_or_every_resource() -> None:
         assert not [action for action in as_list(statement["Action"]) if "*" in action]
         for resource in as_list(statement["Resource"]):
             assert isinstance(resource, dict), resource
-            assert "*" not in str(resource), resource
+            # The files of one bucket are named by user and job, so they can only be told by their bucket.
+            assert "*" not in str(resource).replace("${TransfersBucket.Arn}/*", ""), resource
 
 
 def test_the_table_is_reached_only_by_keys_of_named_families() -> None:
