@@ -12,6 +12,7 @@ import pytest
 from local.consumers import QueueConsumer
 from local.stack import Stack
 from practice import table
+from practice.errors import StoreUnavailable
 from practice.keys import Key
 from practice.turns import configuration, conversation
 from tests.learners import BASE_URL, Answer, Learner, Send, made
@@ -1152,6 +1153,45 @@ def test_after_a_crash_at_any_step_a_retry_asks_only_the_models_still_missing(
         each["response_id"] for each in retried.json["results"]
     ]
     assert [each["status"] for each in turns_of(ada, asked_in)["items"]] == ["done"]
+
+
+@pytest.mark.parametrize("step", range(20))
+def test_when_the_table_fails_at_any_step_nothing_is_lost_and_a_retry_ends_well(
+    ada: Learner, class_of: Any, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """It fails once, before (even) or after (odd) a request was carried out."""
+    session = ada.open_session(class_id=class_of("alpha", "beta"))
+    steps = iter(range(1000))
+    lock = threading.Lock()
+
+    def fail(**_: Any) -> None:
+        with lock:
+            if next(steps) == step:
+                raise StoreUnavailable("injected")
+
+    events = table.client().meta.events
+    events.register_first("before-call.dynamodb", fail)
+    events.register_last("after-call.dynamodb", fail)
+    try:
+        first = chat(ada, session, headers=KEY)
+    finally:
+        events.unregister("before-call.dynamodb", fail)
+        events.unregister("after-call.dynamodb", fail)
+    later = time.time() + 60
+    monkeypatch.setattr(time, "time", lambda: later)
+    answer = chat(ada, session, headers=KEY)
+
+    assert first.status in (201, 503)
+    assert answer.status == 201
+    if first.status == 201:
+        assert answer.body == first.body
+    assert {each["code"] for each in answer.json["errors"]} <= {"not_stored"}
+    assert len(answer.json["results"]) + len(answer.json["errors"]) == 2
+    kept = [each["response_id"] for each in responses_of(ada, session)]
+    assert kept == [each["response_id"] for each in answer.json["results"]]
+    [turn] = turns_of(ada, session)["items"]
+    assert (turn["status"], turn["results"]) == ("done", answer.json["results"])
+    assert max(provider.asked().values()) <= 2
 
 
 def test_the_second_time_nobody_is_asked_and_the_same_is_answered(
