@@ -13,7 +13,8 @@ from practice.errors import (
     SessionNotFound,
 )
 from practice.models.fields import PathId
-from practice.models.session_model import NewSessionModel, SessionModel
+from practice.models.session_model import SessionModel
+from practice.models.session_model_requests import NewSessionModel
 from practice.preconditions import Versioned
 from practice.store import session_models
 from practice.store.idempotency import Once

@@ -6,7 +6,8 @@ from practice.api import endpoint
 from practice.auth import Caller
 from practice.errors import ModelNotFound, SessionFull
 from practice.models.fields import PathId
-from practice.models.response import NewResponse, Response
+from practice.models.response import Response
+from practice.models.response_requests import NewResponse
 from practice.preconditions import Versioned
 from practice.store import responses
 from practice.store.idempotency import Once

@@ -4,7 +4,8 @@ from http import HTTPStatus
 
 from practice.api import endpoint
 from practice.auth import Caller
-from practice.models.example import Example, NewExample
+from practice.models.example import Example
+from practice.models.example_requests import NewExample
 from practice.preconditions import Versioned
 from practice.store import examples
 from practice.store.idempotency import Once

@@ -14,7 +14,13 @@ from practice.transfers import requests
 REFUSES = (AccountNotEmpty, ImportInProgress, BodyNotBase64, BodyNotUtf8)
 
 
-@endpoint("POST /user/practice/import", HTTPStatus.CREATED, refuses=REFUSES)
+@endpoint(
+    "POST /user/practice/import",
+    HTTPStatus.CREATED,
+    refuses=REFUSES,
+    accepted=Import,
+    takes="application/x-ndjson",
+)
 def lambda_handler(caller: Caller, event: Event, once: Once, deadline: Deadline) -> Reply[Counts | Import]:
     """Puts an export back into an empty account; without a body, 202 with a link to upload a larger file to."""
     return requests.put_back(caller, event, once, deadline)

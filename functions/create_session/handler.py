@@ -5,7 +5,8 @@ from http import HTTPStatus
 from practice.api import endpoint
 from practice.auth import Caller
 from practice.errors import AgentNotFound, ClassHasNoModels, ClassIdRequired, ClassNotActive, ClassNotFound
-from practice.models.session import NewSession, Session
+from practice.models.session import Session
+from practice.models.session_requests import NewSession
 from practice.preconditions import Versioned
 from practice.store import sessions
 from practice.store.idempotency import Once

@@ -4,8 +4,7 @@ from practice.api import endpoint
 from practice.auth import Caller
 from practice.errors import SessionNotFound
 from practice.models.fields import PathId
-from practice.models.page import ResponsesQuery
-from practice.models.session import Session
+from practice.models.session import ResponsesQuery, Session
 from practice.preconditions import Versioned
 from practice.store import sessions
 

@@ -2,7 +2,7 @@
 
 from practice.api import endpoint
 from practice.auth import Caller
-from practice.models.page import ExamplePage, ExamplesQuery
+from practice.models.example_page import ExamplePage, ExamplesQuery
 from practice.store import examples
 
 

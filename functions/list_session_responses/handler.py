@@ -5,7 +5,7 @@ from practice.auth import Caller
 from practice.errors import SessionNotFound
 from practice.models.fields import PathId
 from practice.models.page import SliceQuery
-from practice.models.response import ResponsePage
+from practice.models.response_page import ResponsePage
 from practice.store import responses
 
 

@@ -2,7 +2,7 @@
 
 from practice.api import endpoint
 from practice.auth import Caller
-from practice.models.page import SessionPage, SessionsQuery
+from practice.models.session_page import SessionPage, SessionsQuery
 from practice.store import sessions
 
 

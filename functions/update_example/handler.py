@@ -3,7 +3,8 @@
 from practice.api import endpoint
 from practice.auth import Caller
 from practice.errors import ExampleNotFound
-from practice.models.example import Example, ExampleChanges
+from practice.models.example import Example
+from practice.models.example_requests import ExampleChanges
 from practice.models.fields import PathId
 from practice.preconditions import IfMatch, Versioned
 from practice.store import examples

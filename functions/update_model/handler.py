@@ -4,7 +4,8 @@ from practice.api import endpoint
 from practice.auth import Caller
 from practice.errors import ModelNotFound, SessionFull
 from practice.models.fields import PathId
-from practice.models.session_model import SessionModel, SessionModelChanges
+from practice.models.session_model import SessionModel
+from practice.models.session_model_requests import SessionModelChanges
 from practice.preconditions import IfMatch, Versioned
 from practice.store import session_models
 

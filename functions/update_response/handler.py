@@ -4,7 +4,8 @@ from practice.api import endpoint
 from practice.auth import Caller
 from practice.errors import ResponseNotFound
 from practice.models.fields import PathId
-from practice.models.response import Response, ResponseChanges
+from practice.models.response import Response
+from practice.models.response_requests import ResponseChanges
 from practice.preconditions import IfMatch, Versioned
 from practice.store import responses
 

@@ -4,8 +4,8 @@ from practice.api import endpoint
 from practice.auth import Caller
 from practice.errors import AgentNotFound, SessionFull, SessionNotFound
 from practice.models.fields import PathId
-from practice.models.page import ResponsesQuery
-from practice.models.session import Session, SessionChanges
+from practice.models.session import ResponsesQuery, Session
+from practice.models.session_requests import SessionChanges
 from practice.preconditions import IfMatch, Versioned
 from practice.store import sessions
 

@@ -4,7 +4,8 @@ from practice.api import endpoint
 from practice.auth import Caller
 from practice.errors import InvalidExamples, SessionFull, SessionNotFound
 from practice.models.fields import PathId
-from practice.models.settings import Settings, SettingsChanges
+from practice.models.settings import Settings
+from practice.models.settings_requests import SettingsChanges
 from practice.preconditions import IfMatch, Versioned
 from practice.store import settings
 

@@ -11,7 +11,7 @@ from practice.events.messages import Hopeless, each, parsed
 from practice.limits import DEDUP_ID_CHARACTERS
 from practice.log import hashed, logger
 from practice.models.fields import Id, Text
-from practice.models.response import NewResponse
+from practice.models.response_requests import NewResponse
 from practice.store import accounts, responses
 
 NAME: Final = "ingest_responses"

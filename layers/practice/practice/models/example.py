@@ -1,59 +1,10 @@
 """A few-shot example of the user's library."""
 
-from typing import Annotated, Any, Final, Self
+from typing import Any
 
-from pydantic import BaseModel, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel
 
-from practice import limits
-from practice.models.fields import FreeForm, Text, Timestamp, Title
-
-ExampleText = Annotated[
-    Text,
-    Field(
-        description="At most 32 KB in UTF-8, both texts together.",
-        json_schema_extra={"maxLength": limits.EXAMPLE_BYTES},
-    ),
-]
-
-
-class NewExample(BaseModel):
-    title: Title | None = None
-    input_text: ExampleText
-    output_text: ExampleText
-    meta: FreeForm | None = None
-    is_active: bool | None = None
-
-    @model_validator(mode="after")
-    def fits(self) -> Self:
-        if not texts_fit(self.input_text, self.output_text):
-            raise PydanticCustomError("too_long", TEXTS_TOO_LONG)
-        return self
-
-
-class ExampleChanges(BaseModel):
-    """Absent means unchanged; `meta` is replaced, and null empties it."""
-
-    title: Title | None = None
-    input_text: ExampleText = ""
-    output_text: ExampleText = ""
-    meta: FreeForm | None = None
-    is_active: bool = True
-
-    @model_validator(mode="after")
-    def fits(self) -> Self:
-        if not texts_fit(self.input_text, self.output_text):
-            raise PydanticCustomError("too_long", TEXTS_TOO_LONG)
-        return self
-
-
-TEXTS_TOO_LONG: Final = (
-    f"input_text and output_text should have at most {limits.EXAMPLE_BYTES} bytes together"
-)
-
-
-def texts_fit(input_text: str, output_text: str) -> bool:
-    return len(input_text.encode()) + len(output_text.encode()) <= limits.EXAMPLE_BYTES
+from practice.models.fields import Timestamp
 
 
 class Example(BaseModel):

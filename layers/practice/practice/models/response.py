@@ -1,28 +1,10 @@
 """A response: what one model answered to one prompt."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
-from practice.models.fields import Answer, FreeForm, Prompt, Timestamp
-
-LatencyMs = Annotated[int, Field(ge=0, le=2**31 - 1)]
-
-
-class NewResponse(BaseModel):
-    prompt_text: Prompt
-    response_text: Answer
-    token_usage: FreeForm | None = None
-    latency_ms: LatencyMs | None = None
-
-
-class ResponseChanges(BaseModel):
-    """Absent means unchanged; the texts cannot be null."""
-
-    prompt_text: Prompt = ""
-    response_text: Answer = ""
-    token_usage: FreeForm | None = None
-    latency_ms: LatencyMs | None = None
+from practice.models.fields import Timestamp
 
 
 class Response(BaseModel):
@@ -35,10 +17,3 @@ class Response(BaseModel):
     created_at: Timestamp
     token_usage: dict[str, Any] | None
     latency_ms: int | None
-
-
-class ResponsePage(BaseModel):
-    """Ascending by time; `next_cursor` leads to the older ones."""
-
-    items: list[Response]
-    next_cursor: str | None

@@ -4,19 +4,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel
 
-from practice.models.fields import ModelName, same_json
-from practice.models.generation import Generation
-
-
-class NewSessionModel(BaseModel):
-    model_name: ModelName
-    is_primary: bool | None = None
-    generation_params: Generation | None = None
-
-
-class SessionModelChanges(BaseModel):
-    is_primary: bool | None = None
-    generation_params: Generation | None = None
+from practice.models.fields import same_json
 
 
 class SessionModel(BaseModel):

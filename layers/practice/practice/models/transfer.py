@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, TypeAdapter
 
 from practice import limits
-from practice.models.example import NewExample
+from practice.models.example_requests import NewExample
 from practice.models.fields import FreeForm, Id, ModelName, Timestamp
-from practice.models.response import NewResponse
-from practice.models.session import SessionFields
+from practice.models.response_requests import NewResponse
+from practice.models.session_requests import SessionFields
 from practice.models.settings import StylePreset
 from practice.models.turn import TurnError, TurnStatus
 

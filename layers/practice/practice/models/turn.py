@@ -11,8 +11,9 @@ from practice.models.fields import FreeForm, Id, KnowledgeIds, ModelName, Prompt
 from practice.models.generation import Generation
 from practice.models.page import Cursor
 from practice.models.response import Response
-from practice.models.session import NewSession
-from practice.models.settings import Selection, SettingsChanges, StoredSettings, StylePreset
+from practice.models.session_requests import NewSession
+from practice.models.settings import StoredSettings, StylePreset
+from practice.models.settings_requests import Selection, SettingsChanges
 
 
 def _not_blank(value: str) -> str:

@@ -4,9 +4,10 @@ from practice import clock, ids, keys, table
 from practice.auth import Caller
 from practice.errors import ExampleNotFound, Invalid, Problem
 from practice.limits import PAGE_SIZE
-from practice.models.example import TEXTS_TOO_LONG, Example, ExampleChanges, NewExample, texts_fit
+from practice.models.example import Example
+from practice.models.example_page import ExamplePage, ExamplesQuery
+from practice.models.example_requests import TEXTS_TOO_LONG, ExampleChanges, NewExample, texts_fit
 from practice.models.fields import same_json
-from practice.models.page import ExamplePage, ExamplesQuery
 from practice.preconditions import IfMatch, Versioned
 from practice.store import accounts, lists
 from practice.store.idempotency import Once

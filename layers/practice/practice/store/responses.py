@@ -11,7 +11,9 @@ from practice.errors import ModelNotFound, ResponseNotFound, SessionFull, Sessio
 from practice.limits import PAGE_SIZE
 from practice.models.fields import same_json
 from practice.models.page import SliceQuery
-from practice.models.response import NewResponse, Response, ResponseChanges, ResponsePage
+from practice.models.response import Response
+from practice.models.response_page import ResponsePage
+from practice.models.response_requests import NewResponse, ResponseChanges
 from practice.models.session_model import StoredModels
 from practice.preconditions import IfMatch, Versioned
 from practice.store import lists

@@ -8,13 +8,8 @@ from practice.errors import (
     SessionHasNoClass,
     SessionNotFound,
 )
-from practice.models.session_model import (
-    NewSessionModel,
-    SessionModel,
-    SessionModelChanges,
-    StoredModel,
-    StoredModels,
-)
+from practice.models.session_model import SessionModel, StoredModel, StoredModels
+from practice.models.session_model_requests import NewSessionModel, SessionModelChanges
 from practice.preconditions import IfMatch, Versioned
 from practice.store import catalogue
 from practice.store.classes import as_read, in_line_with_class, new_model, revise_models

@@ -7,17 +7,17 @@ from practice.errors import ClassIdRequired, NotFound, SessionNotFound
 from practice.limits import EXPANDED_PAGE_SIZE, PAGE_SIZE
 from practice.models import generation
 from practice.models.fields import same_json
-from practice.models.page import Expansion, SessionPage, SessionsQuery, Sort
-from practice.models.session import (
-    NewSession,
-    OwnSession,
-    Session,
-    SessionChanges,
-    SessionFields,
+from practice.models.session import OwnSession, Session
+from practice.models.session_model import StoredModel, StoredModels
+from practice.models.session_page import (
+    Expansion,
+    SessionPage,
+    SessionsQuery,
     SessionWithResponses,
     SessionWithSettings,
+    Sort,
 )
-from practice.models.session_model import StoredModel, StoredModels
+from practice.models.session_requests import NewSession, SessionChanges, SessionFields
 from practice.models.settings import StoredSettings
 from practice.preconditions import IfMatch, Versioned
 from practice.store import accounts, catalogue, lists

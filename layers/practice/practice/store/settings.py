@@ -11,7 +11,8 @@ from practice.models.example import Example
 from practice.models.fields import compact_bytes, same_json
 from practice.models.generation import non_null
 from practice.models.session_model import StoredModels
-from practice.models.settings import Link, Settings, SettingsChanges, StoredSettings
+from practice.models.settings import Link, Settings, StoredSettings
+from practice.models.settings_requests import SettingsChanges
 from practice.preconditions import IfMatch, Versioned
 from practice.store.classes import revise_models
 from practice.store.views import linked_examples, read_view, settings_of
