@@ -1,30 +1,20 @@
 """Sessions: open, read, list, change, delete."""
 
 from practice import clock, ids, keys, table
-from practice.answers import Room
 from practice.auth import Caller
-from practice.errors import ClassIdRequired, NotFound, SessionNotFound
-from practice.limits import EXPANDED_PAGE_SIZE, PAGE_SIZE
+from practice.errors import ClassIdRequired, SessionNotFound
 from practice.models import generation
 from practice.models.fields import same_json
 from practice.models.session import OwnSession, Session
 from practice.models.session_model import StoredModel, StoredModels
-from practice.models.session_page import (
-    Expansion,
-    SessionPage,
-    SessionsQuery,
-    SessionWithResponses,
-    SessionWithSettings,
-    Sort,
-)
 from practice.models.session_requests import NewSession, SessionChanges, SessionFields
 from practice.models.settings import StoredSettings
 from practice.preconditions import IfMatch, Versioned
-from practice.store import accounts, catalogue, lists
+from practice.store import accounts, catalogue
 from practice.store.classes import UNMOVED, as_read, in_line_with_class, revise_models, unmoved
 from practice.store.idempotency import Once
 from practice.store.settings import linking, next_version
-from practice.store.views import View, embedded, linked_examples, read_view, settings_of, wire_session
+from practice.store.views import View, read_view, settings_of, wire_session
 
 
 def create(caller: Caller, new: NewSession, once: Once) -> Versioned[Session]:
@@ -114,12 +104,6 @@ def insertion(
         *table.put(keys.settings(user_id, session_id), settings, attributes=linking(settings)),
         *table.put(keys.models(user_id, session_id), models, attributes=models_attributes),
     ]
-
-
-def get(caller: Caller, session_id: int, *, with_responses: bool) -> Versioned[Session]:
-    """One request, and one for the selected examples."""
-    view = read_view(caller.user_id, session_id, with_responses=with_responses)
-    return Versioned(wire_session(caller, view), view.session_document.version)
 
 
 def change(
@@ -215,56 +199,6 @@ def _removal(
         table.delete(keys.models(caller.user_id, session_id)),
         table.update(keys.account(caller.user_id), add={"sessions": -1}),
     ]
-
-
-_ORDERS = {
-    Sort.CREATED: lists.Order("sessions", "by_created", "created", "SESSION#", keys.session),
-    Sort.ACTIVITY: lists.Order("sessions by activity", "by_activity", "activity", "SESSION#", keys.session),
-}
-
-
-def page(caller: Caller, query: SessionsQuery) -> SessionPage:
-    """The index, then the items and the total in one batch: two requests up to 99 sessions, whatever the depth.
-
-    With `expand`, one request for each session instead, and one for its examples.
-    """
-    size = query.size or (EXPANDED_PAGE_SIZE if query.expand else PAGE_SIZE)
-    equal = {"class_id": _number(query.class_id), "project_id": _number(query.project_id)}
-    is_filtered = query.class_id is not None or query.project_id is not None
-    rows = lists.rows(caller, _ORDERS[query.sort], size, page=query.page, cursor=query.cursor, equal=equal)
-    account_key = keys.account(caller.user_id)
-    filled: lists.Filled[OwnSession]
-    if query.expand:
-        account = table.fetch([account_key]).get(account_key)
-        filled = lists.fill(rows, ((entry, _expanded(caller, entry, query.expand)) for entry in rows.entries))
-    else:
-        account, items = lists.items(rows, OwnSession, account_key)
-        filled = lists.fill(rows, items)
-    return SessionPage(
-        items=filled.items,
-        total=rows.total if is_filtered else accounts.total(account, "sessions"),
-        page=rows.page,
-        size=size,
-        next_cursor=filled.next_cursor,
-    )
-
-
-def _expanded(caller: Caller, entry: table.Entry, wanted: frozenset[Expansion]) -> OwnSession | None:
-    with_responses = Expansion.RESPONSES in wanted
-    try:
-        view = read_view(caller.user_id, keys.session_id_in(entry.sk), with_responses=with_responses)
-    except NotFound:
-        return None  # deleted since the index was read
-    own = view.session.model_dump()
-    if Expansion.SETTINGS not in wanted:
-        room = Room()
-        room.spend(view.session.model_dump_json())
-        responses, older = embedded(caller, view, room)
-        return SessionWithResponses(**own, responses=responses, responses_next_cursor=older)
-    if with_responses:
-        return wire_session(caller, view)
-    examples = linked_examples(caller.user_id, (link.example_id for link in view.settings.links))
-    return SessionWithSettings(**own, settings=settings_of(view.settings, examples))
 
 
 _FIELDS = SessionFields.model_fields

@@ -5,7 +5,7 @@ from typing import Any
 from practice import clock, ids, keys, table
 from practice.answers import escaped_bytes
 from practice.auth import Caller
-from practice.errors import Invalid, InvalidExamples, Problem, SessionNotFound
+from practice.errors import Invalid, InvalidExamples, Problem
 from practice.limits import OBJECT_BYTES, SELECTION_BYTES
 from practice.models.example import Example
 from practice.models.fields import compact_bytes, same_json
@@ -16,17 +16,6 @@ from practice.models.settings_requests import SettingsChanges
 from practice.preconditions import IfMatch, Versioned
 from practice.store.classes import revise_models
 from practice.store.views import linked_examples, read_view, settings_of
-
-
-def get(caller: Caller, session_id: int) -> Versioned[Settings]:
-    """One request, and one for the selected examples."""
-    key = keys.settings(caller.user_id, session_id)
-    document = table.fetch([key]).get(key)
-    if document is None:
-        raise SessionNotFound
-    stored = StoredSettings.model_validate_json(document.text)
-    examples = linked_examples(caller.user_id, (link.example_id for link in stored.links))
-    return Versioned(settings_of(stored, examples), stored.version)
 
 
 def change(

@@ -12,6 +12,7 @@ from practice.models.response import Response
 from practice.models.session import OwnSession, Session
 from practice.models.session_model import StoredModels
 from practice.models.settings import FewShotLink, Link, Settings, StoredSettings
+from practice.preconditions import Versioned
 
 
 @dataclass(slots=True)
@@ -33,6 +34,23 @@ class View:
     def responses(self) -> Iterator[Response]:
         """Newest first, read as they are taken: a page of compressed texts can be a gigabyte."""
         return (Response.model_validate_json(document.text) for document in self.live)
+
+
+def get_session(caller: Caller, session_id: int, *, with_responses: bool) -> Versioned[Session]:
+    """One request, and one for the selected examples."""
+    view = read_view(caller.user_id, session_id, with_responses=with_responses)
+    return Versioned(wire_session(caller, view), view.session_document.version)
+
+
+def get_settings(caller: Caller, session_id: int) -> Versioned[Settings]:
+    """One request, and one for the selected examples."""
+    key = keys.settings(caller.user_id, session_id)
+    document = table.fetch([key]).get(key)
+    if document is None:
+        raise SessionNotFound
+    stored = StoredSettings.model_validate_json(document.text)
+    examples = linked_examples(caller.user_id, (link.example_id for link in stored.links))
+    return Versioned(settings_of(stored, examples), stored.version)
 
 
 def read_view(user_id: int, session_id: int, *, with_responses: bool) -> View:
