@@ -13,6 +13,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
+from types import UnionType
 from typing import Any, Final, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter
@@ -89,6 +90,12 @@ def tag_of(endpoint: Endpoint) -> str:
     return next(word for word in reversed(words) if word in TAGS)
 
 
+def answered(endpoint: Endpoint) -> Any:
+    """What the success is made of, apart from what a 202 is made of."""
+    kinds = [kind for kind in get_args(endpoint.answer_model) if kind is not endpoint.accepted_model]
+    return kinds[0] if get_origin(endpoint.answer_model) is UnionType and kinds else endpoint.answer_model
+
+
 def is_model(type_: Any) -> bool:
     return isinstance(type_, type) and issubclass(type_, BaseModel)
 
@@ -150,7 +157,7 @@ class Schemas:
             for model in filter(None, (each.query_model, each.body_model)):
                 wanted[model, "validation"] = TypeAdapter(model)
             bodies = (BODY_OF[error] for error in each.refuses if error in BODY_OF)
-            for type_ in (each.answer_model, each.accepted_model, *bodies):
+            for type_ in (answered(each), each.accepted_model, *bodies):
                 if type_ not in (None, str):
                     wanted[_key(type_), "serialization"] = TypeAdapter(type_)
         self._schemas, shared = TypeAdapter.json_schemas(
@@ -166,7 +173,7 @@ class Schemas:
         return self._schemas[model, "validation"]
 
     def answer(self, type_: Any) -> Json:
-        return {"type": "object"} if type_ is str else self._schemas[_key(type_), "serialization"]
+        return {} if type_ is str else self._schemas[_key(type_), "serialization"]
 
     def query(self, model: type[BaseModel]) -> Json:
         return self.resolved(self._schemas[model, "validation"])
@@ -225,12 +232,18 @@ HEADERS: Final = {
 }
 
 
-def answer(description: str, schema: Json | None, *headers: str, shown: Json | None = None) -> Json:
+def answer(
+    description: str,
+    schema: Json | None,
+    *headers: str,
+    shown: Json | None = None,
+    media_type: str = "application/json",
+) -> Json:
     made: Json = {"description": description}
     if headers:
         made["headers"] = {name: ref("headers", name) for name in headers}
-    if schema:
-        made["content"] = {"application/json": {"schema": schema} | ({"examples": shown} if shown else {})}
+    if schema is not None:
+        made["content"] = {media_type: {"schema": schema} | ({"examples": shown} if shown else {})}
     return made
 
 
@@ -294,18 +307,18 @@ ERRORS: Final = {
 
 
 def answers_of(endpoint: Endpoint, schemas: Schemas, found: Sequence[Endpoint]) -> Json:
-    made = {endpoint.status: success(endpoint.answer_model, endpoint, schemas, found)}
+    made = {endpoint.status: success(answered(endpoint), endpoint, schemas, found)}
     if endpoint.accepted_model:
         made[HTTPStatus.ACCEPTED] = success(endpoint.accepted_model, endpoint, schemas, found)
     for status, errors in refusals_of(endpoint).items():
         made[status] = refusal(errors) if errors[1:] else ref("responses", errors[0].__name__)
-    if endpoint.path_parameters or endpoint.query_model or endpoint.body_model:
+    if endpoint.path_parameters or endpoint.query_model or endpoint.body_model or endpoint.takes:
         made[HTTPStatus.UNPROCESSABLE_ENTITY] = ref("responses", "Invalid")
     if endpoint.once_name:
         made[HTTPStatus.UNPROCESSABLE_ENTITY] = ref("responses", "InvalidOrReused")
     if endpoint.query_model:
         made[HTTPStatus.REQUEST_URI_TOO_LONG] = ref("responses", "TooLarge")
-    if endpoint.body_model:
+    if endpoint.body_model or endpoint.takes:
         made[HTTPStatus.REQUEST_ENTITY_TOO_LARGE] = ref("responses", "TooLarge")
     made[HTTPStatus.TOO_MANY_REQUESTS] = ref("responses", "TooMany")
     made[HTTPStatus.INTERNAL_SERVER_ERROR] = ref("responses", "InternalError")
@@ -339,13 +352,17 @@ def success(made_of: Any, endpoint: Endpoint, schemas: Schemas, found: Sequence[
         headers.append("ETag")
     if wrapped_in is Reply and endpoint.query_model and "cursor" in endpoint.query_model.model_fields:
         headers.append("x-next-cursor")
-    if endpoint.accepted_model:
+    is_accepted = made_of is not None and made_of is endpoint.accepted_model
+    if is_accepted or endpoint.preferences_name:
         headers.append("Location")
     if made_of is None:
         return answer("Done.", None, *sorted(headers))
     shown = {"example": ref("examples", made_of.__name__)} if is_model(made_of) else None
-    done = inspect.getdoc(made_of) if made_of is endpoint.accepted_model else None
-    made = answer(done or "Done.", schemas.answer(made_of), *sorted(headers), shown=shown)
+    done = inspect.cleandoc(made_of.__doc__ or "Under way: `Location` says where.") if is_accepted else None
+    media_type = "application/json" if is_model(made_of) else endpoint.gives
+    made = answer(
+        done or "Done.", schemas.answer(made_of), *sorted(headers), shown=shown, media_type=media_type
+    )
     if links := links_of(made_of, endpoint, found):
         made["links"] = links
     return made
@@ -356,7 +373,7 @@ def links_of(made_of: Any, endpoint: Endpoint, found: Iterable[Endpoint]) -> Jso
     at = "$response.body#"
     if get_origin(made_of) is list:
         made_of, at = get_args(made_of)[0], f"{at}/0"
-    elif endpoint.method != "POST":
+    elif endpoint.method != "POST" and made_of is not endpoint.accepted_model:
         return {}
     if not is_model(made_of):
         return {}
@@ -392,6 +409,8 @@ def operation(endpoint: Endpoint, schemas: Schemas, found: Sequence[Endpoint]) -
         shown = {"example": ref("examples", endpoint.body_model.__name__)}
         content = {"schema": schemas.body(endpoint.body_model), "examples": shown}
         made["requestBody"] = {"required": True, "content": {"application/json": content}}
+    if endpoint.takes:
+        made["requestBody"] = {"content": {endpoint.takes: {"schema": {"type": "string"}}}}
     made["responses"] = answers_of(endpoint, schemas, found)
     return made
 
@@ -465,7 +484,7 @@ def shared_examples(found: Iterable[Endpoint], schemas: Schemas) -> Json:
     for each in found:
         if each.body_model:
             made[each.body_model.__name__] = {"value": example(schemas.body(each.body_model), schemas)}
-        for model in filter(is_model, (each.answer_model, each.accepted_model)):
+        for model in filter(is_model, (answered(each), each.accepted_model)):
             made[model.__name__] = {"value": example(schemas.answer(model), schemas)}
     return made
 

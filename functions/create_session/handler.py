@@ -4,7 +4,14 @@ from http import HTTPStatus
 
 from practice.api import endpoint
 from practice.auth import Caller
-from practice.errors import AgentNotFound, ClassHasNoModels, ClassIdRequired, ClassNotActive, ClassNotFound
+from practice.errors import (
+    AgentNotFound,
+    ClassHasNoModels,
+    ClassIdRequired,
+    ClassNotActive,
+    ClassNotFound,
+    ImportInProgress,
+)
 from practice.models.session import Session
 from practice.models.session_requests import NewSession
 from practice.preconditions import Versioned
@@ -21,6 +28,7 @@ from practice.store.idempotency import Once
         ClassNotActive,
         ClassHasNoModels,
         AgentNotFound,
+        ImportInProgress,
     ),
 )
 def lambda_handler(caller: Caller, new: NewSession, once: Once) -> Versioned[Session]:

@@ -67,12 +67,16 @@ class Endpoint:
         status: HTTPStatus,
         refuses: tuple[type[PracticeError], ...],
         accepted: type[BaseModel] | None,
+        takes: str | None,
+        gives: str,
     ) -> None:
         self.method, _, self.path = route.partition(" ")
         self.function = function
         self.status = status
         self.refuses = refuses
         self.accepted_model = accepted
+        self.takes = takes
+        self.gives = gives
         self.__doc__ = function.__doc__
         hints = dict(function.__annotations__)
         self.answer_type = hints.pop("return", None)
@@ -194,14 +198,17 @@ def endpoint(
     status: HTTPStatus = HTTPStatus.OK,
     refuses: tuple[type[PracticeError], ...] = (),
     accepted: type[BaseModel] | None = None,
+    takes: str | None = None,
+    gives: str = "application/json",
 ) -> Callable[[Callable[..., Any]], Endpoint]:
     """Makes a function the handler of its route.
 
-    `refuses` lists, for the contract, what the domain may answer; `accepted` is the body of a 202.
+    The rest is for the contract. `refuses` lists what the domain may answer; `accepted` is the body of a 202; `takes` and
+    `gives` are the media types of what is no JSON.
     """
 
     def bind(function: Callable[..., Any]) -> Endpoint:
-        return Endpoint(route, function, status, refuses, accepted)
+        return Endpoint(route, function, status, refuses, accepted, takes, gives)
 
     return bind
 
