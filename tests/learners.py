@@ -8,6 +8,7 @@ By default a request is answered in process, by the local stack's gateway, from 
 import json
 import os
 import random
+import string
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from functools import lru_cache
 from http.client import HTTPConnection, HTTPSConnection
 from threading import Barrier
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from local.http import Request, Response
 from local.stack import Stack, read_template, settings
@@ -64,7 +65,9 @@ def over_http(base_url: str) -> Send:
     def send(method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
         connection = connect(parts.netloc, timeout=60)
         try:
-            connection.request(method, parts.path.rstrip("/") + target, body, dict(headers))
+            # As every client does with what is not ASCII.
+            encoded = quote(parts.path.rstrip("/") + target, safe=string.punctuation)
+            connection.request(method, encoded, body, dict(headers))
             response = connection.getresponse()
             return Answer(
                 response.status,

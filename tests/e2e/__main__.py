@@ -1,15 +1,17 @@
 """`python -m tests.e2e [arguments for pytest]`: build, serve from emulators, run the suite against that."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from types import FrameType
 
 from local.stack import Stack
 from local.template import Template
-from tests.e2e.build import BUILD, LOGS, build_for_this_machine, runtime
+from tests.e2e.build import BUILD, FOLDER, LOGS, build_for_this_machine, runtime
 from tests.e2e.fleet import Fleet, with_parent
 from tests.e2e.roles import Gate, Roles
 from tools.build import ROOT
@@ -17,7 +19,25 @@ from tools.build import ROOT
 
 def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, stop)
-    build_for_this_machine()
+    with one_run_at_a_time():
+        build_for_this_machine()
+        return serve_and_test(arguments)
+
+
+@contextmanager
+def one_run_at_a_time() -> Iterator[None]:
+    """Two runs in one checkout would build into each other's artefacts."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with (FOLDER / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("waiting for another run in this checkout", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def serve_and_test(arguments: list[str]) -> int:
     for log in LOGS.glob("*.log"):
         log.unlink()
     shell = dict(os.environ)
