@@ -329,9 +329,9 @@ def test_the_limits_of_public_models_are_known_whoever_serves_them(name: str, to
 
 def test_a_model_gets_only_the_parameters_it_takes() -> None:
     both = {"temperature": 0.5, "top_p": 0.9}
-    plain = ModelConfiguration(provider="openai")
-    fussy = ModelConfiguration(provider="openai", **limits_of("claude-opus-4-5"))
-    reasoning = ModelConfiguration(provider="openai", **limits_of("o3"))
+    plain = ModelConfiguration(provider="bedrock")
+    fussy = ModelConfiguration(provider="bedrock", **limits_of("claude-opus-4-5"))
+    reasoning = ModelConfiguration(provider="bedrock", **limits_of("o3"))
 
     assert sampling(plain, both) == both
     assert sampling(fussy, both) == {"temperature": 0.5}

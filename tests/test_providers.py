@@ -205,6 +205,41 @@ def test_counts_that_are_no_counts_are_left_out(fake: FakeProvider, deployment: 
     assert made.runtime_model is None
 
 
+@pytest.mark.parametrize(
+    "models",
+    [
+        "{",
+        "[]",
+        '{"a": 1}',
+        '{"a": {}}',
+        '{"a": {"provider": "nobody"}}',
+        '{"a": {"provider": "openai"}}',
+        '{"a": {"provider": "echo", "colour": "green"}}',
+        '{"a": {"provider": "echo", "defaults": {"temperature": "hot"}}}',
+    ],
+)
+def test_a_configuration_that_cannot_be_used_says_so(deployment: Deployment, models: str) -> None:
+    deployment.has(MODELS=models)
+
+    with pytest.raises(configuration.ConfigurationError, match="MODELS cannot be used"):
+        configuration.configuration()
+
+
+def test_models_may_stand_in_a_file(deployment: Deployment, tmp_path: Path) -> None:
+    file = tmp_path / "models.json"
+    file.write_text(
+        '{"a": {"provider": "bedrock", "id": "b", "max_output_tokens": 5}, "*": {"provider": "echo"}}'
+    )
+    deployment.has(MODELS_FILE=str(file))
+
+    named, other = configuration.model_named("a"), configuration.model_named("claude-3-haiku-20240307")
+
+    assert named is not None
+    assert (named.provider, named.id, named.max_output_tokens) == ("bedrock", "b", 5)
+    assert other is not None
+    assert (other.provider, other.id, other.max_output_tokens) == ("echo", "claude-3-haiku-20240307", 4096)
+
+
 # What goes wrong
 
 BEDROCK_PATH = HAIKU.replace(":", "%3A")

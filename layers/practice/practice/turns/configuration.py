@@ -6,18 +6,23 @@ not say of a common public model is known (`known_models.py`). docs/turns.md sho
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from practice.log import logger
-from practice.models.fields import FreeForm
+from practice.models.generation import GenerationParams
 from practice.turns.known_models import limits_of
 
 ANY_NAME: Final = "*"
+
+
+def _as_sent(params: dict[str, Any]) -> dict[str, Any]:
+    return GenerationParams.model_validate(params).sent()
 
 
 class ModelConfiguration(BaseModel):
@@ -34,7 +39,7 @@ class ModelConfiguration(BaseModel):
     """Of Bedrock, when it is not the function's."""
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
     max_temperature: float | None = None
-    defaults: FreeForm = {}
+    defaults: Annotated[dict[str, Any], AfterValidator(_as_sent)] = {}
     """Generation parameters of this model."""
     cap_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """What an OpenAI-compatible service calls the token cap."""
@@ -42,6 +47,12 @@ class ModelConfiguration(BaseModel):
     """Parameters that the model does not take."""
     one_of: list[str] = []
     """Parameters of which the model takes one: the first that has a value."""
+
+    @model_validator(mode="after")
+    def has_an_address(self) -> Self:
+        if self.provider == "openai" and not self.base_url:
+            raise ValueError("an OpenAI-compatible service needs its base_url")
+        return self
 
 
 _Models: Final = TypeAdapter(dict[str, dict[str, Any]])
@@ -57,18 +68,33 @@ class Configuration:
     turn_queue_url: str
 
 
+class ConfigurationError(Exception):
+    """The deployment says something else than it may."""
+
+
 @lru_cache(maxsize=1)
 def configuration() -> Configuration:
     env = os.environ
-    models = Path(env["MODELS_FILE"]).read_text() if env.get("MODELS_FILE") else env.get("MODELS") or "{}"
     return Configuration(
-        models=_Models.validate_python(json.loads(models)),
+        models=_models(env),
         unclaimed_is_echo=env.get("UNCLAIMED_MODELS") == "echo",
         history_tokens=int(env.get("HISTORY_TOKENS") or 4000),
         provider_secret_arn=env.get("PROVIDER_SECRET_ARN", ""),
         knowledge_base_id=env.get("KNOWLEDGE_BASE_ID", ""),
         turn_queue_url=env.get("TURN_QUEUE_URL", ""),
     )
+
+
+def _models(env: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    try:
+        text = Path(env["MODELS_FILE"]).read_text() if env.get("MODELS_FILE") else env.get("MODELS") or "{}"
+        models = _Models.validate_python(json.loads(text))
+        for fields in models.values():
+            ModelConfiguration.model_validate(fields)
+    except (OSError, ValueError) as error:
+        logger.exception("MODELS cannot be used")
+        raise ConfigurationError(f"MODELS cannot be used: {error}") from error
+    return models
 
 
 @lru_cache(maxsize=256)
