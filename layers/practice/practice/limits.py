@@ -9,6 +9,8 @@ MAX_ID: Final = 2**53 - 1
 MAX_KNOWLEDGE_ID: Final = 2**63
 
 TITLE_CHARACTERS: Final = 10_000
+MADE_TITLE_CHARACTERS: Final = 30
+"""Of a title that a model writes for a session without one."""
 NOTES_CHARACTERS: Final = 100_000
 KNOWLEDGE_IDS: Final = 1_000
 SENT_IDS: Final = 10_000

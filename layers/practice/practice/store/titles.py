@@ -1,0 +1,42 @@
+"""The title of a session whose user gave it none."""
+
+from practice import clock, keys, table
+from practice.errors import SessionNotFound
+from practice.models.response import Response
+from practice.models.session import OwnSession
+from practice.store.views import read_view
+
+
+def first_answer(user_id: int, session_id: int) -> Response | None:
+    """The first of the newest answers in a session without a title; None when it has one, or no answer yet, or has gone.
+
+    One request.
+    """
+    try:
+        view = read_view(user_id, session_id, with_responses=True)
+    except SessionNotFound:
+        return None
+    if view.session.title or not view.live:
+        return None
+    return Response.model_validate_json(view.live[-1].text)
+
+
+def write(user_id: int, session_id: int, title: str) -> bool:
+    """Two requests. False when the user has given one meanwhile, or the session has gone."""
+    key = keys.session(user_id, session_id)
+    for _ in table.attempts():
+        document = table.fetch([key]).get(key)
+        if document is None:
+            return False
+        session = OwnSession.model_validate_json(document.text)
+        if session.title:
+            return False
+        titled = session.model_copy(
+            update={"title": title, "updated_at": clock.just_after(session.updated_at)}
+        )
+        try:
+            table.write(*table.revise(document, titled))
+        except table.ConditionFailed:
+            continue
+        return True
+    raise AssertionError("attempts() ends by raising")
