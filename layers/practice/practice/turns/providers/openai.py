@@ -101,7 +101,7 @@ def _post(model: ModelConfiguration, body: bytes, deadline: Deadline) -> tuple[i
 def _read(response: urllib3.BaseHTTPResponse, deadline: Deadline) -> bytes:
     """Piece by piece, because a provider that sends a byte now and then never runs into the time-out of a read."""
     chunks, size = [], 0
-    while chunk := response.read(CHUNK_BYTES):
+    while chunk := response.read1(CHUNK_BYTES):
         chunks.append(chunk)
         size += len(chunk)
         if size > ANSWER_BYTES:
