@@ -19,7 +19,7 @@ from practice.models.turn import ErrorCode
 from practice.turns import ask, configuration, knowledge
 from practice.turns.prompts import Pair, Prompt
 from practice.turns.providers import ProviderError, bedrock
-from tests.providers import FakeProvider, Played, completion, in_turn, says
+from tests.providers import FakeProvider, Part, Played, completion, in_turn, says
 
 PROMPT = Prompt("Be brief.", [Pair("2+2", "4")], [Pair("Hello", "Hi")], "Why?")
 PARAMS = {
@@ -320,8 +320,9 @@ def test_a_provider_that_sends_a_byte_now_and_then_does_not_outlast_the_deadline
     fake: FakeProvider, deployment: Deployment
 ) -> None:
     deployment.serves(fake.url, model("openai"))
-    whole = json.dumps(completion("a second late")).encode()
-    fake.plays[HAIKU] = lambda _: Played(b"", parts=[*[b" ", 0.05] * 30, whole])
+    parts: list[Part] = [b" ", 0.05] * 30
+    parts.append(json.dumps(completion("a second late")).encode())
+    fake.plays[HAIKU] = lambda _: Played(b"", parts=parts)
 
     assert failed(0.5).code == ErrorCode.TIMEOUT
 
