@@ -104,6 +104,7 @@ EVENTS: Final[tuple[type[Told], ...]] = (
     TurnCompleted,
     SettingsChanged,
     ExampleCreated,
+    UserDataErased,
 )
 
 
