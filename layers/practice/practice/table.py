@@ -109,6 +109,8 @@ def client() -> "DynamoDBClient":
     return made
 
 
+os.register_at_fork(after_in_child=client.cache_clear)  # two processes cannot share a connection
+
 if "AWS_LAMBDA_INITIALIZATION_TYPE" in os.environ:
     client()  # Lambda's init phase has a whole processor, the first call a share of one.
 
