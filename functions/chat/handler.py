@@ -16,7 +16,8 @@ from practice.errors import (
     SessionNotFound,
 )
 from practice.models.fields import PathId
-from practice.models.turn import NewTurn, TurnAccepted, TurnAnswer
+from practice.models.turn import TurnAccepted, TurnAnswer
+from practice.models.turn_requests import NewTurn
 from practice.preferences import Preferences
 from practice.store.idempotency import Once
 from practice.turns import conversation

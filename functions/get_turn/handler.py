@@ -4,7 +4,8 @@ from practice.api import Reply, endpoint
 from practice.auth import Caller
 from practice.errors import SessionNotFound, TurnNotFound
 from practice.models.fields import PathId
-from practice.models.turn import Turn, TurnQuery
+from practice.models.turn import Turn
+from practice.models.turn_page import TurnQuery
 from practice.store import turns
 
 

@@ -5,7 +5,7 @@ from practice.auth import Caller
 from practice.errors import SessionNotFound
 from practice.models.fields import PathId
 from practice.models.page import SliceQuery
-from practice.models.turn import TurnPage
+from practice.models.turn_page import TurnPage
 from practice.store import turns
 
 

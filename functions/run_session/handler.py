@@ -15,7 +15,8 @@ from practice.errors import (
     NoModelAnswered,
     RequestedModelsNotConfigured,
 )
-from practice.models.turn import NewRun, RunQuery, TurnAccepted, TurnAnswer
+from practice.models.turn import TurnAccepted, TurnAnswer
+from practice.models.turn_requests import NewRun, RunQuery
 from practice.preferences import Preferences
 from practice.store.idempotency import Once
 from practice.turns import conversation

@@ -32,10 +32,10 @@ from practice.models.turn import (
     StoredTurn,
     Turn,
     TurnError,
-    TurnPage,
     TurnSettings,
     TurnStatus,
 )
+from practice.models.turn_page import TurnPage
 from practice.store.idempotency import Once
 from practice.store.responses import active, of_model, set_aside
 from practice.store.views import live_responses

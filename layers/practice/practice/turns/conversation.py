@@ -24,8 +24,6 @@ from practice.models.generation import non_null
 from practice.models.session_model import StoredModel, StoredModels
 from practice.models.turn import (
     AskedModel,
-    NewRun,
-    NewTurn,
     NoModelAnswered,
     QueuedTurn,
     StoredTurn,
@@ -34,6 +32,7 @@ from practice.models.turn import (
     TurnSettings,
     TurnStatus,
 )
+from practice.models.turn_requests import NewRun, NewTurn
 from practice.preferences import Preferences
 from practice.store import accounts, catalogue, sessions, turns
 from practice.store.classes import as_read, in_line_with_class, revise_models
