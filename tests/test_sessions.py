@@ -474,6 +474,7 @@ def test_refusals_come_in_their_order(ada: Learner, announce_agent: Announce) ->
     assert refused("/sessions/x", {"class_id": -1}, headers={"authorization": "Bearer x"}) == 401
     assert refused("/sessions/5", {"class_id": -1}, headers=stale) == 422
     assert refused("/sessions/5", {"class_id": 1}, headers=stale) == 404
+    assert refused(path_of(session), {"agent_id": foreign}, headers=stale) == 404
     assert refused(path_of(session), {"title": "x"}, headers=stale) == 412
     unable = ada.post("/sessions", {"agent_id": foreign})
     assert (unable.status, unable.detail) == (404, "agent not found or not accessible")

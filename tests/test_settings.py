@@ -814,6 +814,10 @@ def test_who_was_slower_is_told_the_version_that_stands(ada: Learner) -> None:
     assert ada.get(path).json["style_preset"] == "creative"
     before_403 = ada.patch(path, {"few_shot_example_ids": [1]}, headers={"if-match": first})
     assert before_403.status == 412
+    ada.patch(path, {"style_params": {"a": "x" * 40_000}})
+    after_422 = ada.patch(path, {"style_params": {"b": "x" * 40_000}}, headers={"if-match": first})
+    assert after_422.status == 422
+    current = ada.get(path).etag
     for header in ("*", f'"0", {current}'):
         assert ada.patch(path, {}, headers={"if-match": header}).status == 200
 

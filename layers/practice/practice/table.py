@@ -546,6 +546,10 @@ class Write(NamedTuple):
     action: str
     params: dict[str, Any]
 
+    @property
+    def key(self) -> Key:
+        return key_of(self.params.get("Key") or self.params["Item"])
+
 
 _NAME = re.compile(r"#(\w+)")
 

@@ -64,8 +64,8 @@ def change(
     session_id = keys.session_of(session_model_id)
     for _ in table.attempts():
         document, before, model = read_model(caller, session_model_id)
-        if_match.accept(model.version)
         after = _with(before, model, changes)
+        if_match.accept(model.version)
         writes = revise_models(document, before, after)
         try:
             if writes:

@@ -112,25 +112,31 @@ def change(
     """What `get` asks for and one conditional update; a class or a new agent is looked up, with one request more."""
     for _ in table.attempts():
         view = read_view(caller.user_id, session_id, with_responses=with_responses)
-        if_match.accept(view.session_document.version)
         before = view.session
         version = view.session_document.version
         changed = before.model_copy(update=_stored(changes, changes.model_fields_set))
         named_class = changed.class_id if "class_id" in changes.model_fields_set else None
+        new_agent = changed.agent_id if changed.agent_id != before.agent_id else None
+        announced = catalogue.look_up(named_class, new_agent)
+        snapshot = view.settings.agent_snapshot
+        if changed.agent_id != before.agent_id:
+            snapshot = announced.snapshot(caller, changed.class_id)
+        if_match.accept(version)
         writes: list[table.Write] = []
         if changed != before:
             version += 1
             changed.updated_at = clock.just_after(max(before.updated_at, view.settings.updated_at))
-            activity = table.text(keys.session_at(changed.updated_at, session_id))
-            writes += table.revise(
-                view.session_document,
-                changed,
-                condition=UNMOVED if named_class else "",
-                values=unmoved(view) if named_class else None,
-                attributes={"activity": activity, **filters(changed)},
-            )
+            writes += _revision(view, changed, if_unmoved=named_class is not None)
         view.session = changed
-        writes += _follow(caller, before, view, named_class)
+        if not same_json(snapshot, view.settings.agent_snapshot):
+            taken = view.settings.model_copy(update={"agent_snapshot": snapshot})
+            view.settings = next_version(taken, changed.updated_at)
+            writes += table.revise(view.settings_document, view.settings)
+        if named_class:
+            written = {write.key for write in writes}
+            models = in_line_with_class(caller.user_id, view, announced.model_names())
+            writes += revise_models(view.models_document, view.models, models)
+            writes += as_read(view, models, written=written)
         try:
             if writes:
                 table.write(*writes)
@@ -140,26 +146,15 @@ def change(
     raise AssertionError("attempts() ends by raising")
 
 
-def _follow(caller: Caller, before: OwnSession, view: View, named_class: int | None) -> list[table.Write]:
-    """What the class and the agent that a change names mean for the models and the settings of the session."""
-    session = view.session
-    is_new_agent = session.agent_id != before.agent_id
-    announced = catalogue.look_up(named_class, session.agent_id if is_new_agent else None)
-    writes: list[table.Write] = []
-    written = {view.session_document.key} if session != before else set()
-    if is_new_agent:
-        snapshot = announced.snapshot(caller, session.class_id)
-        if not same_json(snapshot, view.settings.agent_snapshot):
-            view.settings = next_version(view.settings, session.updated_at).model_copy(
-                update={"agent_snapshot": snapshot}
-            )
-            writes += table.revise(view.settings_document, view.settings)
-            written.add(view.settings_document.key)
-    if named_class:
-        after = in_line_with_class(caller.user_id, view, announced.model_names())
-        writes += revise_models(view.models_document, view.models, after)
-        writes += as_read(view, after, written=written)
-    return writes
+def _revision(view: View, changed: OwnSession, *, if_unmoved: bool) -> list[table.Write]:
+    activity = table.text(keys.session_at(changed.updated_at, changed.session_id))
+    return table.revise(
+        view.session_document,
+        changed,
+        condition=UNMOVED if if_unmoved else "",
+        values=unmoved(view) if if_unmoved else None,
+        attributes={"activity": activity, **filters(changed)},
+    )
 
 
 def remove(caller: Caller, session_id: int, if_match: IfMatch) -> None:

@@ -27,13 +27,14 @@ def change(
     """
     for _ in table.attempts():
         view = read_view(caller.user_id, session_id, with_responses=False)
-        if_match.accept(view.settings.version)
         before = view.settings
         selected = [link.example_id for link in before.links]
         examples = linked_examples(caller.user_id, {*selected, *(changes.few_shot_example_ids or ())})
         sent = changes.generation_params.sent() if changes.generation_params else {}
-        merged = _merged(view.models, non_null(sent))
-        after = _changed(before, changes, sent, examples)
+        merged = _merged_models(view.models, non_null(sent))
+        given = _merged(before, changes, sent)
+        if_match.accept(before.version)
+        after = _changed(before, given, changes, examples)
         writes = []
         if after is not before:
             attributes = linking(after) if after.links is not before.links else {}
@@ -56,7 +57,7 @@ def change(
 def born(before: StoredSettings, changes: SettingsChanges, examples: dict[int, Example]) -> StoredSettings:
     """The settings of a session that is opened with choices of its own. Raises as a change of them does."""
     sent = changes.generation_params.sent() if changes.generation_params else {}
-    after = _changed(before, changes, sent, examples)
+    after = _changed(before, _merged(before, changes, sent), changes, examples)
     links = [link.model_copy(update={"created_at": before.created_at}) for link in after.links]
     return after.model_copy(
         update={"links": links, "updated_at": before.updated_at, "version": before.version}
@@ -77,14 +78,8 @@ def next_version(settings: StoredSettings, now: str) -> StoredSettings:
     return settings.model_copy(update={"updated_at": now, "version": settings.version + 1})
 
 
-def _changed(
-    before: StoredSettings, changes: SettingsChanges, sent: dict[str, Any], examples: dict[int, Example]
-) -> StoredSettings:
-    """The next state, `before` itself when that changes nothing.
-
-    Raises Invalid for an object grown too large, Forbidden for a selection the caller may not make.
-    """
-    now = clock.just_after(before.updated_at)
+def _merged(before: StoredSettings, changes: SettingsChanges, sent: dict[str, Any]) -> dict[str, Any]:
+    """The fields that are sent, as they would stand, the selection left out; raises Invalid for one grown too large."""
     given: dict[str, Any] = {}
     if "style_preset" in changes.model_fields_set:
         given["style_preset"] = changes.style_preset
@@ -94,17 +89,27 @@ def _changed(
     if sent:
         given["generation_params"] = before.generation_params | sent
         bounded("generation_params", given["generation_params"])
+        given["chosen"] = sorted({*before.chosen, *sent})
+    return given
+
+
+def _changed(
+    before: StoredSettings, given: dict[str, Any], changes: SettingsChanges, examples: dict[int, Example]
+) -> StoredSettings:
+    """The next state, `before` itself when that changes nothing; raises Forbidden for what the caller may not select."""
+    now = clock.just_after(before.updated_at)
     changed = {name: value for name, value in given.items() if not same_json(value, getattr(before, name))}
     if "few_shot_example_ids" in changes.model_fields_set:
         links = _links(before.links, changes.few_shot_example_ids or [], examples, now)
         if links != [link for link in before.links if link.example_id in examples]:
             changed["links"] = links
-    after = next_version(before.model_copy(update=changed), now) if changed else before
+    if not changed:
+        return before
+    after = before.model_copy(update=changed)
     if "links" in changed and escaped_bytes(settings_of(after, examples).model_dump_json()) > SELECTION_BYTES:
         message = f"The selected examples should have at most {SELECTION_BYTES} bytes together in an answer"
         raise Invalid([Problem("too_long", ("body", "few_shot_example_ids"), message)])
-    chosen = sorted({*before.chosen, *sent})
-    return after if chosen == before.chosen else after.model_copy(update={"chosen": chosen})
+    return after if changed.keys() == {"chosen"} else next_version(after, now)
 
 
 def _links(before: list[Link], wanted: list[int], examples: dict[int, Example], now: str) -> list[Link]:
@@ -122,7 +127,7 @@ def _links(before: list[Link], wanted: list[int], examples: dict[int, Example], 
     ]
 
 
-def _merged(models: StoredModels, sent: dict[str, Any]) -> StoredModels:
+def _merged_models(models: StoredModels, sent: dict[str, Any]) -> StoredModels:
     if not sent:
         return models
     merged = models.with_params(sent)
