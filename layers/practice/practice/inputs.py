@@ -88,7 +88,7 @@ def _json_body(event: Event) -> Any:
     if content_type and content_type != "application/json" and not content_type.endswith("+json"):
         raise Invalid([_NOT_AN_OBJECT])
     try:
-        text = raw.decode()
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise BodyNotUtf8 from None
     value = parse_json(text)
