@@ -13,6 +13,12 @@ FOLDER = ROOT / ".aws-sam" / "bench"
 FUNCTIONS = ROOT / "functions"
 PEERS = ROOT / "benchmarks" / "peers"
 LAYERS = ("DependenciesLayer", "PracticeLayer")
+PEER_NAMES = {
+    "FastAPI + Mangum": "fastapi_mangum",
+    "Powertools resolver": "powertools",
+    "Flask + apig-wsgi": "flask_wsgi",
+    "PynamoDB": "pynamodb_store",
+}
 PEER_PACKAGES = sorted((ROOT / ".tools" / "bench" / "lib").glob("python3*/site-packages"))
 PYTHON_VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
@@ -49,6 +55,22 @@ def make_layers() -> None:
         )
         made.touch()
 
+    compiled = FOLDER / "peers"
+    for packages in PEER_PACKAGES:
+        lock = ROOT / "requirements" / "bench.txt"
+        if not compiled.exists() or compiled.stat().st_mtime < lock.stat().st_mtime:
+            command = [
+                sys.executable,
+                "-m",
+                "compileall",
+                "-q",
+                "-f",
+                "--invalidation-mode",
+                "unchecked-hash",
+            ]
+            subprocess.run([*command, packages], check=True)
+            compiled.touch()
+
 
 def path_of_ours(operation: str) -> list[Path]:
     return [FUNCTIONS / operation, *(FOLDER / layer / "python" for layer in LAYERS)]
@@ -59,7 +81,8 @@ def path_of_floor() -> list[Path]:
 
 
 def path_of_peer(name: str) -> list[Path]:
-    return [PEERS / name, PEERS / "shared", *PEER_PACKAGES]
+    """With our package behind, for its models."""
+    return [PEERS / name, PEERS / "shared", *PEER_PACKAGES, FOLDER / "PracticeLayer" / "python"]
 
 
 def environment(path: list[Path], variables: dict[str, str]) -> dict[str, str]:

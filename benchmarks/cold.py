@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import bundles, figures
+from benchmarks import bundles, figures, naive
 from benchmarks.lab import Lab, fill_session
 
 PROCESS = Path(__file__).with_name("process.py")
@@ -20,12 +20,12 @@ class Contender:
     path: list[Path]
     event: dict[str, Any]
     budget: float | None = None
-    python: Path = Path(sys.executable)
+    is_peer: bool = False
 
 
 def start(contender: Contender, variables: dict[str, str]) -> dict[str, Any]:
     done = subprocess.run(
-        [contender.python, "-P", "-S", PROCESS, "cold"],
+        [sys.executable, "-P", "-S", PROCESS, "cold"],
         env=bundles.environment(contender.path, variables),
         input=json.dumps(contender.event),
         capture_output=True,
@@ -42,11 +42,44 @@ def start(contender: Contender, variables: dict[str, str]) -> dict[str, Any]:
 def contenders(lab: Lab) -> list[Contender]:
     ada = lab.somebody()
     whole = fill_session(lab, ada)
-    event = lab.event(ada, "GET", f"/sessions/{whole['session_id']}")
+    naive.put(lab, naive.items_of(whole, ada.models_of(whole)))
+    events = {name: lab.event(ada, *asked) for name, asked in requests(whole, ada.models_of(whole)).items()}
     return [
         Contender("floor", bundles.path_of_floor(), {}),
-        Contender("get_session", bundles.path_of_ours("get_session"), event, 1.5),
+        *(Contender(name, bundles.path_of_ours(name), event, 1.5) for name, event in events.items()),
+        *(
+            Contender(name, bundles.path_of_peer(folder), events["get_session"], is_peer=True)
+            for name, folder in bundles.PEER_NAMES.items()
+        ),
     ]
+
+
+def requests(whole: dict[str, Any], models: list[dict[str, Any]]) -> dict[str, tuple[Any, ...]]:
+    """One for each function of the contract that can be asked again and again."""
+    session = f"/sessions/{whole['session_id']}"
+    model, response = models[0], f"/responses/{whole['responses'][0]['response_id']}"
+    example = f"/few-shot-examples/{whole['settings']['few_shot_links'][0]['example_id']}"
+    responses = f"/models/{model['session_model_id']}/responses"
+    return {
+        "get_session": ("GET", session),
+        "get_settings": ("GET", session + "/settings"),
+        "get_response": ("GET", response),
+        "get_example": ("GET", example),
+        "list_sessions": ("GET", "/sessions"),
+        "list_models": ("GET", session + "/models"),
+        "list_responses": ("GET", responses),
+        "list_session_responses": ("GET", session + "/responses"),
+        "list_examples": ("GET", "/few-shot-examples"),
+        "update_session": ("PATCH", session, {"title": "Another"}),
+        "update_settings": ("PATCH", session + "/settings", {"style_preset": "balanced"}),
+        "update_model": ("PATCH", f"/models/{model['session_model_id']}", {"is_primary": True}),
+        "update_response": ("PATCH", response, {"latency_ms": 7}),
+        "update_example": ("PATCH", example, {"title": "Another"}),
+        "create_session": ("POST", "/sessions", {"class_id": whole["class_id"]}),
+        "create_example": ("POST", "/few-shot-examples", {"input_text": "2+2", "output_text": "4"}),
+        "add_model": ("POST", session + "/models", {"model_name": model["model_name"]}),
+        "add_response": ("POST", responses, {"prompt_text": "Why?", "response_text": "Because."}),
+    }
 
 
 def measure(lab: Lab, rounds: int) -> dict[str, Any]:
@@ -54,7 +87,7 @@ def measure(lab: Lab, rounds: int) -> dict[str, Any]:
     runs: dict[str, list[dict[str, Any]]] = {each.name: [] for each in all_of_them}
     for _ in range(rounds):
         for each in all_of_them:
-            runs[each.name].append(start(each, lab.environment))
+            runs[each.name].append(start(each, lab.peer_environment if each.is_peer else lab.environment))
     results = {}
     for each in all_of_them:
         of_it, of_floor = runs[each.name], runs["floor"]
@@ -62,6 +95,7 @@ def measure(lab: Lab, rounds: int) -> dict[str, Any]:
             "ratio": ratio_of(of_it, of_floor, "wall"),
             "processor_ratio": ratio_of(of_it, of_floor, "processor"),
             "budget": each.budget,
+            "is_peer": each.is_peer,
             "milliseconds": 1000 * median(run["wall"] for run in of_it),
             "import_milliseconds": 1000 * median(run["import_wall"] for run in of_it),
         }

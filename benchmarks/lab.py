@@ -46,6 +46,10 @@ class Lab:
         """What the measured functions find."""
         return {**self.stack.environment, "LOG_LEVEL": "INFO"}
 
+    @property
+    def peer_environment(self) -> dict[str, str]:
+        return {**self.environment, "TOKEN_SECRET": self.stack.token_secret}
+
     def somebody(self) -> Learner:
         return learner(in_process(self.stack), self.stack.token_secret, new_user_id())
 

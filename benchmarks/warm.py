@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -88,16 +89,16 @@ def prepare(lab: Lab, times: int) -> tuple[Learner, list[Request]]:
 
 def measure(lab: Lab, times: int, rounds: int) -> dict[str, Any]:
     ada, asked = prepare(lab, times)
-    variables = {**lab.environment, "USER_ID": str(ada.user_id), "LOG_LEVEL": "INFO"}
+    variables = {**lab.peer_environment, "USER_ID": str(ada.user_id)}
     results: dict[str, Any] = {}
     for request in asked:
-        with (
-            Worker(bundles.path_of_peer("bare"), variables) as bare,
-            Worker(bundles.path_of_ours(request.operation), variables) as ours,
-        ):
-            runs: dict[str, list[dict[str, Any]]] = {"bare": [], "ours": []}
+        with ExitStack() as running:
+            paths = {"bare": bundles.path_of_peer("bare"), "ours": bundles.path_of_ours(request.operation)}
+            paths |= {name: bundles.path_of_peer(folder) for name, folder in bundles.PEER_NAMES.items()}
+            workers = {name: running.enter_context(Worker(path, variables)) for name, path in paths.items()}
+            runs: dict[str, list[dict[str, Any]]] = {name: [] for name in workers}
             for _ in range(rounds):
-                for name, worker in (("bare", bare), ("ours", ours)):
+                for name, worker in workers.items():
                     runs[name].append(worker.run(request.event, CALLS[times]))
         results[request.operation] = {
             name: {

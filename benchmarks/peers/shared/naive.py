@@ -3,7 +3,7 @@
     SESSION#<id>   SESSION | SETTING | LINK#<order> | MODEL#<id> | RESPONSE#<id>       GSI by_user: user_id, created_at
     EXAMPLE#<id>   EXAMPLE                                                             GSI by_id: response_id
 
-A store is given a client of boto3 and answers with the plain objects of the wire.
+A store is given a client of boto3, and answers with the plain objects of the wire.
 """
 
 from datetime import UTC, datetime
@@ -70,15 +70,25 @@ SESSION_FIELDS = (
 
 
 class Store:
+    """Over `boto3.client`."""
+
     def __init__(self, client):
         self.client = client
 
+    value = staticmethod(_write)
+    fields = staticmethod(from_item)
+    item = staticmethod(to_item)
+
+    @staticmethod
+    def sk(item):
+        return item["sk"]["S"]
+
     def _session_items(self, session_id, prefix=None):
         """Everything of a session: sort keys and items."""
-        condition, values = "pk = :pk", {":pk": {"S": f"SESSION#{session_id}"}}
+        condition, values = "pk = :pk", {":pk": self.value(f"SESSION#{session_id}")}
         if prefix:
             condition += " AND begins_with(sk, :prefix)"
-            values[":prefix"] = {"S": prefix}
+            values[":prefix"] = self.value(prefix)
         found, start = {}, {}
         while True:
             page = self.client.query(
@@ -89,7 +99,7 @@ class Store:
                 **start,
             )
             for item in page["Items"]:
-                found[item["sk"]["S"]] = from_item(item)
+                found[self.sk(item)] = self.fields(item)
             if "LastEvaluatedKey" not in page:
                 return found
             start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
@@ -97,10 +107,10 @@ class Store:
     def _examples(self, ids):
         if not ids:
             return {}
-        keys = [{"pk": {"S": f"EXAMPLE#{each}"}, "sk": {"S": "EXAMPLE"}} for each in ids]
+        keys = [{"pk": self.value(f"EXAMPLE#{each}"), "sk": self.value("EXAMPLE")} for each in ids]
         found = self.client.batch_get_item(RequestItems={TABLE: {"Keys": keys, "ConsistentRead": True}})
-        examples = [from_item(item) for item in found["Responses"][TABLE]]
-        return {example["example_id"]: example for example in examples}
+        examples = [self.fields(item) for item in found["Responses"][TABLE]]
+        return {each["example_id"]: each | {"user_id": each["owner_id"]} for each in examples}
 
     def _settings(self, items):
         links = [item for sk, item in items.items() if sk.startswith("LINK#")]
@@ -132,7 +142,7 @@ class Store:
             return None
         items["SESSION"] |= changes | {"updated_at": now()}
         self.client.put_item(
-            TableName=TABLE, Item=to_item(f"SESSION#{session_id}", "SESSION", items["SESSION"])
+            TableName=TABLE, Item=self.item(f"SESSION#{session_id}", "SESSION", items["SESSION"])
         )
         return self._whole(items)
 
@@ -141,7 +151,7 @@ class Store:
             "TableName": TABLE,
             "IndexName": "by_user",
             "KeyConditionExpression": "user_id = :user",
-            "ExpressionAttributeValues": {":user": {"N": str(user_id)}},
+            "ExpressionAttributeValues": {":user": self.value(user_id)},
         }
         page = self.client.query(**query, ScanIndexForward=False, Limit=size)
         total, start = 0, {}
@@ -151,7 +161,7 @@ class Store:
             if "LastEvaluatedKey" not in counted:
                 break
             start = {"ExclusiveStartKey": counted["LastEvaluatedKey"]}
-        items = [from_item(item) for item in page["Items"]]
+        items = [self.fields(item) for item in page["Items"]]
         return {"items": items, "total": total, "page": 1, "size": size, "next_cursor": None}
 
     def update_settings(self, user_id, session_id, changes):
@@ -169,9 +179,29 @@ class Store:
                 model["generation_params"] |= changes["generation_params"]
                 changed[sk] = model
         puts = [
-            {"PutRequest": {"Item": to_item(f"SESSION#{session_id}", sk, fields)}}
+            {"PutRequest": {"Item": self.item(f"SESSION#{session_id}", sk, fields)}}
             for sk, fields in changed.items()
         ]
         for start in range(0, len(puts), 25):
             self.client.batch_write_item(RequestItems={TABLE: puts[start : start + 25]})
         return self._settings(items)
+
+
+class ResourceStore(Store):
+    """Over the client of `boto3.resource`, which does the same conversions itself."""
+
+    @staticmethod
+    def value(value):
+        return value
+
+    @staticmethod
+    def fields(item):
+        return {name: plain(value) for name, value in item.items() if name not in ("pk", "sk")}
+
+    @staticmethod
+    def item(pk, sk, fields):
+        return {"pk": pk, "sk": sk, **native(fields)}
+
+    @staticmethod
+    def sk(item):
+        return item["sk"]
