@@ -168,6 +168,7 @@ def test_an_answer_under_way_keeps_the_models(
     assert names(ada, session) == ["beta"]
 
 
+@pytest.mark.usefixtures("stack")
 @pytest.mark.parametrize("sync", [name_the_class, move_elsewhere, add_a_model])
 def test_a_response_that_arrives_while_the_class_changes_keeps_the_models(
     ada: Learner, announce: Announce, class_id: int, sync: Sync, monkeypatch: pytest.MonkeyPatch
@@ -348,6 +349,7 @@ def test_a_session_holds_a_hundred_models(ada: Learner, announce: Announce, clas
     assert len(ada.models_of(session)) == 100
 
 
+@pytest.mark.usefixtures("stack")
 def test_where_unknown_classes_are_refused_only_announced_ones_open_a_session(
     ada: Learner, announce: Announce, class_id: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -745,6 +745,7 @@ def test_fifty_merges_of_different_keys_at_the_same_time_all_survive(ada: Learne
         assert answer.json["style_params"][f"key {n}"] == n
 
 
+@pytest.mark.usefixtures("stack")
 @pytest.mark.parametrize("has_models", [True, False])
 @pytest.mark.parametrize(
     ("first", "step"),
