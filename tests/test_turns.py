@@ -14,6 +14,7 @@ from local.stack import Stack
 from practice import table
 from practice.errors import StoreUnavailable
 from practice.keys import Key
+from practice.store import turns
 from practice.turns import configuration, conversation
 from tests.learners import BASE_URL, Answer, Learner, Send, made
 from tests.providers import FakeProvider, Played, completion, in_turn, says
@@ -1041,6 +1042,48 @@ def test_a_message_delivered_twice_asks_once(
 
     assert provider.asked() == {"alpha": 1}
     assert ada.get(accepted.headers["location"]).json["status"] == "done"
+
+
+def test_a_worker_that_is_there_keeps_its_turn_and_one_that_died_loses_it(
+    ada: Learner,
+    class_of: Any,
+    provider: FakeProvider,
+    deliver_turns: Any,
+    stack: Stack,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first worker dies with the answer of alpha; a second one waits until that is known, and asks beta."""
+    monkeypatch.setattr(conversation, "PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(conversation, "WORKING", turns.Hold(2, 60))
+    monkeypatch.setattr(conversation, "BEAT_SECONDS", 0.2)
+    session = ada.open_session(class_id=class_of("alpha", "beta"))
+    accepted = chat(ada, session, headers=ASYNC)
+    message = {"user_id": ada.user_id, "turn_id": accepted.json["turn_id"]}
+    at_beta, die = threading.Event(), threading.Event()
+
+    def hang(request: dict[str, Any]) -> Played:
+        at_beta.set()
+        die.wait(10)
+        return Played({}, 500)
+
+    provider.plays["beta"] = in_turn(hang, says("beta, asked again"))
+    first = threading.Thread(target=deliver_turns)
+    first.start()
+    assert at_beta.wait(10)
+    stack.queues.send("practice-local-TurnQueue", json.dumps(message))
+    second = threading.Thread(target=deliver_turns)
+    second.start()
+    second.join(2.5)
+    assert second.is_alive(), "the first worker is there, so the second one waits"
+    monkeypatch.setattr(turns, "prolong", lambda *_: None)  # its heart stops
+    second.join(10)
+    turn = ada.get(accepted.headers["location"]).json
+    die.set()
+    first.join(10)
+
+    assert provider.asked() == {"alpha": 1, "beta": 2}
+    assert [each["response_text"] for each in turn["results"]] == ["alpha says so", "beta, asked again"]
+    assert ada.get(accepted.headers["location"]).json == turn
 
 
 def test_a_queued_turn_of_a_deleted_session_is_dropped(

@@ -51,6 +51,21 @@ Answers = dict[int, Response]
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """How many seconds from now a turn belongs to who works on it, and how many until nobody will any more."""
+
+    seconds: float
+    lost_after: float
+
+    def attributes(self) -> dict[str, table.Value]:
+        return {"until": _in(self.seconds), "lost": _in(self.lost_after)}
+
+
+def _in(seconds: float) -> table.Value:
+    return table.number(int((time.time() + seconds) * 1000))
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """A turn as it stands now."""
 
@@ -58,14 +73,14 @@ class Standing:
     status: TurnStatus
     errors: list[TurnError]
     answers: Answers
-    lapsed: bool
-    """Under way, says the table, but nobody can be at work on it any more."""
+    is_lost: bool = False
+    """Under way, says the table, but nobody will be at work on it any more."""
 
     def missing(self) -> list[AskedModel]:
         return [asked for asked in self.turn.asked if asked.response_id not in self.answers]
 
     def shown(self) -> tuple[TurnStatus, list[TurnError]]:
-        if not self.lapsed:
+        if not self.is_lost:
             return self.status, self.errors
         errors = [asked.error(ErrorCode.INTERRUPTED, INTERRUPTED) for asked in self.missing()]
         return TurnStatus.FAILED, errors
@@ -91,13 +106,12 @@ def begin(
     settings: TurnSettings,
     *,
     status: TurnStatus,
-    seconds: float,
+    hold: Hold,
     once: Once,
 ) -> StoredTurn:
     """Two requests: one sets the ids of the answers aside, a transaction writes the turn and their places.
 
-    `seconds` is how long somebody will be at work on it. Raises ConditionFailed or NotFound when the session or one of the
-    models has gone.
+    Raises ConditionFailed or NotFound when the session or one of the models has gone.
     """
     place = set_aside(user_id, asked[0].session_model_id, len(asked))
     ids = range(place.first_id, place.first_id + len(asked))
@@ -115,7 +129,7 @@ def begin(
     key = keys.turn(user_id, turn.turn_id)
     models = {f":model{n}": table.number(each.session_model_id) for n, each in enumerate(asked)}
     are_live = " AND ".join(f"contains(#live, {name})" for name in models)
-    attributes = {"status": table.text(status), "until": _until(seconds)}
+    attributes = {"status": table.text(status), **hold.attributes()}
     pointing = once.pointing_to(turn.turn_id)
     head = [
         table.check(keys.models(user_id, session_id), are_live, models),
@@ -141,10 +155,6 @@ def begin(
     if places[room:]:
         table.write(table.check(key, "attribute_exists(#pk)"), *places[room:])
     return turn
-
-
-def _until(seconds: float) -> table.Value:
-    return table.number(int((time.time() + seconds) * 1000))
 
 
 def keep(user_id: int, response: Response) -> Response | None:
@@ -197,29 +207,51 @@ def _standing(document: table.Document, turn: StoredTurn, answers: Answers) -> S
         status,
         _Errors.validate_json(errors["S"]) if errors else [],
         answers,
-        status in UNDER_WAY and document.number("until") < time.time() * 1000,
+        status in UNDER_WAY and document.number("lost") < time.time() * 1000,
     )
 
 
-def claim(user_id: int, turn_id: int, seconds: float) -> bool:
-    """Takes over what is queued, or was left behind; False when somebody is at work on it, or it is settled or gone."""
-    worker = table.text(secrets.token_hex(8))
+def claim(user_id: int, turn_id: int, hold: Hold) -> str | None:
+    """Takes over what is queued, or was left behind, and returns the worker's name.
+
+    None when somebody is at work on it, or it is settled or gone.
+    """
+    worker = secrets.token_hex(8)
     took = table.update(
         keys.turn(user_id, turn_id),
-        set_to={"status": table.text(TurnStatus.RUNNING), "until": _until(seconds), "worker": worker},
+        set_to={
+            "status": table.text(TurnStatus.RUNNING),
+            "worker": table.text(worker),
+            **hold.attributes(),
+        },
         condition="#status = :queued OR (#status = :running AND #until < :now)",
         values={
             ":queued": table.text(TurnStatus.QUEUED),
             ":running": table.text(TurnStatus.RUNNING),
-            ":now": _until(0),
+            ":now": _in(0),
         },
     )
     try:
         table.write(took)
     except table.ConditionFailed as failed:
         # Sent again after a lost acknowledgement, the request meets what it wrote itself.
-        return failed.item is not None and failed.item.get("worker") == worker
-    return True
+        stands = failed.item is not None and failed.item.get("worker") == table.text(worker)
+        return worker if stands else None
+    return worker
+
+
+def prolong(user_id: int, turn_id: int, worker: str, hold: Hold) -> None:
+    """Says that the worker is still there; nothing when the turn is not its any more."""
+    mine = {":worker": table.text(worker), ":running": table.text(TurnStatus.RUNNING)}
+    condition = "#worker = :worker AND #status = :running"
+    try:
+        table.write(
+            table.update(
+                keys.turn(user_id, turn_id), set_to=hold.attributes(), condition=condition, values=mine
+            )
+        )
+    except table.ConditionFailed:
+        return
 
 
 def settle(user_id: int, turn: StoredTurn, answers: Answers, errors: Sequence[TurnError]) -> Standing:
@@ -238,7 +270,6 @@ def settle(user_id: int, turn: StoredTurn, answers: Answers, errors: Sequence[Tu
                 if each.response_id not in answers
             ],
             dict(answers),
-            lapsed=False,
         )
         try:
             _close(user_id, standing, was=TurnStatus.RUNNING)
@@ -266,6 +297,7 @@ def _close(user_id: int, standing: Standing, *, was: TurnStatus) -> None:
             "errors": table.text(_Errors.dump_json(standing.errors).decode()),
             "outcome": table.text(json.dumps(_outcome(standing))),
             "until": None,
+            "lost": None,
         },
         condition="#status = :was",
         values={":was": table.text(was)},
@@ -298,7 +330,7 @@ def cancel(caller: Caller, session_id: int, turn_id: int) -> None:
         standing = read(caller.user_id, turn_id)
         if standing is None or standing.status != TurnStatus.QUEUED:
             raise TurnAlreadyStarted
-        cancelled = Standing(standing.turn, TurnStatus.CANCELLED, [], {}, lapsed=False)
+        cancelled = Standing(standing.turn, TurnStatus.CANCELLED, [], {})
         try:
             _close(caller.user_id, cancelled, was=TurnStatus.QUEUED)
         except table.ConditionFailed:
@@ -377,7 +409,8 @@ def _newest_first(
 ) -> Iterator[Turn]:
     """Turns with an item and responses that are turns of their own, merged in the order of their ids."""
     items = _documents(keys.turns(user_id, session_id, before), size + 1)
-    responses = groupby(_documents(keys.responses(user_id, session_id, before), 2 * size), _turn_of)
+    at_most = max(size, size * len(models.models)) + 1
+    responses = groupby(_documents(keys.responses(user_id, session_id, before), at_most), _turn_of)
     item = next(items, None)
     turn_id, group = next(responses, (0, iter(())))
     while item or turn_id:
@@ -418,7 +451,7 @@ def _only_live(responses: Iterable[Response], models: StoredModels) -> Answers:
 
 
 def _visible(standing: Standing, answers: Answers) -> Standing:
-    return Standing(standing.turn, standing.status, standing.errors, answers, standing.lapsed)
+    return Standing(standing.turn, standing.status, standing.errors, answers, standing.is_lost)
 
 
 def _turn(standing: Standing, before: int | None = None) -> Turn | None:

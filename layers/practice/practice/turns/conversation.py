@@ -1,6 +1,9 @@
 """The operations that ask models: the next turn of a session, a session with its first turn, a queued turn."""
 
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -12,6 +15,7 @@ from practice.deadline import Deadline
 from practice.errors import (
     ClassHasNoModels,
     ModelNotFound,
+    PracticeError,
     RequestedModelsNotConfigured,
     RequestedModelsNotFound,
     RequestInFlight,
@@ -20,6 +24,7 @@ from practice.errors import (
     StoreUnavailable,
 )
 from practice.errors import NoModelAnswered as Unanswered
+from practice.log import logger
 from practice.models.generation import non_null
 from practice.models.session_model import StoredModel, StoredModels
 from practice.models.turn import (
@@ -38,7 +43,7 @@ from practice.store import accounts, catalogue, sessions, turns
 from practice.store.classes import as_read, in_line_with_class, revise_models
 from practice.store.idempotency import Once
 from practice.store.settings import born, still_there
-from practice.store.turns import Standing
+from practice.store.turns import Hold, Standing
 from practice.store.views import View, linked_examples, read_view
 from practice.turns.configuration import configuration, model_named
 from practice.turns.parameters import effective
@@ -46,8 +51,12 @@ from practice.turns.run import Background, carry_out
 
 MARGIN_SECONDS: Final = 3.0
 """Kept back from a function's time, to settle the turn and to answer."""
-QUEUED_SECONDS: Final = 24 * 3600.0
-"""After which a queued turn counts as lost: its message has gone by then."""
+QUEUED: Final = Hold(0, 24 * 3600)
+"""A message waits a day at most."""
+WORKING: Final = Hold(60, 3 * 960)
+"""A worker says every third of a minute that it is there; its message comes back twice, after 16 minutes each."""
+BEAT_SECONDS: Final = 20.0
+PAUSE_SECONDS: Final = 1.0
 
 Answered = Reply[Any]
 """201 with a TurnAnswer, 202 with a TurnAccepted, 502 with a NoModelAnswered."""
@@ -122,9 +131,7 @@ def _resumed(
     view = read_view(caller.user_id, session_id, with_responses=True)
     if standing.status == TurnStatus.QUEUED:
         return _queued(caller, standing.turn, view, once)
-    if standing.status == TurnStatus.RUNNING and turns.claim(
-        caller.user_id, once.turn_id, deadline.remaining()
-    ):
+    if standing.status == TurnStatus.RUNNING and turns.claim(caller.user_id, once.turn_id, _until(deadline)):
         standing = _carried_out(caller.user_id, standing, view, deadline)
     return _reply(view, standing, once)
 
@@ -144,16 +151,21 @@ def _next_turn(
         new,
         once,
         status=TurnStatus.QUEUED if is_queued else TurnStatus.RUNNING,
-        seconds=QUEUED_SECONDS if is_queued else deadline.remaining(),
+        hold=QUEUED if is_queued else _until(deadline),
     )
     if is_queued:
         return _queued(caller, turn, view, once)
-    standing = Standing(turn, TurnStatus.RUNNING, [], {}, lapsed=False)
+    standing = Standing(turn, TurnStatus.RUNNING, [], {})
     return _reply(view, _carried_out(caller.user_id, standing, view, deadline), once)
 
 
+def _until(deadline: Deadline) -> Hold:
+    """Of a function that answers HTTP: nobody comes after it, unless a client does."""
+    return Hold(deadline.remaining(), deadline.remaining())
+
+
 def _begun(
-    caller: Caller, session_id: int, new: NewTurn, once: Once, *, status: TurnStatus, seconds: float
+    caller: Caller, session_id: int, new: NewTurn, once: Once, *, status: TurnStatus, hold: Hold
 ) -> tuple[View, StoredTurn]:
     for _ in table.attempts():
         view = read_view(caller.user_id, session_id, with_responses=True)
@@ -173,7 +185,7 @@ def _begun(
                 new.prompt_text,
                 TurnSettings.of(view.settings, view.session.knowledge_ids),
                 status=status,
-                seconds=seconds,
+                hold=hold,
                 once=once,
             )
         except (table.ConditionFailed, ModelNotFound):
@@ -271,16 +283,42 @@ class StillUnderWay(Exception):
 
 
 def work(message: QueuedTurn, deadline: Deadline) -> None:
-    """A queued turn, or one whose worker died; nothing for one that is settled or gone. Raises StillUnderWay."""
+    """A queued turn, or one whose worker died; nothing for one that is settled or gone.
+
+    Of two workers one waits whether the other is alive. Raises StillUnderWay when it is, for as long as there is time.
+    """
     user_id, turn_id = message.user_id, message.turn_id
-    is_ours = turns.claim(user_id, turn_id, deadline.remaining())
+    while (worker := turns.claim(user_id, turn_id, WORKING)) is None:
+        standing = turns.read(user_id, turn_id)
+        if standing is None or standing.status not in turns.UNDER_WAY:
+            return
+        if deadline.remaining() < 2 * WORKING.seconds:
+            raise StillUnderWay
+        time.sleep(PAUSE_SECONDS)
     standing = turns.read(user_id, turn_id)
-    if standing is None or standing.status != TurnStatus.RUNNING:
+    if standing is None:
         return
-    if not is_ours:
-        raise StillUnderWay
     try:
         view = read_view(user_id, keys.session_of(turn_id), with_responses=True)
-        _carried_out(user_id, standing, view, deadline)
+        with _heartbeat(user_id, turn_id, worker):
+            _carried_out(user_id, standing, view, deadline)
     except SessionNotFound:
         return  # deleted, and its turns with it
+
+
+@contextmanager
+def _heartbeat(user_id: int, turn_id: int, worker: str) -> Iterator[None]:
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(BEAT_SECONDS):
+            try:
+                turns.prolong(user_id, turn_id, worker, WORKING)
+            except PracticeError as error:
+                logger.warning("no heartbeat", extra={"cause": type(error).__name__})
+
+    threading.Thread(target=beat, name=f"heartbeat of {turn_id}", daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
