@@ -10,7 +10,7 @@ from pathlib import Path
 BUDGETS = {
     "DependenciesLayer": (46.0, 27.0),
     "CryptographyLayer": (19.0, 7.0),
-    "PracticeLayer": (1.5, 0.5),
+    "PracticeLayer": (2.0, 0.9),
 }
 FUNCTION_BUDGET = (0.1, 0.05)
 
