@@ -173,7 +173,7 @@ class Schemas:
         return self._schemas[model, "validation"]
 
     def answer(self, type_: Any) -> Json:
-        return {} if type_ is str else self._schemas[_key(type_), "serialization"]
+        return {"type": "object"} if type_ is str else self._schemas[_key(type_), "serialization"]
 
     def query(self, model: type[BaseModel]) -> Json:
         return self.resolved(self._schemas[model, "validation"])
@@ -360,9 +360,8 @@ def success(made_of: Any, endpoint: Endpoint, schemas: Schemas, found: Sequence[
     shown = {"example": ref("examples", made_of.__name__)} if is_model(made_of) else None
     done = inspect.cleandoc(made_of.__doc__ or "Under way: `Location` says where.") if is_accepted else None
     media_type = "application/json" if is_model(made_of) else endpoint.gives
-    made = answer(
-        done or "Done.", schemas.answer(made_of), *sorted(headers), shown=shown, media_type=media_type
-    )
+    schema = schemas.answer(made_of) if media_type == "application/json" else {"type": "string"}
+    made = answer(done or "Done.", schema, *sorted(headers), shown=shown, media_type=media_type)
     if links := links_of(made_of, endpoint, found):
         made["links"] = links
     return made
