@@ -11,7 +11,7 @@ from practice.models.fields import FreeForm, Text, Title
 ExampleText = Annotated[
     Text,
     Field(
-        description="At most 32 KB in UTF-8, both texts together.",
+        description=f"At most {limits.EXAMPLE_BYTES} bytes in UTF-8, both texts together.",
         json_schema_extra={"maxLength": limits.EXAMPLE_BYTES},
     ),
 ]

@@ -64,13 +64,19 @@ ModelName = Annotated[
 Prompt = Annotated[
     Text,
     AfterValidator(at_most_bytes(limits.PROMPT_BYTES)),
-    Field(description="At most 100 KB in UTF-8.", json_schema_extra={"maxLength": limits.PROMPT_BYTES}),
+    Field(
+        description=f"At most {limits.PROMPT_BYTES} bytes in UTF-8.",
+        json_schema_extra={"maxLength": limits.PROMPT_BYTES},
+    ),
 ]
 Answer = Annotated[
     Text,
     AfterValidator(at_most_bytes(limits.RESPONSE_BYTES)),
     AfterValidator(_answerable),
-    Field(description="At most 1 MB in UTF-8.", json_schema_extra={"maxLength": limits.RESPONSE_BYTES}),
+    Field(
+        description=f"At most {limits.RESPONSE_BYTES} bytes in UTF-8.",
+        json_schema_extra={"maxLength": limits.RESPONSE_BYTES},
+    ),
 ]
 
 
@@ -133,7 +139,9 @@ def _is_finite(value: float) -> bool:
 FreeForm = Annotated[
     dict[str, Any],
     AfterValidator(free_form),
-    Field(description="Free-form: at most 64 KB as JSON, nested at most 32 deep."),
+    Field(
+        description=f"Free-form: at most {limits.OBJECT_BYTES} bytes as JSON, at most {limits.OBJECT_DEPTH} deep."
+    ),
 ]
 """Comes back exactly as it went in."""
 

@@ -27,7 +27,10 @@ class NewTurn(BaseModel):
     prompt_text: Annotated[
         Prompt,
         AfterValidator(_not_blank),
-        Field(description="Not blank; at most 100 KB in UTF-8.", json_schema_extra={"minLength": 1}),
+        Field(
+            description=f"Not blank; at most {limits.PROMPT_BYTES} bytes in UTF-8.",
+            json_schema_extra={"minLength": 1},
+        ),
     ]
     model_names: Annotated[list[ModelName], Field(max_length=limits.SESSION_MODELS)] | None = None
     """null or `[]`: every model of the session that may run."""
