@@ -11,7 +11,7 @@ import pytest
 
 from local.consumers import QueueConsumer
 from local.stack import Stack
-from practice import table
+from practice import queues, table
 from practice.errors import StoreUnavailable
 from practice.keys import Key
 from practice.store import turns
@@ -1271,6 +1271,55 @@ def test_a_turn_left_to_the_worker_is_queued_once(
     assert [each.status for each in (first, second, third)] == [202] * 3
     assert first.body == second.body == third.body
     assert provider.asked() == {"alpha": 1}
+
+
+@pytest.mark.parametrize("headers", [{}, KEY], ids=["without a key", "with a key"])
+def test_a_turn_that_the_queue_does_not_take_is_withdrawn_or_sent_again(
+    ada: Learner,
+    class_of: Any,
+    provider: FakeProvider,
+    monkeypatch: pytest.MonkeyPatch,
+    deliver_turns: Any,
+    headers: dict[str, str],
+) -> None:
+    session = ada.open_session(class_id=class_of("alpha"))
+    with monkeypatch.context() as broken:
+        broken.setattr(queues, "send", lambda *_: [0])
+        refused = chat(ada, session, headers=headers | ASYNC)
+    [left] = turns_of(ada, session)["items"]
+    later = time.time() + 60
+    monkeypatch.setattr(time, "time", lambda: later)
+
+    retried = chat(ada, session, headers=headers | ASYNC)
+    deliver_turns()
+
+    assert (refused.status, retried.status) == (503, 202)
+    assert left["status"] == ("queued" if headers else "cancelled")
+    assert [each["status"] for each in turns_of(ada, session)["items"]] == [
+        *([] if headers else ["cancelled"]),
+        "done",
+    ]
+    assert provider.asked() == {"alpha": 1}
+
+
+def test_a_turn_cancelled_before_its_request_was_answered_stays_so(
+    ada: Learner, class_of: Any, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, deliver_turns: Any
+) -> None:
+    """The function died after the turn was queued; the learner cancels it, and then the retry comes."""
+    session = ada.open_session(class_id=class_of("alpha"))
+    with monkeypatch.context() as broken:
+        broken.setattr(queues, "send", lambda *_: [0])
+        chat(ada, session, headers=KEY | ASYNC)
+    turn_id = turns_of(ada, session)["items"][0]["turn_id"]
+    assert ada.delete(f"/sessions/{session['session_id']}/turns/{turn_id}").status == 204
+    later = time.time() + 60
+    monkeypatch.setattr(time, "time", lambda: later)
+
+    retried = chat(ada, session, headers=KEY | ASYNC)
+    deliver_turns()
+
+    assert (retried.status, retried.json["status"]) == (202, "cancelled")
+    assert provider.asked() == {}
 
 
 def test_a_turn_that_nobody_answered_may_be_tried_again_with_its_key(

@@ -330,12 +330,16 @@ def cancel(caller: Caller, session_id: int, turn_id: int) -> None:
         standing = read(caller.user_id, turn_id)
         if standing is None or standing.status != TurnStatus.QUEUED:
             raise TurnAlreadyStarted
-        cancelled = Standing(standing.turn, TurnStatus.CANCELLED, [], {})
         try:
-            _close(caller.user_id, cancelled, was=TurnStatus.QUEUED)
+            withdraw(caller.user_id, standing.turn)
         except table.ConditionFailed:
             continue
         return
+
+
+def withdraw(user_id: int, turn: StoredTurn) -> None:
+    """From the queue. Raises ConditionFailed when it waits there no more."""
+    _close(user_id, Standing(turn, TurnStatus.CANCELLED, [], {}), was=TurnStatus.QUEUED)
 
 
 # Reading

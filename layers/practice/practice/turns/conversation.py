@@ -232,7 +232,7 @@ def _carried_out(user_id: int, standing: Standing, view: View, deadline: Deadlin
 
 def _reply(view: View, standing: Standing, once: Once) -> Answered:
     status, errors = standing.shown()
-    if status in turns.UNDER_WAY:
+    if status in turns.UNDER_WAY or status == TurnStatus.CANCELLED:
         return _accepted(view, standing.turn, status, once)
     if not standing.answers:
         once.forget()
@@ -261,6 +261,8 @@ def _queued(caller: Caller, turn: StoredTurn, view: View, once: Once) -> Answere
     """Hands the turn to the worker; a second message for the same turn does no harm."""
     message = QueuedTurn(user_id=caller.user_id, turn_id=turn.turn_id)
     if queues.send(configuration().turn_queue_url, [message.model_dump_json()]):
+        if once.key is None:
+            turns.withdraw(caller.user_id, turn)  # a retry with a key would send it again
         raise StoreUnavailable("the queue of turns does not take messages")
     return _accepted(view, turn, TurnStatus.QUEUED, once)
 
