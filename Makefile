@@ -21,6 +21,8 @@ python := .venv/bin/python
 sam := PATH="$(CURDIR)/.venv/bin:$$PATH" .tools/sam/bin/python -m samcli
 venv := .venv/installed
 node := node_modules/installed
+# Each worker of the suite has a stack of its own; one that runs elsewhere is asked by one worker.
+workers := $(if $(BASE_URL),0,auto --maxprocesses 4)
 
 ##@ Use
 
@@ -40,7 +42,7 @@ event: $(venv) ## Hand an event to the running local stack (FILE, HOST, PORT)
 
 .PHONY: test
 test: $(venv) $(node) ## Run the test suite (ARGS for pytest; BASE_URL and TOKEN for a running stack)
-	@$(python) -m pytest -m "not e2e and not torture" $(ARGS)
+	@$(python) -m pytest -m "not e2e and not torture" -n $(workers) $(ARGS)
 
 .PHONY: check
 check: $(venv) .tools/sam/installed .tools/checkov/installed ## Check format, lint, types, template, contract and tracked files
