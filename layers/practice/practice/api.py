@@ -131,13 +131,15 @@ class Endpoint:
                 caller = authenticate(event.get("headers", {}).get("authorization"))
                 accounts.admit(caller)
             reply = self._reply(event, context, caller)
+            if reply.body is not None:
+                reply.body = json_text(reply.body)
         except Invalid as error:
-            reply = Reply(json.dumps({"detail": error.problems}), HTTPStatus.UNPROCESSABLE_ENTITY)
+            reply = Reply(_detail(error.problems), HTTPStatus.UNPROCESSABLE_ENTITY)
         except PracticeError as error:
             reply, cause = _refusal(error), _cause(error)
         except Exception as error:  # noqa: BLE001  # the last line of defence: a clear 500, its place in the log
             cause = type(error).__name__ + "\n" + "".join(traceback.format_tb(error.__traceback__))
-            reply = Reply('{"detail":"internal server error"}', HTTPStatus.INTERNAL_SERVER_ERROR)
+            reply = Reply(_detail("internal server error"), HTTPStatus.INTERNAL_SERVER_ERROR)
         answer = _http(reply, self.status, request_id)
         log_request(
             route=f"{self.method} {self.path}",
@@ -226,8 +228,12 @@ def _http(reply: Reply[Any], status: HTTPStatus, request_id: str) -> Answer:
     answer: Answer = {"statusCode": int(reply.status or status), "headers": headers}
     if reply.body is not None:
         headers.setdefault("content-type", "application/json")
-        answer["body"] = json_text(reply.body)
+        answer["body"] = reply.body
     return answer
+
+
+def _detail(said: object) -> str:
+    return json.dumps({"detail": said}, separators=(",", ":"))
 
 
 def _refusal(error: PracticeError) -> Reply[str]:
@@ -240,7 +246,7 @@ def _refusal(error: PracticeError) -> Reply[str]:
         headers["retry-after"] = str(error.seconds)
     if isinstance(error, PreconditionFailed):
         headers["etag"] = error.etag
-    return Reply(json.dumps({"detail": error.detail}), error.status, headers)
+    return Reply(_detail(error.detail), error.status, headers)
 
 
 def _cause(error: PracticeError) -> str | None:
