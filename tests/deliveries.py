@@ -48,6 +48,9 @@ class Deliveries:
         """Newest first."""
         return [each for each in self._stack.state["dead_letters"] if each["queue"].endswith(queue)]
 
+    def dead_letters(self) -> list[str]:
+        return [each["message_id"] for each in self._stack.state["dead_letters"]]
+
     def published(self, user_id: int) -> list[dict[str, Any]]:
         """The events about a user, oldest first."""
         return [event for event in self._stack.bus.published if event["detail"].get("user_id") == user_id]

@@ -15,6 +15,7 @@ from practice import keys, queues, table
 from practice.events import outbound
 from practice.models.response import Response
 from practice.store import responses
+from practice.turns.providers import Completion, echo
 from tests import deliveries
 from tests.deliveries import Deliveries
 from tests.learners import Learner
@@ -136,6 +137,7 @@ def test_nothing_is_left_wherever_a_function_dies(
     delete: Callable[[Learner], None],
     moment: str,
 ) -> None:
+    dead = delivered.dead_letters()
     number, made = 0, ["at least one"]
     while len(made) > number:
         number += 1
@@ -148,8 +150,7 @@ def test_nothing_is_left_wherever_a_function_dies(
 
         assert orphans(items_of(ada)) == []
     assert number > 6
-    assert delivered.set_aside("SweepDeadLetters") == []
-    assert delivered.set_aside("StreamDeadLetters") == []
+    assert delivered.dead_letters() == dead
 
 
 def test_everything_of_a_deleted_session_goes(ada: Learner, delivered: Deliveries, items_of: ItemsOf) -> None:
@@ -213,6 +214,68 @@ def test_an_example_deleted_while_it_is_selected_is_refused(
 
     assert (answer.status, answer.detail) == (403, "invalid_few_shot_example_ids")
     assert orphans(items_of(ada)) == []
+
+
+def test_what_a_model_answers_after_it_was_deleted_is_not_kept(
+    ada: Learner, delivered: Deliveries, items_of: ItemsOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = ada.open_session(title="t")
+    first, second = ada.models_of(session)
+
+    def delete_second() -> None:
+        assert ada.delete(f"/models/{second['session_model_id']}").status == 204
+
+    meanwhile(monkeypatch, second["model_name"], delete_second, delivered.run)
+    answer = ada.post(f"/sessions/{session['session_id']}/chat", {"prompt_text": "Why?"})
+    delivered.run()
+
+    assert [each["model_name"] for each in answer.json["results"]] == [first["model_name"]]
+    assert orphans(items_of(ada)) == []
+
+
+def test_what_a_model_answers_after_its_session_was_deleted_is_not_kept(
+    ada: Learner, delivered: Deliveries, items_of: ItemsOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = ada.open_session(title="t")
+
+    def delete_session() -> None:
+        ada.delete(f"/sessions/{session['session_id']}")
+
+    meanwhile(monkeypatch, ada.models_of(session)[0]["model_name"], delete_session, delivered.run)
+    answer = ada.post(f"/sessions/{session['session_id']}/chat", {"prompt_text": "Why?"})
+    delivered.run()
+
+    assert answer.status == 404
+    assert [sk for _, sk in items_of(ada) if sk.startswith("SESSION#")] == []
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, model_name: str, *steps: Callable[[], None]) -> None:
+    """While this model thinks, something else happens."""
+    answer = echo.complete
+
+    def complete(model: Any, *arguments: Any) -> Completion:
+        if model.id == model_name:
+            for step in steps:
+                step()
+        return answer(model, *arguments)
+
+    monkeypatch.setattr(echo, "complete", complete)
+
+
+def test_a_turn_goes_with_its_last_answer(ada: Learner, delivered: Deliveries, items_of: ItemsOf) -> None:
+    session = ada.open_session(title="t")
+    path = f"/sessions/{session['session_id']}"
+    first, second = ada.post(f"{path}/chat", {"prompt_text": "Why?"}).json["results"]
+
+    ada.delete(f"/responses/{first['response_id']}")
+    delivered.run()
+    [turn] = ada.get(f"{path}/turns").json["items"]
+    assert [each["response_id"] for each in turn["results"]] == [second["response_id"]]
+
+    ada.delete(f"/models/{second['session_model_id']}")
+    delivered.run()
+    assert ada.get(f"{path}/turns").json["items"] == []
+    assert [sk for _, sk in items_of(ada) if "#1TURN#" in sk or "#2RESPONSE#" in sk] == []
 
 
 def sweep(stack: Stack, message: dict[str, Any], message_id: str = "1") -> dict[str, Any]:
@@ -292,6 +355,7 @@ def test_a_throttled_table_is_asked_again_for_what_it_left(
 def test_a_sweep_that_runs_out_of_time_goes_on_with_another_message(
     ada: Learner, delivered: Deliveries, items_of: ItemsOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    dead = delivered.dead_letters()
     delete_session(ada)
     monkeypatch.setattr("practice.events.sweep.RESERVE_SECONDS", 3600)
     delivered.of_the_stream()
@@ -304,7 +368,7 @@ def test_a_sweep_that_runs_out_of_time_goes_on_with_another_message(
 
     assert len({body for body in bodies if re.search('"session"', body)}) == 1
     assert orphans(items_of(ada)) == []
-    assert delivered.set_aside("SweepDeadLetters") == []
+    assert delivered.dead_letters() == dead
 
 
 def fill(who: Learner, session: dict[str, Any], count: int, long: int) -> None:
