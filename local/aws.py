@@ -58,7 +58,11 @@ def secrets_manager(data: DataFolder, names: list[str]) -> JsonService:
         secret_id = str(request.get("SecretId", ""))
         name = secret_id.rsplit(":", 1)[-1]
         if name == PROVIDER_KEYS:
-            return {"ARN": secret_arn(name), "Name": name, "SecretString": os.environ.get("PROVIDER_KEYS", "{}")}
+            return {
+                "ARN": secret_arn(name),
+                "Name": name,
+                "SecretString": os.environ.get("PROVIDER_KEYS", "{}"),
+            }
         if name not in names:
             raise ServiceError(
                 "ResourceNotFoundException", "Secrets Manager can't find the specified secret."
