@@ -333,7 +333,7 @@ def test_old_sessions_are_read_when_their_class_has_ended(
 
 def test_a_session_holds_a_hundred_models(ada: Learner, announce: Announce, class_id: int) -> None:
     announce(class_id, *(f"model-{n}" for n in range(90)))
-    session = ada.open_session(class_id=class_id)
+    session = ada.open_session(class_id=class_id, title="kept")
     ada.add_response(session)
     before = ada.models_of(session)
     announce(class_id, *(f"new-{n}" for n in range(11)))
@@ -343,7 +343,7 @@ def test_a_session_holds_a_hundred_models(ada: Learner, announce: Announce, clas
 
     assert [(each.status, each.detail) for each in (moved, added)] == [(409, "session_full")] * 2
     assert ada.models_of(session) == before
-    assert ada.get(path_of(session)).json["title"] is None
+    assert ada.get(path_of(session)).json["title"] == "kept"
     announce(class_id, *(f"new-{n}" for n in range(10)))
     assert ada.patch(path_of(session), {"class_id": class_id}).status == 200
     assert len(ada.models_of(session)) == 100

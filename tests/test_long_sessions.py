@@ -276,7 +276,7 @@ def test_a_page_of_sessions_that_is_too_big_ends_early_and_continues_exactly(ada
 
 
 def test_an_expanded_page_that_is_too_big_ends_early_and_continues_exactly(ada: Learner) -> None:
-    sessions = [ada.open_session(notes="🐍" * 50_000) for _ in range(2)]
+    sessions = [ada.open_session(title="long", notes="🐍" * 50_000) for _ in range(2)]
     for session in sessions:
         for _ in range(3):
             ada.add_response(session, response_text="x" * MEGABYTE)

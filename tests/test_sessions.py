@@ -784,7 +784,7 @@ def test_a_cursor_is_for_one_learner_one_list_and_its_filters(
 
 def test_a_list_embeds_what_is_asked_for(ada: Learner) -> None:
     example = ada.add_example()
-    session = ada.open_session()
+    session = ada.open_session(title="Sources")
     ada.patch(path_of(session) + "/settings", {"few_shot_example_ids": [example["example_id"]]})
     ada.add_response(session)
     whole = ada.get(path_of(session)).json

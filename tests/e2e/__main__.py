@@ -16,9 +16,6 @@ from tests.e2e.fleet import Fleet, with_parent
 from tests.e2e.roles import Gate, Roles
 from tools.build import ROOT
 
-NO_TESTS = 5
-"""What pytest ends with when it selected none."""
-
 
 def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, stop)
@@ -41,25 +38,9 @@ def one_run_at_a_time() -> Iterator[None]:
 
 
 def serve_and_test(arguments: list[str]) -> int:
-    """The suite against functions that only requests start; then, with queues, stream and bus at work, what they do."""
     for log in LOGS.glob("*.log"):
         log.unlink()
     roles = Roles(ROOT / "template.yaml")
-    outcomes = [
-        run_suite(roles, ["-m", "not e2e and not torture", *arguments], triggers=False),
-        run_suite(roles, ["-m", "e2e", *arguments], triggers=True),
-    ]
-    for use in roles.refused:
-        print(f"not allowed: {use}", file=sys.stderr)
-    is_whole = not arguments and not any(outcomes)
-    for grant in roles.unused() if is_whole else ():
-        print(f"allowed, and needed by no test here: {grant}", file=sys.stderr)
-    failed = [outcome for outcome in outcomes if outcome not in (0, NO_TESTS)]
-    nothing_ran = all(outcome == NO_TESTS for outcome in outcomes)
-    return 1 if failed or nothing_ran or roles.refused else 0
-
-
-def run_suite(roles: Roles, arguments: list[str], *, triggers: bool) -> int:
     shell = dict(os.environ)
     with ExitStack() as running:
 
@@ -77,17 +58,22 @@ def run_suite(roles: Roles, arguments: list[str], *, triggers: bool) -> int:
             return running.enter_context(Fleet(template.functions, runtime(), BUILD, LOGS, environment))
 
         stack = running.enter_context(Stack(invoker=fleet))
-        if triggers:
-            stack.triggers.start()
+        stack.triggers.start()
         print(f"serving the built functions on {stack.url}, their logs are in {LOGS}", flush=True)
+        pytest = [sys.executable, "-m", "pytest", "-p", "tests.e2e.front_door", "-m", "not torture"]
         done = subprocess.run(
-            [*with_parent(), sys.executable, "-m", "pytest", "-p", "tests.e2e.front_door", *arguments],
+            [*with_parent(), *pytest, *arguments],
             cwd=ROOT,
             # Not the stack's own variables, which stand in this process: they would be settings of the tests.
             env={**shell, "BASE_URL": stack.url, "TOKEN_SECRET": stack.token_secret},
             check=False,
         )
-    return done.returncode
+    for use in roles.refused:
+        print(f"not allowed: {use}", file=sys.stderr)
+    is_whole = not arguments and done.returncode == 0
+    for grant in roles.unused() if is_whole else ():
+        print(f"allowed, and needed by no test here: {grant}", file=sys.stderr)
+    return done.returncode or (1 if roles.refused else 0)
 
 
 def stop(number: int, frame: FrameType | None) -> None:
