@@ -666,3 +666,36 @@ def test_a_field_that_is_the_servers_is_not_written(
         assert 77 not in laced.json.values()
     assert items_of(ben) == stranger
     assert "planted" not in str(items_of(world.owner))
+
+
+def test_the_largest_values_that_are_allowed_are_kept(ada: Learner) -> None:
+    fields: Json = {
+        "title": "😀" * 10_000,
+        "notes": "😀" * 100_000,
+        "knowledge_ids": [2**63 - number for number in range(1000)],
+        **dict.fromkeys(("class_id", "project_id", "agent_id"), MAX_ID),
+    }
+    session = ada.open_session(**fields | {"knowledge_ids": fields["knowledge_ids"] * 10})
+    assert fields.items() <= session.items()
+    assert ada.get(f"/sessions/{session['session_id']}").json == session
+
+    full = {"a": "x" * (64 * 1024 - len('{"a":""}'))}
+    for meta in (
+        full,
+        json.loads('{"a":' * 31 + "[]" + "}" * 31),
+        {"a": 10**308, "b": -(2**1000), "c": 1.7e308},
+    ):
+        example = ada.add_example(title="😀" * 10_000, meta=meta)
+        assert (example["title"], example["meta"]) == ("😀" * 10_000, meta)
+        assert ada.get(f"/few-shot-examples/{example['example_id']}").json == example
+    settings = ada.patch(
+        f"/sessions/{session['session_id']}/settings",
+        {
+            "style_params": full,
+            "generation_params": {"temperature": 2, "top_p": 1, "max_tokens": MAX_ID},
+            "few_shot_example_ids": [ada.add_example()["example_id"], 0, -5, MAX_ID * -1] * 2000,
+        },
+    )
+    assert settings.status == 200
+    assert settings.json["style_params"] == full
+    assert len(settings.json["few_shot_links"]) == 1
