@@ -211,6 +211,7 @@ def test_an_import_that_dies_anywhere_is_begun_anew(
     assert everything(ben) == everything(ada)
 
 
+@pytest.mark.usefixtures("stack")
 def test_while_an_import_is_at_work_nothing_else_is_created(ada: Learner) -> None:
     claim = {"importing": table.text("somebody"), "import_until": table.number(2**52)}
     table.write(table.update(keys.account(ada.user_id), set_to=claim))
