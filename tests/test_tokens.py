@@ -48,7 +48,7 @@ def hs256(secret: str | bytes, claims: bytes | Json, header: bytes | Json | None
 
 def valid(**changes: Any) -> Json:
     """Claims that are accepted, but for the changes; `...` leaves one out."""
-    claims = {"sub": "7", "exp": int(time.time()) + 600, **changes}
+    claims = {"sub": "7", "exp": int(time.time()) + 36_000, **changes}
     return {name: value for name, value in claims.items() if value is not ...}
 
 
@@ -163,8 +163,8 @@ def attacks(secret: str) -> dict[str, str]:
                 *(f'"{NOW + 600}"', f"[{NOW + 600}]", "1" + "0" * 400),
             )
         },
-        "not valid yet": hs256(secret, valid(nbf=NOW + 600)),
-        "issued in the future": hs256(secret, valid(iat=NOW + 600)),
+        "not valid yet": hs256(secret, valid(nbf=NOW + 36_000)),
+        "issued in the future": hs256(secret, valid(iat=NOW + 36_000)),
         **{
             f"{name} {value}"[:40]: hs256(
                 secret, json.dumps(valid(**{name: "@"})).replace('"@"', value).encode()
@@ -305,7 +305,7 @@ def user_seen(send: Send, token: str, scheme: str = "Bearer") -> Answer:
         (valid(sub=2**53 - 1), 2**53 - 1),
         (valid(sub=str(2**53 - 1)), 2**53 - 1),
         (valid(iat=NOW - 5, nbf=NOW - 5, jti="a"), 7),
-        (valid(iat=NOW - 5.25, exp=NOW + 600.5), 7),
+        (valid(iat=NOW - 5.25, exp=NOW + 36_000.5), 7),
         (valid(iss="anybody", aud=["anything"]), 7),
         (valid(user_id=8, admin=True), 7),
     ],
@@ -398,9 +398,9 @@ def deployed(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deploy]:
             ],
         ),
         (
-            {"TOKEN_LEEWAY_SECONDS": "30"},
-            [{"exp": NOW - 10}, {"nbf": NOW + 20}, {"iat": NOW + 20}],
-            [{"exp": NOW - 40}, {"nbf": NOW + 300}, {"iat": NOW + 300}],
+            {"TOKEN_LEEWAY_SECONDS": "7200"},
+            [{"exp": NOW - 60}, {"nbf": NOW + 60}, {"iat": NOW + 60}],
+            [{"exp": NOW - 7201}, {"nbf": NOW + 36_000}, {"iat": NOW + 36_000}],
         ),
         (
             {"TOKEN_USER_CLAIM": "https://example.com/user_id"},
