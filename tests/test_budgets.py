@@ -14,6 +14,7 @@ import pytest
 
 from local.stack import Stack
 from practice import ids
+from practice.store import accounts
 from tests.learners import Answer, Learner, Send, learner, new_user_id
 from tools.openapi import endpoints
 
@@ -47,6 +48,12 @@ class Library(NamedTuple):
 
 
 Count = Callable[[Callable[[], Answer]], Cost]
+
+
+@pytest.fixture(autouse=True)
+def revocations_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asking for them has a price of its own, once in a while."""
+    monkeypatch.setattr(accounts, "REMEMBERED_SECONDS", 3600.0)
 
 
 @pytest.fixture

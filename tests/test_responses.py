@@ -290,7 +290,7 @@ def test_a_list_too_long_for_one_answer_ends_early_and_reads_no_further(
         answer = ada.get(f"/models/{model}/responses")
 
     assert answer.json == made[:2]
-    assert [operation for operation, _ in requests] == ["Query", "BatchGetItem", "BatchGetItem"]
+    assert [operation for operation, _ in requests][-3:] == ["Query", "BatchGetItem", "BatchGetItem"]
     assert [each for page in pages_of(ada, f"/models/{model}/responses") for each in page.json] == made
     session = made[0]["session_id"]
     assert ada.get(f"/sessions/{session}").json["responses"] == made[-1:]

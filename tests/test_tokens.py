@@ -778,6 +778,7 @@ def test_while_the_issuer_fails_known_keys_serve_for_an_hour_and_no_others(
     clock(3600)
     refused(user_seen(send, RSA.sign()), "a key of yesterday")
 
+    monkeypatch.setattr(jwks, "PATIENCE_SECONDS", 3)
     issuer.answer = says({"keys": [RSA.jwk]})
     clock(5)
     assert user_seen(send, RSA.sign()).status == 201
