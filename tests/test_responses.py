@@ -491,6 +491,11 @@ VALUES = st.recursive(
 )
 
 
+def spelled(value: Any) -> str:
+    """With the types that equality forgets: 1, 1.0 and true."""
+    return json.dumps(value, sort_keys=True)
+
+
 @settings(
     max_examples=40,
     deadline=None,
@@ -498,12 +503,24 @@ VALUES = st.recursive(
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(usage=st.dictionaries(TEXTS, VALUES, max_size=5))
-def test_a_free_form_object_comes_back_exactly_as_it_went_in(usage: Json, ada: Learner) -> None:
-    """Equal, and spelled with the same types: what Python writes of both is the same."""
-    answer = ada.post("/few-shot-examples", {"input_text": "", "output_text": "", "meta": usage})
+@given(sent=st.dictionaries(TEXTS, VALUES, max_size=5))
+def test_a_free_form_object_comes_back_exactly_as_it_went_in(sent: Json, rooms: tuple[Learner, Json]) -> None:
+    ada, response = rooms
+    unknown = {f"my {name}": value for name, value in sent.items()}
 
-    assert answer.status == 201
-    read = ada.get(f"/few-shot-examples/{answer.json['example_id']}")
-    for shown in (answer, read):
-        assert json.dumps(shown.json["meta"], sort_keys=True) == json.dumps(usage, sort_keys=True)
+    for path, name, value in (
+        (f"/responses/{response['response_id']}", "token_usage", sent),
+        (f"/few-shot-examples/{response['example_id']}", "meta", sent),
+        (f"/sessions/{response['session_id']}/settings", "style_params", sent),
+        (f"/sessions/{response['session_id']}/settings", "generation_params", unknown),
+    ):
+        changed = ada.patch(path, {name: value})
+        assert changed.status == 200, changed.body[:300]
+        for shown in (changed.json[name], ada.get(path).json[name]):
+            assert spelled({key: shown[key] for key in value}) == spelled(value)
+            assert name in ("style_params", "generation_params") or len(shown) == len(value)
+
+
+@pytest.fixture
+def rooms(ada: Learner) -> tuple[Learner, Json]:
+    return ada, keep(ada, model_of(ada)) | {"example_id": ada.add_example()["example_id"]}
