@@ -173,6 +173,27 @@ def test_no_text_of_a_learner_leaves_the_service(
     delivered.run()
 
 
+def test_an_import_brings_back_what_was_and_no_news_of_it(
+    ada: Learner, ben: Learner, delivered: Deliveries
+) -> None:
+    session = ada.open_session()
+    ada.add_response(session)
+    made(ada.post(f"/sessions/{session['session_id']}/chat", {"prompt_text": "Why?"}), 201)
+    exported = ada.get("/export").body
+
+    made(ben.post("/import", raw=exported, headers={"content-type": "application/x-ndjson"}), 201)
+    delivered.run()
+
+    [copy] = ben.get("/sessions").json["items"]
+    hers, his = (
+        who.get(f"/sessions/{each['session_id']}/turns").json["items"]
+        for who, each in ((ada, session), (ben, copy))
+    )
+    assert copy["title"] is None
+    assert [len(turn["results"]) for turn in his] == [len(turn["results"]) for turn in hers] == [1, 2]
+    assert [event["detail-type"] for event in delivered.published(ben.user_id)] == ["SessionCreated"]
+
+
 def records_of(ada: Learner, stack: Stack) -> list[dict[str, Any]]:
     """Every record of hers that the stream holds, as its function gets them."""
     found: list[dict[str, Any]] = []

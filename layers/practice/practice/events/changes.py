@@ -216,7 +216,7 @@ def _of_response(place: Place, old: Document | None, new: Document | None) -> It
         if old and was_answered and "turn" in old.item:
             yield SweepTurns(user_id=place.user_id, turn_ids=[old.number("turn")])
         return
-    if was_answered or not is_answered or "turn" in new.item:
+    if was_answered or not is_answered or "turn" in new.item or "imported" in new.item:
         return
     # It came alone, and is a turn of its own.
     response = Response.model_validate_json(new.text) if new.text else _read(new, Response)

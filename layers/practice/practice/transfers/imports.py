@@ -259,6 +259,8 @@ class _Writer:
         self.caller = caller
         self.claim = claim
         self.example_ids: dict[int, int] = {}
+        self.turn_of: dict[int, int] = {}
+        """By the id of a response, as the file has it."""
         self.pending: list[table.Write] = []
         self.pending_bytes = 0
         self.head: list[table.Write] = []
@@ -295,6 +297,7 @@ class _Writer:
 
     def _open_session(self, line: SessionLine, shift: int) -> None:
         """Its own items wait until all that is below it stands: until then nobody sees any of it."""
+        self.turn_of = {}
         session_id = line.session_id + shift
         session = OwnSession(
             **line.model_dump(include=set(OwnSession.model_fields) - {"session_id", "knowledge_ids"}),
@@ -369,6 +372,7 @@ class _Writer:
                 ],
             ),
         )
+        self.turn_of |= {asked.response_id: turn.turn_id for asked in line.asked}
         errors = [
             error.model_copy(update={"session_model_id": error.session_model_id + shift})
             for error in line.errors
@@ -386,8 +390,14 @@ class _Writer:
             session_model_id=line.session_model_id + shift,
             session_id=session.session_id + shift,
         )
+        turn_id = self.turn_of.get(line.response_id)
+        # Marked, since it is no new turn: nobody is told of it, and no title follows from it.
+        attributes = of_model(response) | {
+            "imported": table.number(1),
+            "turn": table.number(turn_id) if turn_id else None,
+        }
         key = keys.response(self.caller.user_id, response.response_id)
-        self._later(table.put(key, response, attributes=of_model(response)))
+        self._later(table.put(key, response, attributes=attributes))
 
     def _later(self, writes: list[table.Write]) -> None:
         size = table.size_of(writes)
