@@ -52,6 +52,7 @@ check: $(venv) .tools/sam/installed .tools/checkov/installed ## Check format, li
 	$(sam) validate --lint
 	.tools/checkov/bin/python -m checkov.main --config-file .checkov.yaml
 	$(python) -m tools.openapi --check
+	$(python) -m tools.event_schemas --check
 	$(python) -m pytest -q tests/test_wiring.py
 	$(python) -m tools.tracked_files
 
@@ -81,8 +82,9 @@ format: $(venv) ## Format the code and apply the safe fixes of the linter
 	@$(python) -m ruff format .
 
 .PHONY: openapi
-openapi: $(venv) ## Write openapi.json from the code
+openapi: $(venv) ## Write openapi.json and the schemas of the events from the code
 	@$(python) -m tools.openapi
+	@$(python) -m tools.event_schemas
 
 # The layers first: their versions bind the developer's environment.
 compile := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
