@@ -77,9 +77,17 @@ def change(
 
 
 def remove(caller: Caller, session_model_id: int, if_match: IfMatch) -> None:
-    """Two requests. Its responses are out of sight at once, and swept by the table's stream."""
-    for _ in table.attempts():
-        document, before, model = read_model(caller, session_model_id)
+    """Two requests. Its responses are out of sight at once, and swept by the table's stream.
+
+    What is gone at the second look was deleted by a write whose answer was lost.
+    """
+    for attempt in table.attempts():
+        try:
+            document, before, model = read_model(caller, session_model_id)
+        except ModelNotFound:
+            if attempt:
+                return
+            raise
         if_match.accept(model.version)
         try:
             table.write(*revise_models(document, before, before.without(session_model_id)))

@@ -1,0 +1,86 @@
+"""What must hold of a learner's items whatever happened to the functions that wrote them."""
+
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+Items = Mapping[tuple[str, str], Any]
+
+
+def broken(items: Items) -> list[str]:
+    """Every rule that does not hold, in words; what a delete left behind counts only under sessions that stand."""
+    by_sk = {sk: item for (_, sk), item in items.items()}
+    sessions = {sk.split("#")[1] for sk in by_sk if sk.endswith("#5SESSION")}
+    problems = [
+        f"no {kind} of {each}" for each in sessions for kind in HEADS if f"SESSION#{each}#{kind}" not in by_sk
+    ]
+    problems += [
+        f"{sk} without its session" for sk in by_sk if sk.endswith(HEADS) and sk.split("#")[1] not in sessions
+    ]
+    account = by_sk.get("ACCOUNT", {})
+    examples = [sk for sk in by_sk if sk.startswith("EXAMPLE#")]
+    for name, count in (("sessions", len(sessions)), ("examples", len(examples))):
+        if int(account.get(name, {"N": "0"})["N"]) != count:
+            problems.append(f"{count} {name}, counted {account.get(name)}")
+    for sk, item in by_sk.items():
+        if "parts" in item or "doc" in item or "z" in item:
+            try:
+                document(by_sk, sk)
+            except (KeyError, ValueError, zlib.error) as error:
+                problems.append(f"{sk} cannot be read: {error!r}")
+    for session in sessions:
+        problems += _of_session(by_sk, session)
+    return problems
+
+
+HEADS = ("3MODELS", "4SETTINGS", "5SESSION")
+
+
+def document(by_sk: Mapping[str, Any], sk: str) -> Any:
+    item = by_sk[sk]
+    if "doc" in item:
+        return json.loads(item["doc"]["S"])
+    if "z" in item:
+        return json.loads(zlib.decompress(item["z"]["B"])) if "v" in item else None
+    names = [f"{sk}#{int(item['v']['N']):08d}#{part:02d}" for part in range(int(item["parts"]["N"]))]
+    return json.loads(zlib.decompress(b"".join(by_sk[name]["z"]["B"] for name in names)))
+
+
+def _of_session(by_sk: Mapping[str, Any], session: str) -> list[str]:
+    prefix = f"SESSION#{session}#"
+    problems = []
+    models_item, models = by_sk[prefix + "3MODELS"], document(by_sk, prefix + "3MODELS")
+    ids = [model["session_model_id"] for model in models["models"]]
+    if sorted(set(ids)) != ids or len({model["model_name"] for model in models["models"]}) != len(ids):
+        problems.append(f"{prefix}: models {ids}")
+    if (models["primary_id"] in ids) != bool(ids):
+        problems.append(f"{prefix}: primary {models['primary_id']} of {ids}")
+    if sorted(map(int, models_item.get("live", {"NS": []})["NS"])) != ids:
+        problems.append(f"{prefix}: live {models_item.get('live')} of {ids}")
+    settings_item, settings = by_sk[prefix + "4SETTINGS"], document(by_sk, prefix + "4SETTINGS")
+    linked = sorted(link["example_id"] for link in settings["links"])
+    if sorted(map(int, settings_item.get("examples", {"NS": []})["NS"])) != linked:
+        problems.append(f"{prefix}: links {linked}, indexed {settings_item.get('examples')}")
+    if ("linking" in settings_item) != bool(linked):
+        problems.append(f"{prefix}: linking {settings_item.get('linking')}")
+    next_id, moments = int(models_item["next_id"]["N"]), []
+    wholes = set()
+    for sk, item in by_sk.items():
+        if not sk.startswith(prefix + "2RESPONSE#") or len(sk.split("#")) != 4:
+            continue
+        wholes.add(sk)
+        response_id = int(sk.split("#")[3])
+        if not int(session) < response_id < next_id:
+            problems.append(f"{sk}: next id {next_id}")
+        if "of_model" in item:
+            response = document(by_sk, sk)
+            moments.append((response_id, response["created_at"]))
+            if response["response_id"] != response_id:
+                problems.append(f"{sk}: id {response['response_id']}")
+    in_order = [moment for _, moment in sorted(moments)]
+    if in_order != sorted(in_order):
+        problems.append(f"{prefix}: responses out of the order of time")
+    parts = [sk for sk in by_sk if sk.startswith(prefix + "2RESPONSE#") and len(sk.split("#")) > 4]
+    problems += [f"{sk}: a part of nothing" for sk in parts if "#".join(sk.split("#")[:4]) not in wholes]
+    return problems
