@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
+from urllib.request import Request, urlopen
 
 import botocore.session
 import pytest
@@ -204,3 +205,30 @@ def test_a_long_prompt_of_an_agent_is_replaced_whole(ada: Learner, send: Send) -
         assert announced["outcome"] == "stored"
         session = ada.open_session(agent_id=agent["agent_id"])
         assert session["settings"]["agent_snapshot"]["system_prompt"] == prompt
+
+
+def test_an_account_too_large_for_one_answer_moves_by_file(ada: Learner, ben: Learner) -> None:
+    session = ada.open_session(title="Lesson")
+    ada.add_example()
+    for _ in range(6):
+        ada.add_response(session, response_text="x" * 1_000_000)
+
+    export = ada.get("/export")
+    assert export.status == 202, export.body[:200]
+    assert until(lambda: ada.get(export.headers["location"]).json["state"] == "done")
+    file = by_link("GET", ada.get(export.headers["location"]).json["url"])
+    job = ben.post("/import")
+    by_link("PUT", job.json["upload_url"], file)
+
+    assert until(lambda: ben.get(job.headers["location"]).json["state"] == "done")
+    [moved] = ben.get("/sessions").json["items"]
+    responses = ben.get(f"/sessions/{moved['session_id']}").json["responses"]
+    assert moved["title"] == "Lesson"
+    assert {response["response_text"] for response in responses} == {"x" * 1_000_000}
+    assert ben.get("/few-shot-examples").json["total"] == 1
+
+
+def by_link(method: str, url: str, body: bytes | None = None) -> bytes:
+    with urlopen(Request(url, body, method=method), timeout=30) as response:
+        content: bytes = response.read()
+        return content
