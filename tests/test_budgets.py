@@ -378,3 +378,20 @@ def test_a_thousand_creates_lease_ids_now_and_then(
     examples = [operation for operation, _ in requests].count("UpdateItem")
 
     assert (sessions, examples) == (48 // ids.UNITS, 0)
+
+
+def test_a_token_and_an_idempotency_key_have_their_own_prices(small: Library, count: Count) -> None:
+    who = small.learner
+    body = {"input_text": "a", "output_text": "b"}
+    while not ids._lease.loose:
+        who.add_example()
+    plain = count(lambda: who.post("/few-shot-examples", body))
+    first = count(lambda: who.post("/few-shot-examples", body, headers={"idempotency-key": "once"}))
+    again = count(lambda: who.post("/few-shot-examples", body, headers={"idempotency-key": "once"}))
+    accounts.forget()
+    asked = count(lambda: who.get("/few-shot-examples?size=1"))
+
+    assert plain.requests == "TransactWriteItems"
+    assert (first.requests, again.requests) == ("PutItem + TransactWriteItems", "PutItem + BatchGetItem")
+    assert first.write_units == plain.write_units + 1 + 2
+    assert asked.requests == "BatchGetItem + Query + BatchGetItem"
