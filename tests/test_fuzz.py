@@ -12,30 +12,28 @@ from pathlib import Path
 
 import pytest
 
-from tests.expectations import EXPECTATIONS, EXPECTED_PROBLEMS
 from tests.learners import BASE_URL, Learner
 
 ROOT = Path(__file__).parent.parent
 SEED = os.environ.get("FUZZ_SEED", "20260107")
 
-Fuzz = Callable[..., Path]
+Fuzz = Callable[..., None]
 
 
 @pytest.fixture
 def fuzz(request: pytest.FixtureRequest, tmp_path: Path, ada: Learner, ben: Learner) -> Fuzz:
-    """Runs schemathesis as ada, with ben to look over her shoulder; tells which expectations were met."""
+    """Runs schemathesis as ada, with ben to look over her shoulder."""
     url = BASE_URL or request.getfixturevalue("stack").url
-    learners, met = tmp_path / "learners.json", tmp_path / "met"
+    learners = tmp_path / "learners.json"
     learners.write_text(json.dumps({"auth": [authorized("ada", ada), authorized("ben", ben)]}))
 
-    def run(phases: str, examples: int, seconds: int) -> Path:
+    def run(phases: str, examples: int, seconds: int) -> None:
         command = [
             *(sys.executable, "-m", "schemathesis.cli", "--config-file", "tests/schemathesis.toml", "run"),
             *(f"{url}/openapi.json", f"--phases={phases}", f"--max-examples={examples}", f"--seed={SEED}"),
         ]
         environment = os.environ | {
             "FUZZ_LEARNERS": str(learners),
-            "FUZZ_EXPECTATIONS_MET": str(met),
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "layers" / "practice")]),
         }
         done = subprocess.run(
@@ -43,7 +41,6 @@ def fuzz(request: pytest.FixtureRequest, tmp_path: Path, ada: Learner, ben: Lear
         )
         if done.returncode:
             pytest.fail(f"{done.stdout[-20_000:]}{done.stderr[-5_000:]}", pytrace=False)
-        return met
 
     return run
 
@@ -60,7 +57,4 @@ def test_a_stranger_with_the_contract_in_hand_finds_nothing(fuzz: Fuzz) -> None:
 def test_a_stranger_with_much_time_finds_nothing(fuzz: Fuzz) -> None:
     examples = int(os.environ.get("FUZZ_EXAMPLES", "300"))
 
-    met = fuzz("examples,coverage,fuzzing,stateful", examples, seconds=6 * 3600)
-
-    says = {each.says for each in (*EXPECTATIONS, *EXPECTED_PROBLEMS)}
-    assert says == set(met.read_text().splitlines()), "an expectation that was never met: is it needed?"
+    fuzz("examples,coverage,fuzzing,stateful", examples, seconds=6 * 3600)
