@@ -29,6 +29,8 @@ Transform: AWS::Serverless-2016-10-31
 Parameters:
   Stage: {Type: String, Default: dev}
   TokenSecretArn: {Type: String, Default: ""}
+  UnclaimedModels: {Type: String, Default: ""}
+  ProviderSecretArn: {Type: String, Default: ""}
 Globals:
   Function:
     Handler: handler.lambda_handler
