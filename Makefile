@@ -44,6 +44,10 @@ event: $(venv) ## Hand an event to the running local stack (FILE, HOST, PORT)
 test: $(venv) $(node) ## Run the test suite (ARGS for pytest; BASE_URL and TOKEN for a running stack)
 	@$(python) -m pytest -m "not e2e and not torture" -n $(workers) $(ARGS)
 
+.PHONY: torture
+torture: $(venv) $(node) ## Run the long versions of the randomised tests and of the faults (ARGS)
+	@$(python) -m pytest -m torture -n $(workers) $(ARGS)
+
 .PHONY: check
 check: $(venv) .tools/sam/installed .tools/checkov/installed ## Check format, lint, types, template, contract and tracked files
 	$(python) -m ruff format --check --quiet .
