@@ -401,7 +401,7 @@ def fill(who: Learner, session: dict[str, Any], count: int, long: int) -> None:
 
 @pytest.mark.parametrize(
     ("count", "long"),
-    [(300, 3), pytest.param(10_000, 200, marks=pytest.mark.torture)],
+    [(300, 3), pytest.param(10_000, 50, marks=pytest.mark.torture)],
     ids=["short", "torture"],
 )
 @pytest.mark.parametrize("what", ["session", "model"])
