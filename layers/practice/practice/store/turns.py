@@ -153,7 +153,7 @@ def begin(
             raise RequestInFlight(1) from None
         raise
     if places[room:]:
-        table.write(table.check(key, "attribute_exists(#pk)"), *places[room:])
+        table.write(head[0], *places[room:])  # the models may have gone since
     return turn
 
 
