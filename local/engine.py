@@ -26,7 +26,7 @@ from local.server import Server
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
-CAPABILITIES = frozenset({"persistence", "streams", "capacity"})
+CAPABILITIES = frozenset({"persistence", "streams", "capacity", "load"})
 STARTUP_SECONDS = 10.0
 
 

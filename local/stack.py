@@ -108,7 +108,7 @@ class Stack:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What this engine can show: `persistence`, `streams`, exact `capacity`."""
+        """What this engine can show: `persistence`, `streams`, exact `capacity`; whether it stands `load`."""
         return self.engine.capabilities
 
     @property

@@ -297,6 +297,7 @@ def test_an_expanded_page_that_is_too_big_ends_early_and_continues_exactly(ada: 
             assert len(item["responses"]) == 3
 
 
+@pytest.mark.usefixtures("under_load")
 def test_a_session_stays_readable_with_everything_as_long_as_it_may_be(ada: Learner) -> None:
     session = ada.open_session(
         title="🐍" * 10_000, notes=incompressible(100_000, 2), knowledge_ids=[*range(2**62, 2**62 + 1000)]

@@ -465,6 +465,7 @@ def test_models_added_at_the_same_time_are_all_there_once(ada: Learner, announce
     }
 
 
+@pytest.mark.usefixtures("under_load")
 def test_fifty_merges_of_different_keys_at_the_same_time_all_survive(ada: Learner) -> None:
     session = ada.open_session()
     first, second = ada.models_of(session)

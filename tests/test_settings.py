@@ -488,6 +488,7 @@ def test_a_selection_is_replaced_cleared_or_left(ada: Learner) -> None:
     assert ids({"few_shot_example_ids": []}) == []
 
 
+@pytest.mark.usefixtures("under_load")
 def test_fifty_examples_can_be_selected(ada: Learner) -> None:
     session = ada.open_session()
     examples = [ada.add_example()["example_id"] for _ in range(50)]
@@ -497,6 +498,7 @@ def test_fifty_examples_can_be_selected(ada: Learner) -> None:
     assert selected(settings) == [(each, order) for order, each in enumerate(examples)]
 
 
+@pytest.mark.usefixtures("under_load")
 def test_fifty_examples_as_long_as_they_may_be_can_be_selected(ada: Learner) -> None:
     session = ada.open_session()
     examples = [ada.add_example(input_text="🐍" * 4096, output_text="🐍" * 4096) for _ in range(50)]
@@ -508,6 +510,7 @@ def test_fifty_examples_as_long_as_they_may_be_can_be_selected(ada: Learner) -> 
     assert ada.get(f"/sessions/{session['session_id']}").json["settings"] == settings.json
 
 
+@pytest.mark.usefixtures("under_load")
 def test_a_selection_that_no_answer_could_carry_is_refused(ada: Learner) -> None:
     session = ada.open_session()
     full: Json = {"input_text": "é" * (16 * 1024), "output_text": "", "meta": {"a": "🐍" * (15 * 1024)}}
@@ -721,6 +724,7 @@ def test_an_agent_set_before_stays_when_it_may_not_be_set_any_more(
 # At the same time, and If-Match
 
 
+@pytest.mark.usefixtures("under_load")
 def test_fifty_merges_of_different_keys_at_the_same_time_all_survive(ada: Learner) -> None:
     session = ada.open_session()
     path = settings_path(session)

@@ -338,8 +338,8 @@ def fetch(keys: Iterable[Key]) -> dict[Key, Document]:
     return documents
 
 
-def in_order(keys: Sequence[Key]) -> Iterator[Document | None]:
-    """A document for each key, None where there is none, asked for as they are taken.
+def in_order(keys: Sequence[Key], *attributes: str) -> Iterator[Document | None]:
+    """A document for each key, None where there is none, asked for as they are taken; beside it the named attributes alone.
 
     One request for every hundred keys (more where they exceed 16 MB), and one more for each long text.
     """
@@ -351,10 +351,14 @@ def in_order(keys: Sequence[Key]) -> Iterator[Document | None]:
         for key in batch:
             while key in left:
                 next(tries)
-                more, left = _some_items(left)
+                more, left = _some_items(left, (*_DOCUMENT, *attributes))
                 found |= more
             item = found.get(key)
             yield None if item is None else _whole(item, {})
+
+
+_DOCUMENT: Final = ("pk", "sk", "v", "doc", "z", "parts")
+"""The attributes that make a document; a client spends its time on parsing attributes."""
 
 
 def _whole(item: Item, found: Mapping[Key, Item]) -> Document | None:
@@ -379,10 +383,14 @@ def _items(keys: Sequence[Key]) -> dict[Key, Item]:
     return found
 
 
-def _some_items(keys: Sequence[Key]) -> tuple[dict[Key, Item], list[Key]]:
-    """The items of one request, and the keys that it left unanswered."""
+def _some_items(keys: Sequence[Key], attributes: Sequence[str] = ()) -> tuple[dict[Key, Item], list[Key]]:
+    """The items of one request, or those attributes of them, and the keys that it left unanswered."""
     table_name = config().table_name
-    answer = _say_batch({table_name: {"ConsistentRead": True, "Keys": [_keyed(key) for key in keys]}})
+    asked: dict[str, Any] = {"ConsistentRead": True, "Keys": [_keyed(key) for key in keys]}
+    if attributes:
+        asked["ProjectionExpression"] = ", ".join(f"#{name}" for name in attributes)
+        asked["ExpressionAttributeNames"] = {f"#{name}": name for name in attributes}
+    answer = _say_batch({table_name: asked})
     left = (answer.get("UnprocessedKeys") or {}).get(table_name, {}).get("Keys", [])
     items = answer["Responses"].get(table_name, [])
     return {key_of(item): item for item in items}, [key_of(each) for each in left]

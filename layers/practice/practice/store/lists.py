@@ -123,11 +123,11 @@ def fill(page: Rows, items: Iterable[tuple[table.Entry, Model | None]]) -> Fille
 
 
 def items(
-    page: Rows, model: type[Model], extra: keys.Key
+    page: Rows, model: type[Model], extra: keys.Key, *attributes: str
 ) -> tuple[table.Document | None, Iterator[tuple[table.Entry, Model | None]]]:
-    """The document at `extra`, in the same batch as the items of the page, which are read on as they are taken."""
+    """The document at `extra`, with those attributes, in one batch with the page's items, read on as they are taken."""
     pk = keys.user(page.caller.user_id)
-    documents = table.in_order([extra, *(keys.Key(pk, entry.sk) for entry in page.entries)])
+    documents = table.in_order([extra, *(keys.Key(pk, entry.sk) for entry in page.entries)], *attributes)
     first = next(documents)
     return first, (
         (entry, model.model_validate_json(document.text) if document else None)

@@ -38,7 +38,7 @@ def page(caller: Caller, query: SessionsQuery) -> SessionPage:
         account = table.fetch([account_key]).get(account_key)
         filled = lists.fill(rows, ((entry, _expanded(caller, entry, query.expand)) for entry in rows.entries))
     else:
-        account, items = lists.items(rows, OwnSession, account_key)
+        account, items = lists.items(rows, OwnSession, account_key, "sessions")
         filled = lists.fill(rows, items)
     return SessionPage(
         items=filled.items,
