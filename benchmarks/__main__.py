@@ -2,10 +2,12 @@
 
 import argparse
 
-from benchmarks import bundles, cold, figures, naive, warm
+from benchmarks import bundles, cold, figures, naive, store, warm
 from benchmarks.lab import laboratory
 
-SECTIONS = ("cold", "warm")
+SECTIONS = ("cold", "warm", "store")
+QUICK = ("cold", "warm")
+"""`store` fills libraries of 100,000 sessions, and takes as long as that."""
 
 
 def main() -> None:
@@ -15,7 +17,7 @@ def main() -> None:
     )
     options.add_argument("--rounds", type=int, default=9, help="how often everybody is measured in turn")
     chosen = options.parse_args()
-    wanted = chosen.sections or SECTIONS
+    wanted = chosen.sections or QUICK
     bundles.make_layers()
     with laboratory() as lab:
         naive.make_table(lab)
@@ -28,6 +30,11 @@ def main() -> None:
             for measured in both:
                 warm.show(measured)
             figures.write("warm", {"sizes": both})
+        if "store" in wanted:
+            measured = store.measure(lab, chosen.rounds)
+            store.show(measured)
+            store.write_document(measured)
+            figures.write("store", measured)
 
 
 if __name__ == "__main__":

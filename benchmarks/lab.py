@@ -114,8 +114,9 @@ def token_usage(seed: int) -> dict[str, Any]:
     }
 
 
-def fill_session(lab: Lab, who: Learner, times: int = 1) -> dict[str, Any]:
+def fill_session(lab: Lab, who: Learner, times: int = 1, responses: int | None = None) -> dict[str, Any]:
     """The standard session: 5 links, 20 responses of 1.5 KB, 3 models; or `times` as much of each."""
+    count = 20 * times if responses is None else responses
     class_id = new_user_id()
     lab.announce(class_id, *(MODELS if times == 1 else [f"model-{n}" for n in range(3 * times)]))
     session = who.open_session(
@@ -139,7 +140,7 @@ def fill_session(lab: Lab, who: Learner, times: int = 1) -> dict[str, Any]:
     }
     assert who.patch(path + "/settings", chosen).status == 200
     models = who.models_of(session)
-    for n in range(20 * times):
+    for n in range(count):
         model = models[n % len(models)]["session_model_id"]
         body = {
             "prompt_text": prose(300, n),
@@ -149,5 +150,5 @@ def fill_session(lab: Lab, who: Learner, times: int = 1) -> dict[str, Any]:
         }
         assert who.post(f"/models/{model}/responses", body).status == 201
     whole: dict[str, Any] = who.get(path).json
-    assert (len(whole["responses"]), len(whole["settings"]["few_shot_links"])) == (20 * times, 5 * times)
+    assert (len(whole["responses"]), len(whole["settings"]["few_shot_links"])) == (count, 5 * times)
     return whole

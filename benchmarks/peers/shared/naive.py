@@ -186,6 +186,86 @@ class Store:
             self.client.batch_write_item(RequestItems={TABLE: puts[start : start + 25]})
         return self._settings(items)
 
+    def _owned(self, user_id, session_id):
+        key = {"pk": self.value(f"SESSION#{session_id}"), "sk": self.value("SESSION")}
+        found = self.client.get_item(TableName=TABLE, Key=key, ConsistentRead=True).get("Item")
+        session = self.fields(found) if found else {}
+        return session if session.get("user_id") == user_id else None
+
+    def _by_id(self, id_):
+        """By the index, which is all that an id alone leads to."""
+        found = self.client.query(
+            TableName=TABLE,
+            IndexName="by_id",
+            KeyConditionExpression="id = :id",
+            ExpressionAttributeValues={":id": self.value(id_)},
+        )
+        [item] = found["Items"]
+        return self.sk(item), self.fields(item)
+
+    def _put(self, pk, sk, fields):
+        self.client.put_item(TableName=TABLE, Item=self.item(pk, sk, fields))
+
+    def get_settings(self, user_id, session_id):
+        if self._owned(user_id, session_id):
+            items = self._session_items(session_id, "SETTING") | self._session_items(session_id, "LINK#")
+            return self._settings(items)
+        return None
+
+    def list_models(self, user_id, session_id):
+        if self._owned(user_id, session_id):
+            return list(self._session_items(session_id, "MODEL#").values())
+        return None
+
+    def create_session(self, session, settings, models):
+        pk = f"SESSION#{session['session_id']}"
+        self.client.get_item(
+            TableName=TABLE, Key={"pk": self.value("CLASS#1"), "sk": self.value("CLASS")}, ConsistentRead=True
+        )
+        items = {"SESSION": session, "SETTING": settings}
+        items |= {f"MODEL#{each['session_model_id']}": each for each in models}
+        puts = [{"PutRequest": {"Item": self.item(pk, sk, fields)}} for sk, fields in items.items()]
+        self.client.batch_write_item(RequestItems={TABLE: puts})
+
+    def delete_session(self, user_id, session_id):
+        keys = [
+            {"pk": self.value(f"SESSION#{session_id}"), "sk": self.value(sk)}
+            for sk in self._session_items(session_id)
+        ]
+        for start in range(0, len(keys), 25):
+            deletes = [{"DeleteRequest": {"Key": key}} for key in keys[start : start + 25]]
+            self.client.batch_write_item(RequestItems={TABLE: deletes})
+
+    def get_response(self, user_id, response_id):
+        _, response = self._by_id(response_id)
+        return response if self._owned(user_id, response["session_id"]) else None
+
+    def update_response(self, user_id, response_id, changes):
+        sk, response = self._by_id(response_id)
+        if self._owned(user_id, response["session_id"]):
+            self._put(f"SESSION#{response['session_id']}", sk, response | changes)
+
+    def delete_response(self, user_id, response_id):
+        sk, response = self._by_id(response_id)
+        if self._owned(user_id, response["session_id"]):
+            key = {"pk": self.value(f"SESSION#{response['session_id']}"), "sk": self.value(sk)}
+            self.client.delete_item(TableName=TABLE, Key=key)
+
+    def add_response(self, user_id, session_id, response):
+        session = self._owned(user_id, session_id)
+        self._session_items(session_id, f"MODEL#{response['session_model_id']}")
+        self._put(f"SESSION#{session_id}", f"RESPONSE#{response['id']:016d}", response)
+        self._put(f"SESSION#{session_id}", "SESSION", session | {"updated_at": now()})
+
+    def get_example(self, example_id):
+        return self._examples([example_id])[example_id]
+
+    def update_example(self, example_id, changes):
+        self._put(f"EXAMPLE#{example_id}", "EXAMPLE", self.get_example(example_id) | changes)
+
+    def create_example(self, example):
+        self._put(f"EXAMPLE#{example['example_id']}", "EXAMPLE", example)
+
 
 class ResourceStore(Store):
     """Over the client of `boto3.resource`, which does the same conversions itself."""
