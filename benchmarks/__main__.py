@@ -16,6 +16,7 @@ def main() -> None:
         "sections", nargs="*", choices=[*SECTIONS, []], metavar="section", help=", ".join(SECTIONS)
     )
     options.add_argument("--rounds", type=int, default=9, help="how often everybody is measured in turn")
+    options.add_argument("--long", action="store_true", help="the largest libraries and sessions too")
     chosen = options.parse_args()
     wanted = chosen.sections or QUICK
     bundles.make_layers()
@@ -31,7 +32,7 @@ def main() -> None:
                 warm.show(measured)
             figures.write("warm", {"sizes": both})
         if "store" in wanted:
-            measured = store.measure(lab, chosen.rounds)
+            measured = store.measure(lab, chosen.rounds, long=chosen.long)
             store.show(measured)
             store.write_document(measured)
             figures.write("store", measured)
