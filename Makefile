@@ -5,6 +5,7 @@
 HOST ?= 127.0.0.1
 PORT ?= 3000
 DATA ?= .local
+DRY ?= 1
 USER_ID ?= 1
 FILE ?= events/class_updated.json
 ARGS ?=
@@ -77,6 +78,12 @@ build: $(venv) .tools/sam/installed ## Build for the deploy target (PYTHON_VERSI
 .PHONY: deploy
 deploy: $(venv) .tools/sam/installed ## Build a release and deploy it (ENV=dev|prod, PARAMETERS="Name=value ...")
 	@$(python) -m tools.deploy "$(ENV)" $(ARGS)
+
+##@ Operate
+
+.PHONY: redrive
+redrive: $(venv) ## Look at a dead-letter queue, or hand it back (QUEUE, STACK, DRY=0, ARGS)
+	@STACK="$(STACK)" DRY="$(DRY)" $(python) -m tools.redrive "$(QUEUE)" $(ARGS)
 
 ##@ Maintain
 

@@ -1,0 +1,118 @@
+"""Where the resources of the template are: in a stack of an AWS account, or in the local stack."""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from http.client import HTTPConnection
+from typing import Any
+from urllib.parse import urlsplit
+
+import botocore.session
+from botocore.config import Config
+
+from local.aws import PREFIX
+from local.intrinsics import REGION
+from local.stack import read_template
+from local.template import queue_url
+
+ADAPTIVE = Config(retries={"mode": "adaptive", "total_max_attempts": 8})
+
+
+class NotTaken(Exception):
+    """A function failed on what it was given, or reported it as failed."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """CloudFormation knows the names; credentials and region are those of the shell."""
+
+    name: str
+
+    def physical(self, logical_id: str) -> str:
+        """The name of a table or function, the URL of a queue."""
+        return _resources(self.name)[logical_id]
+
+    def parameter(self, name: str) -> str:
+        [stack] = self.client("cloudformation").describe_stacks(StackName=self.name)["Stacks"]
+        values = {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]}
+        return str(values[name])
+
+    def client(self, service: str) -> Any:
+        return _client(service)
+
+    def invoke(self, logical_id: str, event: object) -> None:
+        """Waits for the function. Raises NotTaken."""
+        answer = self.client("lambda").invoke(
+            FunctionName=self.physical(logical_id), Payload=json.dumps(event).encode()
+        )
+        said = json.loads(answer["Payload"].read() or b"null")
+        if "FunctionError" in answer or (said or {}).get("batchItemFailures"):
+            raise NotTaken(f"{logical_id}: {answer.get('FunctionError', 'reported as failed')}")
+
+
+@cache
+def _client(service: str) -> Any:
+    return botocore.session.get_session().create_client(service, config=ADAPTIVE)
+
+
+@cache
+def _resources(stack: str) -> dict[str, str]:
+    pages = _client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack)
+    return {
+        each["LogicalResourceId"]: each["PhysicalResourceId"]
+        for page in pages
+        for each in page["StackResourceSummaries"]
+        if "PhysicalResourceId" in each
+    }
+
+
+template = cache(read_template)
+"""Logical ids and what belongs together are the same wherever the template is deployed."""
+
+
+@dataclass(frozen=True)
+class LocalStack:
+    """The local stack that serves this URL."""
+
+    url: str
+
+    def physical(self, logical_id: str) -> str:
+        for queue in template().queues.values():
+            if queue.logical_id == logical_id:
+                return queue_url(queue.name)
+        return str(template().table["TableName"]) if logical_id == "PracticeTable" else logical_id
+
+    def parameter(self, name: str) -> str:
+        defaults = {"EventBusName": "default", "CatalogueSource": "practice.catalogue"}
+        return defaults[name]
+
+    def client(self, service: str) -> Any:
+        engine = self._ask("GET", "/_local/state")["engine"]["endpoint"]
+        return botocore.session.Session().create_client(
+            service,
+            endpoint_url=engine if service.startswith("dynamodb") else f"{self.url}{PREFIX}{service}",
+            region_name=REGION,
+            aws_access_key_id="local",
+            aws_secret_access_key="local",  # noqa: S106 (the local stack takes any)
+            # The engine's sequence numbers are shorter than botocore allows.
+            config=Config(parameter_validation=False),
+        )
+
+    def invoke(self, logical_id: str, event: object) -> None:
+        """By the trigger that the template declares. Raises NotTaken."""
+        self._ask("POST", "/_local/events", json.dumps(event).encode())
+
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> Any:
+        connection = HTTPConnection(urlsplit(self.url).netloc, timeout=60)
+        try:
+            connection.request(method, path, body)
+            response = connection.getresponse()
+            answer = json.loads(response.read())
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise NotTaken(str(answer.get("refused", response.status)))
+        return answer
+
+
+Deployed = Stack | LocalStack

@@ -1,0 +1,350 @@
+"""`make redrive QUEUE=SweepDeadLetters [STACK=practice-api-prod] [DRY=0]`: what was set aside, and back to work with it.
+
+Without DRY=0 it only looks: how many messages, why, how old, and the ids in them, never a text. With it each message that
+was there when the run began is handed back to whoever failed on it, and then deleted. The run stops at the first that it
+cannot hand back, and may be started again: to every consumer a message that comes twice is one.
+Without STACK it is about the local stack on HOST and PORT.
+"""
+
+import argparse
+import base64
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from practice import keys
+from tools.deployed import Deployed, LocalStack, NotTaken, Stack, template
+
+HIDDEN_SECONDS: Final = 300
+"""How long a message that this run has received stays hidden from others."""
+WAIT_SECONDS: Final = 1
+"""A queue that is asked to wait looks everywhere; otherwise it may say that it is empty when it is not."""
+FAILED_TOO_OFTEN: Final = "failed too often"
+
+
+class CannotHandBack(Exception):
+    """It stays where it is, for this reason."""
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A message of a dead-letter queue."""
+
+    message_id: str
+    receipt: str
+    body: str
+    attributes: Mapping[str, str]
+    sent_at: float
+    receives: int
+
+    @property
+    def content(self) -> Any:
+        """None for what is no JSON."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+    @property
+    def reason(self) -> str:
+        if code := self.attributes.get("ERROR_CODE"):  # EventBridge could not deliver it
+            return code
+        content = self.content
+        if isinstance(content, dict) and isinstance(content.get("requestContext"), dict):  # Lambda gave up
+            error = (content.get("responsePayload") or {}).get("errorType", "")
+            return f"{content['requestContext'].get('condition', FAILED_TOO_OFTEN)} {error}".strip()
+        return self.attributes.get("reason", FAILED_TOO_OFTEN)
+
+    def line(self, now: float) -> str:
+        by = f" by {self.attributes['function']}" if "function" in self.attributes else ""
+        named = " ".join(f"{name}={value}" for name, value in ids_in(self.content)) or "no ids"
+        return f"  {self.message_id}  {age(now - self.sent_at)}{by}  {named}  ({self.reason})"
+
+
+def ids_in(content: object) -> Iterator[tuple[str, object]]:
+    """What identifies a message: its ids, its kinds, how many ids a list has. Texts never."""
+    if not isinstance(content, dict):
+        return
+    for name, value in content.items():
+        if isinstance(value, dict) and name in (
+            "detail",
+            "requestPayload",
+            "DDBStreamBatchInfo",
+            "dynamodb",
+            "Keys",
+        ):
+            yield from ids_in(value)
+        elif name.endswith("_id") and isinstance(value, int):
+            yield name, value
+        elif name.endswith("_ids") and isinstance(value, list):
+            yield name, len(value)
+        elif name in ("sweep", "detail-type", "eventName", "shardId", "batchSize"):
+            yield name, value
+        elif name in ("pk", "sk"):
+            yield name, value["S"] if isinstance(value, dict) else value
+
+
+def age(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
+class Redrive:
+    """One dead-letter queue of a deployment."""
+
+    def __init__(self, deployed: Deployed, queue: str) -> None:
+        queues, functions = template().queues.values(), template().functions.values()
+        by_name = {each.name: each.logical_id for each in queues}
+        self.sources = {by_name[each.dead_letters]: each.logical_id for each in queues if each.dead_letters}
+        self.of_events = {by_name[each.on_failure] for each in functions if each.on_failure}
+        logical_ids = {each.name: each.logical_id for each in functions}
+        self.of_streams = {
+            by_name[each.on_failure]: logical_ids[each.function]
+            for each in template().stream_triggers
+            if each.on_failure
+        }
+        known = sorted({*self.sources, *self.of_events, *self.of_streams})
+        if queue not in known:
+            raise SystemExit(f"QUEUE is one of {', '.join(known)}")
+        self.queue = queue
+        self._deployed = deployed
+        self._url = deployed.physical(queue)
+        self._sqs = deployed.client("sqs")
+        self._held: dict[str, Letter] = {}
+
+    def look(self) -> list[Letter]:
+        """All messages, visible again when they have been read."""
+        with self._received() as letters:
+            return list(letters)
+
+    def drop(self, message_id: str) -> bool:
+        """Deletes one message for good; whether it was there."""
+        with self._received() as letters:
+            for letter in letters:
+                if letter.message_id == message_id:
+                    self._delete(letter)
+                    return True
+        return False
+
+    def hand_back(self, only: frozenset[str] = frozenset()) -> Iterator[tuple[Letter, str]]:
+        """Each message that was there at the beginning, and what became of it.
+
+        Raises CannotHandBack at the first that stays.
+        """
+        with self._received() as letters:
+            for letter in letters:
+                if only and letter.message_id not in only:
+                    continue
+                try:
+                    became = self._hand_back(letter)
+                    self._delete(letter)
+                except (ClientError, BotoCoreError, NotTaken) as error:
+                    raise CannotHandBack(f"{letter.message_id}: {error}") from error
+                yield letter, became
+
+    @contextmanager
+    def _received(self) -> Iterator[Iterator[Letter]]:
+        """Messages sent before now, each once: what fails again meanwhile is for the next run.
+
+        What is not deleted becomes visible again at the end.
+        """
+        began = time.time()
+        self._held = {}
+
+        def receive() -> Iterator[Letter]:
+            seen: set[str] = set()
+            while messages := self._receive():
+                letters = [_letter(each) for each in messages]
+                self._held |= {each.message_id: each for each in letters}
+                for letter in letters:
+                    if letter.message_id not in seen and letter.sent_at <= began:
+                        seen.add(letter.message_id)
+                        yield letter
+
+        try:
+            yield receive()
+        finally:
+            for letter in self._held.values():
+                with suppress(ClientError):  # it took so long that it is visible already
+                    self._sqs.change_message_visibility(
+                        QueueUrl=self._url, ReceiptHandle=letter.receipt, VisibilityTimeout=0
+                    )
+
+    def _receive(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._sqs.receive_message(
+            QueueUrl=self._url,
+            MaxNumberOfMessages=10,
+            VisibilityTimeout=HIDDEN_SECONDS,
+            WaitTimeSeconds=WAIT_SECONDS,
+            MessageAttributeNames=["All"],
+            MessageSystemAttributeNames=["SentTimestamp", "ApproximateReceiveCount"],
+        ).get("Messages", [])
+        return found
+
+    def _delete(self, letter: Letter) -> None:
+        self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=letter.receipt)
+        del self._held[letter.message_id]
+
+    def _hand_back(self, letter: Letter) -> str:
+        if "cut" in letter.attributes:
+            raise CannotHandBack(f"{letter.message_id}: it is not whole, {letter.attributes['cut']}")
+        if self.queue in self.sources:
+            return self._to_queue(letter, self.sources[self.queue])
+        if self.queue in self.of_streams:
+            return self._to_function(letter, self.of_streams[self.queue])
+        return self._to_bus(letter)
+
+    def _to_queue(self, letter: Letter, source: str) -> str:
+        content = letter.content
+        body = letter.body
+        if isinstance(content, dict) and self.queue != "ErasureDeadLetters":
+            if self._is_erased(content.get("user_id"), letter.sent_at):
+                return "dropped: its user was erased since"
+            if self.queue == "IngestionDeadLetters" and content.get("dedup_id") is None:
+                # A message counts by its own id, which the copy would not have.
+                body = json.dumps({**content, "dedup_id": letter.message_id})
+        self._sqs.send_message(QueueUrl=self._deployed.physical(source), MessageBody=body)
+        return f"sent to {source}"
+
+    def _is_erased(self, user_id: object, sent_at: float) -> bool:
+        """Whether the receipt of an erasure is younger than the message: it must not outlive that in another queue."""
+        if not isinstance(user_id, int):
+            return False
+        key = keys.account(user_id)
+        found = self._deployed.client("dynamodb").get_item(
+            TableName=self._deployed.physical("PracticeTable"),
+            Key={"pk": {"S": key.pk}, "sk": {"S": key.sk}},
+            ConsistentRead=True,
+        )
+        return float(found.get("Item", {}).get("erased_at", {"N": "-1"})["N"]) >= sent_at
+
+    def _to_bus(self, letter: Letter) -> str:
+        content = letter.content
+        event = content.get("requestPayload", content) if isinstance(content, dict) else None
+        if not isinstance(event, dict) or not {"source", "detail-type", "detail"} <= event.keys():
+            raise CannotHandBack(f"{letter.message_id}: it is no event")
+        entry = {
+            "EventBusName": self._deployed.parameter("EventBusName"),
+            "Source": event["source"],
+            "DetailType": event["detail-type"],
+            "Detail": json.dumps(event["detail"]),
+        }
+        [result] = self._deployed.client("events").put_events(Entries=[entry])["Entries"]
+        if "ErrorCode" in result:
+            raise CannotHandBack(f"{letter.message_id}: {result['ErrorCode']}")
+        return f"put on the bus as {event['detail-type']}"
+
+    def _to_function(self, letter: Letter, function: str) -> str:
+        content = letter.content
+        if not isinstance(content, dict):
+            raise CannotHandBack(f"{letter.message_id}: it is no record")
+        batch = content.get("DDBStreamBatchInfo")
+        records = self._read_again(letter, batch) if batch else [content]
+        self._deployed.invoke(function, {"Records": records})
+        return f"{len(records)} records given to {function}"
+
+    def _read_again(self, letter: Letter, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The records that Lambda gave up, of which it tells the place alone; a stream keeps them for 24 hours."""
+        streams = self._deployed.client("dynamodbstreams")
+        table = self._deployed.client("dynamodb").describe_table(
+            TableName=self._deployed.physical("PracticeTable")
+        )
+        arn = table["Table"]["LatestStreamArn"]
+        try:
+            iterator = streams.get_shard_iterator(
+                StreamArn=arn,
+                ShardId=batch["shardId"],
+                ShardIteratorType="AT_SEQUENCE_NUMBER",
+                SequenceNumber=batch["startSequenceNumber"],
+            )["ShardIterator"]
+            records: list[dict[str, Any]] = []
+            while iterator and len(records) < int(batch["batchSize"]):
+                page = streams.get_records(ShardIterator=iterator)
+                records += page["Records"]
+                iterator = page.get("NextShardIterator") if page["Records"] else None
+        except ClientError as error:
+            if error.response["Error"]["Code"] in TRIMMED:
+                raise CannotHandBack(f"{letter.message_id}: {GONE}") from error
+            raise
+        last = int(batch["endSequenceNumber"])
+        records = [each for each in records if int(each["dynamodb"]["SequenceNumber"]) <= last]
+        if len(records) < int(batch["batchSize"]):
+            raise CannotHandBack(f"{letter.message_id}: {GONE}")
+        source = {"eventSource": "aws:dynamodb", "eventSourceARN": arn}
+        return [json.loads(json.dumps(each | source, default=_as_lambda_spells)) for each in records]
+
+
+GONE: Final = "the stream has its records no more; see the drill for what is left to do"
+TRIMMED: Final = ("TrimmedDataAccessException", "ExpiredIteratorException", "ResourceNotFoundException")
+
+
+def _as_lambda_spells(value: Any) -> Any:
+    """Bytes and times of a stream record."""
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value.timestamp()
+
+
+def _letter(message: Mapping[str, Any]) -> Letter:
+    given = message.get("MessageAttributes", {})
+    return Letter(
+        message_id=message["MessageId"],
+        receipt=message["ReceiptHandle"],
+        body=message["Body"],
+        attributes={name: str(value.get("StringValue", "")) for name, value in given.items()},
+        sent_at=int(message["Attributes"]["SentTimestamp"]) / 1000,
+        receives=int(message["Attributes"]["ApproximateReceiveCount"]),
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("queue", help="the logical id of a dead-letter queue in template.yaml")
+    parser.add_argument("--id", action="append", default=[], help="only this message (repeat for more)")
+    parser.add_argument("--drop", metavar="ID", help="delete this message for good")
+    given = parser.parse_args(arguments)
+    host, port = os.environ.get("HOST") or "127.0.0.1", os.environ.get("PORT") or "3000"
+    stack = os.environ.get("STACK")
+    redrive = Redrive(Stack(stack) if stack else LocalStack(f"http://{host}:{port}"), given.queue)
+    if os.environ.get("DRY", "1") != "0":
+        return _tell(redrive.look(), redrive)
+    if given.drop:
+        found = redrive.drop(given.drop)
+        print("deleted" if found else "it is not there")
+        return 0 if found else 1
+    handed = 0
+    try:
+        for letter, became in redrive.hand_back(frozenset(given.id)):
+            handed += 1
+            print(f"{letter.message_id}  {became}")
+    except CannotHandBack as stayed:
+        print(f"stopped after {handed}: {stayed}", file=sys.stderr)
+        return 1
+    print(f"{handed} handed back; look again once they are worked off")
+    return 0
+
+
+def _tell(letters: list[Letter], redrive: Redrive) -> int:
+    print(f"{redrive.queue}: {len(letters)} messages")
+    for reason, count in Counter(letter.reason for letter in letters).most_common():
+        print(f"  {count:>5}  {reason}")
+    now = time.time()
+    for letter in sorted(letters, key=lambda each: each.sent_at):
+        print(letter.line(now))
+    if letters:
+        print("nothing was changed; DRY=0 hands them back")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
