@@ -1,20 +1,35 @@
 """The drills of docs/runbook.md, by the book, on the local stack."""
 
 import json
+import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
 from botocore.exceptions import ClientError
+from botocore.validate import validate_parameters
 
 from local import consumers
+from local.consumers import StreamConsumer
+from local.engine import create_table
+from local.intrinsics import parse
 from local.stack import Stack
-from tests import deliveries
+from practice import ids, queues
+from practice.config import config
+from practice.events import changes
+from practice.store import accounts, catalogue
+from tests import deliveries, invariants
 from tests.deliveries import Deliveries
-from tests.learners import Learner
-from tools import redrive
-from tools.deployed import LocalStack
+from tests.learners import Learner, new_user_id
+from tools import redrive, restore
+from tools.build import ROOT
+from tools.deployed import LocalStack, template
 from tools.redrive import Redrive
+from tools.restore import Command, Names
 
 ItemsOf = Callable[[Learner], dict[tuple[str, str], Any]]
 HandIn = Callable[[str, dict[str, Any]], Any]
@@ -67,6 +82,10 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """What is broken through it is whole again after `undo()`."""
     with monkeypatch.context() as patched:
         yield patched
+
+
+def missing(*_: Any) -> Any:
+    raise KeyError("a mistake of ours")
 
 
 def fails(*_: Any, **__: Any) -> Any:
@@ -317,3 +336,420 @@ def _taking_no_version_1() -> Any:
         of_a_later_version: int
 
     return TypeAdapter(Later)
+
+
+def a_record_nobody_read(ada: Learner, delivered: Deliveries, broken: pytest.MonkeyPatch) -> Json:
+    """A deleted session of which the stream's function could not read the record."""
+    session = ada.open_session(notes="notes nobody may read")
+    ada.add_response(session)
+    delivered.run()
+    broken.setitem(changes._CONSEQUENCES, "SESSION", missing)
+    ada.delete(f"/sessions/{session['session_id']}")
+    delivered.run()
+    broken.undo()
+    return session
+
+
+def items_in(items: dict[tuple[str, str], Any], session: Json) -> list[str]:
+    return [sk for _, sk in items if sk.startswith("SESSION#") and str(session["session_id"]) in sk]
+
+
+def test_a_change_that_was_set_aside_is_read_again(
+    ada: Learner,
+    delivered: Deliveries,
+    broken: pytest.MonkeyPatch,
+    empty: Callable[[str], None],
+    items_of: ItemsOf,
+    make_redrive: Callable[..., tuple[int, str, str]],
+) -> None:
+    empty("StreamDeadLetters")
+    session = a_record_nobody_read(ada, delivered, broken)
+    assert items_in(items_of(ada), session) != []
+
+    _, said, _ = make_redrive("StreamDeadLetters")
+    assert "1  KeyError" in said
+    assert f"pk=USER#{ada.user_id}" in said
+    assert "nobody may read" not in said
+
+    code, _, _ = make_redrive("StreamDeadLetters", dry=False)
+    delivered.run()
+
+    assert code == 0
+    assert items_in(items_of(ada), session) == []
+    assert delivered.set_aside("StreamDeadLetters") == []
+
+
+@pytest.fixture
+def given_up(
+    stack: Stack, delivered: Deliveries, broken: pytest.MonkeyPatch, empty: Callable[[str], None]
+) -> Callable[[], None]:
+    """What Lambda does with the newest records when they have failed for a day."""
+
+    def give_up() -> None:
+        [trigger] = stack.template.stream_triggers
+        consumer = StreamConsumer(stack.triggers, replace(trigger, attempts=1), stack.engine)
+        broken.setattr(changes, "consequences", lambda record: iter(fails()))
+        broken.setattr(queues, "set_aside", fails)
+        while consumer.step():
+            pass
+        broken.undo()
+
+    return give_up
+
+
+def test_a_batch_that_lambda_gave_up_is_read_from_the_stream_again(
+    ada: Learner,
+    delivered: Deliveries,
+    empty: Callable[[str], None],
+    given_up: Callable[[], None],
+    make_redrive: Callable[..., tuple[int, str, str]],
+) -> None:
+    empty("StreamDeadLetters")
+    session = ada.open_session()
+    delivered.run()
+    ada.delete(f"/sessions/{session['session_id']}")
+    given_up()
+
+    _, said, _ = make_redrive("StreamDeadLetters")
+    assert "RetryAttemptsExhausted" in said
+    code, said, complained = make_redrive("StreamDeadLetters", dry=False)
+
+    assert (code, complained) == (0, "")
+    sweeps = [json.loads(each["body"]) for each in delivered.waiting("SweepQueue")]
+    assert session["session_id"] in [each.get("session_id") for each in sweeps]
+    delivered.run()
+
+
+def test_a_batch_that_the_stream_has_forgotten_stays_and_says_so(
+    ada: Learner,
+    stack: Stack,
+    delivered: Deliveries,
+    empty: Callable[[str], None],
+    make_redrive: Callable[..., tuple[int, str, str]],
+) -> None:
+    empty("StreamDeadLetters")
+    batch = {"shardId": "none", "startSequenceNumber": "1", "endSequenceNumber": "2", "batchSize": 2}
+    stack.queues.send("practice-local-StreamDeadLetters", json.dumps({"DDBStreamBatchInfo": batch}))
+
+    code, _, complained = make_redrive("StreamDeadLetters", dry=False)
+
+    assert (code, "the stream has its records no more" in complained) == (1, True)
+    assert len(delivered.set_aside("StreamDeadLetters")) == 1
+    empty("StreamDeadLetters")
+
+
+def test_every_dead_letter_queue_of_the_template_has_a_way_back(stack: Stack) -> None:
+    declared = {each.logical_id for each in stack.template.queues.values() if "DeadLetters" in each.name}
+
+    for queue in declared:
+        assert Redrive(LocalStack(stack.url), queue).look() is not None
+    assert len(declared) >= 8
+    with pytest.raises(SystemExit, match="QUEUE is one of"):
+        Redrive(LocalStack(stack.url), "SweepQueue")
+
+
+# Point-in-time restore
+
+
+@pytest.fixture
+def restored(stack: Stack, needs: Callable[[str], None]) -> Iterator[Callable[[], str]]:
+    """Another table with the state of this moment, as a restore makes it: what is in it, without its stream."""
+    needs("streams")
+    client = stack.engine.client()
+    made: list[str] = []
+
+    def restore() -> str:
+        name = f"practice-restored-{new_user_id()}"
+        create_table(client, {**stack.template.table, "TableName": name, "StreamSpecification": None})
+        made.append(name)
+        for page in client.get_paginator("scan").paginate(TableName=stack.template.table["TableName"]):
+            for item in page["Items"]:
+                client.put_item(TableName=name, Item=item)
+        return name
+
+    yield restore
+    for name in made:
+        client.delete_table(TableName=name)
+
+
+@pytest.fixture
+def run_restore(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[str], str]:
+    """`python -m tools.restore ...`, and what it prints."""
+    monkeypatch.delenv("STACK", raising=False)
+    monkeypatch.setenv("PORT", str(stack.server.port))
+
+    def run(arguments: str) -> str:
+        capsys.readouterr()
+        assert restore.main(arguments.split()) == 0
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def on(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Moves the functions to another table; what their processes held is gone with them."""
+
+    def move(name: str) -> None:
+        monkeypatch.setenv("TABLE_NAME", name)
+        config.cache_clear()
+        ids.forget_lease()
+        accounts.forget()
+
+    yield move
+    monkeypatch.undo()
+    config.cache_clear()
+    ids.forget_lease()
+    accounts.forget()
+
+
+def test_after_a_restore_no_id_is_given_to_a_second_thing(
+    ada: Learner,
+    stack: Stack,
+    monkeypatch: pytest.MonkeyPatch,
+    restored: Callable[[], str],
+    on: Callable[[str], None],
+    run_restore: Callable[[str], str],
+) -> None:
+    monkeypatch.setattr(ids, "SHARDS", 1)  # so that a counter that went back surely repeats itself
+    monkeypatch.setattr(restore, "SHARDS", 1)
+    old = stack.template.table["TableName"]
+    new = restored()
+    ids.forget_lease()
+    lost = [ada.open_session()["session_id"] for _ in range(40)]
+
+    on(new)
+    repeated = [ada.open_session()["session_id"] for _ in range(40)]
+    assert set(repeated) & set(lost), "nothing to drill"
+
+    assert "IDS#0" in run_restore(f"carry --from {old} --to {new}")
+    run_restore(f"carry --from {old} --to {new} --apply")
+    on(new)
+    fresh = [ada.open_session()["session_id"] for _ in range(40)]
+
+    assert not set(fresh) & set(lost)
+    assert "IDS#0" not in run_restore(f"carry --from {old} --to {new}")
+
+
+def test_without_the_old_table_the_counters_move_far_ahead(
+    stack: Stack, restored: Callable[[], str], run_restore: Callable[[str], str]
+) -> None:
+    ids.forget_lease()
+    ids.new_session_id()
+    new = restored()
+    client = stack.engine.client()
+
+    said = run_restore(f"carry --to {new} --apply")
+
+    assert "8 done" in said
+    moved = [
+        client.get_item(TableName=new, Key={"pk": {"S": f"IDS#{shard}"}, "sk": {"S": "LEASE"}})["Item"]
+        for shard in range(ids.SHARDS)
+    ]
+    assert min(int(each["next"]["N"]) for each in moved) >= restore.AHEAD_BLINDLY
+    assert ids.SHARDS * ids.UNITS * restore.AHEAD_BLINDLY < 2**38 / 2000
+
+
+def test_erasures_revocations_and_announcements_outlive_going_back(
+    ada: Learner,
+    ben: Learner,
+    stack: Stack,
+    delivered: Deliveries,
+    hand_in: HandIn,
+    announce: Callable[..., Any],
+    restored: Callable[[], str],
+    on: Callable[[str], None],
+    run_restore: Callable[[str], str],
+) -> None:
+    old, class_id = stack.template.table["TableName"], ada.user_id
+    session = ada.open_session()
+    announce(class_id, "before", updated_at="2026-01-01T00:00:00Z")
+    ben.open_session()
+    delivered.run()
+    new = restored()
+    asked = datetime.now(UTC) + timedelta(seconds=2)
+    hand_in("UserErased", {"user_id": ada.user_id, "updated_at": asked.isoformat()})
+    hand_in("TokensRevoked", {"user_id": ben.user_id, "issued_before": asked.isoformat()})
+    announce(class_id, "since", updated_at="2026-01-02T00:00:00Z")
+    delivered.run()
+
+    on(new)
+    assert ada.get(f"/sessions/{session['session_id']}").status == 200, "the restore brought it back"
+
+    said = run_restore(f"carry --from {old} --to {new}")
+    assert f"USER#{ada.user_id}: erased" in said
+    assert f"USER#{ben.user_id}: tokens revoked by time" in said
+    assert f"CLASS#{class_id}" in said
+    run_restore(f"carry --from {old} --to {new} --apply")
+    delivered.run()
+
+    on(new)
+    assert (ada.get("/sessions").status, ben.get("/sessions").status) == (401, 401)
+    items = stack.engine.client().query(
+        TableName=new,
+        KeyConditionExpression="pk = :pk",
+        ExpressionAttributeValues={":pk": {"S": f"USER#{ada.user_id}"}},
+    )["Items"]
+    assert [item["sk"]["S"] for item in items] == ["ACCOUNT"]
+    told = [event["detail-type"] for event in delivered.published(ada.user_id)]
+    assert told.count("UserDataErased") == 2
+    [stored] = [catalogue.look_up(class_id, None).practice_class]
+    assert stored is not None
+    assert stored.model_names() == ["since"]
+    again = run_restore(f"carry --from {old} --to {new}")
+    assert not any(name in again for name in (f"#{ada.user_id}", f"#{ben.user_id}"))
+
+
+def test_one_user_gets_back_what_was_deleted(
+    ada: Learner,
+    stack: Stack,
+    delivered: Deliveries,
+    restored: Callable[[], str],
+    items_of: ItemsOf,
+    run_restore: Callable[[str], str],
+) -> None:
+    live = stack.template.table["TableName"]
+    example = ada.add_example()
+    lost, kept = ada.open_session(), ada.open_session()
+    path = f"/sessions/{lost['session_id']}"
+    ada.patch(path + "/settings", {"few_shot_example_ids": [example["example_id"]]})
+    ada.add_response(lost, response_text="x" * 1_000_000)
+    delivered.run()
+    before, total = ada.get(path).json, ada.get("/sessions").json["total"]
+    new = restored()
+    ada.delete(path)
+    ada.delete(f"/few-shot-examples/{example['example_id']}")
+    delivered.run()
+    later = ada.open_session()
+    command = f"user --from {new} --to {live} --user-id {ada.user_id}"
+
+    said = run_restore(command)
+    assert f"session {lost['session_id']}" in said
+    assert ada.get(path).status == 404
+    run_restore(command + " --apply")
+    delivered.run()
+
+    assert ada.get(path).json == before
+    listed = ada.get("/sessions").json
+    assert listed["total"] == total + 1
+    assert {each["session_id"] for each in listed["items"]} == {
+        each["session_id"] for each in (lost, kept, later)
+    }
+    assert ada.get("/few-shot-examples").json["total"] == 1
+    assert invariants.broken(items_of(ada)) == []
+    assert "0 to do" in run_restore(command)
+
+
+def test_nobody_brings_back_what_a_user_wanted_erased(
+    ada: Learner,
+    stack: Stack,
+    delivered: Deliveries,
+    hand_in: HandIn,
+    restored: Callable[[], str],
+    run_restore: Callable[[str], str],
+) -> None:
+    ada.open_session()
+    new = restored()
+    hand_in("UserErased", {"user_id": ada.user_id})
+    delivered.run()
+
+    with pytest.raises(SystemExit, match="erased at their request"):
+        run_restore(
+            f"user --from {new} --to {stack.template.table['TableName']} --user-id {ada.user_id} --apply"
+        )
+
+
+def test_what_deleted_sessions_left_behind_is_found_and_swept(
+    ada: Learner,
+    stack: Stack,
+    delivered: Deliveries,
+    broken: pytest.MonkeyPatch,
+    empty: Callable[[str], None],
+    items_of: ItemsOf,
+    run_restore: Callable[[str], str],
+) -> None:
+    table = stack.template.table["TableName"]
+    kept, gone = ada.open_session(), a_record_nobody_read(ada, delivered, broken)
+    empty("StreamDeadLetters")
+
+    said = run_restore(f"orphans --table {table}")
+    assert f"USER#{ada.user_id} session {gone['session_id']}" in said
+    assert str(kept["session_id"]) not in said
+
+    run_restore(f"orphans --table {table} --apply")
+    delivered.run()
+
+    assert items_in(items_of(ada), gone) == []
+    assert ada.get(f"/sessions/{kept['session_id']}").json == kept
+
+
+def test_a_restored_table_is_compared_with_the_template() -> None:
+    declared = template().table
+    whole = {
+        "KeySchema": declared["KeySchema"],
+        "LocalSecondaryIndexes": declared["LocalSecondaryIndexes"],
+        "StreamSpecification": {"StreamEnabled": True, **declared["StreamSpecification"]},
+        "DeletionProtectionEnabled": True,
+    }
+    ttl = {"TimeToLiveStatus": "ENABLED", "AttributeName": "ttl"}
+    backups = {"PointInTimeRecoveryDescription": {"PointInTimeRecoveryStatus": "ENABLED"}}
+    as_restored = {name: whole[name] for name in ("KeySchema", "LocalSecondaryIndexes")}
+    without_one = {**whole, "LocalSecondaryIndexes": declared["LocalSecondaryIndexes"][1:]}
+
+    assert restore.differences(whole, ttl, backups) == []
+    assert restore.differences(without_one, ttl, backups) == ["no index by_created"]
+    assert restore.differences(as_restored, {}, {}) == [
+        "no stream, or another one",
+        "no deletion protection",
+        "no time to live by ttl",
+        "no point-in-time recovery",
+    ]
+
+
+NAMES = Names(
+    stack="practice-api-prod",
+    table="practice-api-prod-PracticeTable-1ABC",
+    functions=["p-CreateSession-1", "p-Sweep-2"],
+    behind=["p-Sweep-2"],
+    triggers=["11111111-2222-3333-4444-555555555555"],
+    stage="prod",
+    kms_key="arn:aws:kms:eu-central-1:123456789012:key/k",
+)
+AT = datetime(2026, 1, 7, 9, tzinfo=UTC)
+
+
+def test_the_plan_of_a_restore_is_a_script_of_calls_that_aws_knows() -> None:
+    plan = restore.steps(NAMES, AT)
+    session = botocore.session.get_session()
+
+    for step in plan:
+        for command in step.commands:
+            if isinstance(command, Command):
+                model = session.get_service_model(command.service).operation_model(command.operation)
+                shape = model.input_shape
+                validate_parameters(command.parameters, shape)  # raises ParamValidationError
+                if command.service == "dynamodb":
+                    assert len(command.parameters.get("TargetTableName", "")) <= 255
+    script = "\n\n".join(map(str, plan))
+    assert subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True).stderr == ""
+    for said in ("--deletion-protection-enabled", "--no-enabled", "--reserved-concurrent-executions 0"):
+        assert said in script
+    assert script.index("--no-enabled") < script.index("--reserved-concurrent-executions 0")
+    assert script.index("carry --from") < script.rindex("delete-function-concurrency")
+
+
+def test_the_stack_moves_to_a_restored_table_and_takes_it_in_later(stack: Stack, tmp_path: Path) -> None:
+    arn = "arn:aws:dynamodb:us-east-1:000000000000:table/practice-restored/stream/2026"
+    text = restore.moved_template((ROOT / "template.yaml").read_text(), "practice-restored", arn)
+    moved = parse(text)
+
+    assert "PracticeTable" not in text
+    assert moved["Globals"]["Function"]["Environment"]["Variables"]["TABLE_NAME"] == "practice-restored"
+    changes = moved["Resources"]["StreamChanges"]["Properties"]["Events"]["Changes"]["Properties"]
+    assert changes["Stream"] == arn
+    assert moved["Resources"].keys() | {"PracticeTable"} == restore.adopted(moved)["Resources"].keys()
+    adopted = restore.adopted(moved)["Resources"]["PracticeTable"]
+    assert adopted["DeletionPolicy"] == "Retain"
+    assert "TableName" not in adopted["Properties"]

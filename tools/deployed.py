@@ -30,7 +30,17 @@ class Stack:
 
     def physical(self, logical_id: str) -> str:
         """The name of a table or function, the URL of a queue."""
-        return _resources(self.name)[logical_id]
+        return next(
+            str(each["PhysicalResourceId"])
+            for each in _listed(self.name)
+            if each["LogicalResourceId"] == logical_id
+        )
+
+    def all_of(self, kind: str) -> list[str]:
+        """The physical names of all resources of a type."""
+        return sorted(
+            each["PhysicalResourceId"] for each in _listed(self.name) if each["ResourceType"] == kind
+        )
 
     def parameter(self, name: str) -> str:
         [stack] = self.client("cloudformation").describe_stacks(StackName=self.name)["Stacks"]
@@ -56,14 +66,9 @@ def _client(service: str) -> Any:
 
 
 @cache
-def _resources(stack: str) -> dict[str, str]:
+def _listed(stack: str) -> list[dict[str, Any]]:
     pages = _client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack)
-    return {
-        each["LogicalResourceId"]: each["PhysicalResourceId"]
-        for page in pages
-        for each in page["StackResourceSummaries"]
-        if "PhysicalResourceId" in each
-    }
+    return [each for page in pages for each in page["StackResourceSummaries"]]
 
 
 template = cache(read_template)
@@ -87,32 +92,38 @@ class LocalStack:
         return defaults[name]
 
     def client(self, service: str) -> Any:
-        engine = self._ask("GET", "/_local/state")["engine"]["endpoint"]
-        return botocore.session.Session().create_client(
-            service,
-            endpoint_url=engine if service.startswith("dynamodb") else f"{self.url}{PREFIX}{service}",
-            region_name=REGION,
-            aws_access_key_id="local",
-            aws_secret_access_key="local",  # noqa: S106 (the local stack takes any)
-            # The engine's sequence numbers are shorter than botocore allows.
-            config=Config(parameter_validation=False),
-        )
+        return _local_client(self.url, service)
 
     def invoke(self, logical_id: str, event: object) -> None:
         """By the trigger that the template declares. Raises NotTaken."""
-        self._ask("POST", "/_local/events", json.dumps(event).encode())
+        _ask(self.url, "POST", "/_local/events", json.dumps(event).encode())
 
-    def _ask(self, method: str, path: str, body: bytes | None = None) -> Any:
-        connection = HTTPConnection(urlsplit(self.url).netloc, timeout=60)
-        try:
-            connection.request(method, path, body)
-            response = connection.getresponse()
-            answer = json.loads(response.read())
-        finally:
-            connection.close()
-        if response.status != 200:
-            raise NotTaken(str(answer.get("refused", response.status)))
-        return answer
+
+@cache
+def _local_client(url: str, service: str) -> Any:
+    engine = _ask(url, "GET", "/_local/state")["engine"]["endpoint"]
+    return botocore.session.Session().create_client(
+        service,
+        endpoint_url=engine if service.startswith("dynamodb") else f"{url}{PREFIX}{service}",
+        region_name=REGION,
+        aws_access_key_id="local",
+        aws_secret_access_key="local",  # noqa: S106 (the local stack takes any)
+        # The engine's sequence numbers are shorter than botocore allows.
+        config=Config(parameter_validation=False),
+    )
+
+
+def _ask(url: str, method: str, path: str, body: bytes | None = None) -> Any:
+    connection = HTTPConnection(urlsplit(url).netloc, timeout=60)
+    try:
+        connection.request(method, path, body)
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+    finally:
+        connection.close()
+    if response.status != 200:
+        raise NotTaken(str(answer.get("refused", response.status)))
+    return answer
 
 
 Deployed = Stack | LocalStack
