@@ -233,6 +233,7 @@ def test_a_replay_stops_at_the_first_message_that_is_not_taken(
     broken.setattr(run._sqs, "send_message", once)
     with pytest.raises(redrive.CannotHandBack, match="AccessDenied"):
         list(run.hand_back())
+    broken.undo()
     delivered.run()
     assert (len(texts_of(ada, session)), len(delivered.set_aside("IngestionDeadLetters"))) == (1, 2)
 
@@ -728,8 +729,8 @@ def test_the_plan_of_a_restore_is_a_script_of_calls_that_aws_knows() -> None:
         for command in step.commands:
             if isinstance(command, Command):
                 model = session.get_service_model(command.service).operation_model(command.operation)
-                shape = model.input_shape
-                validate_parameters(command.parameters, shape)  # raises ParamValidationError
+                assert model.input_shape is not None
+                validate_parameters(command.parameters, model.input_shape)  # raises ParamValidationError
                 if command.service == "dynamodb":
                     assert len(command.parameters.get("TargetTableName", "")) <= 255
     script = "\n\n".join(map(str, plan))
