@@ -1,31 +1,40 @@
 """The drills of docs/runbook.md, by the book, on the local stack."""
 
 import json
+import re
 import subprocess
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import botocore.session
 import pytest
+from botocore import xform_name
 from botocore.exceptions import ClientError
 from botocore.validate import validate_parameters
 
 from local import consumers
 from local.consumers import StreamConsumer
+from local.data import TOKEN_SECRET
 from local.engine import create_table
 from local.intrinsics import parse
 from local.stack import Stack
-from practice import ids, queues
+from practice import ids, queues, secrets
 from practice.config import config
 from practice.events import changes
 from practice.store import accounts, catalogue
+from practice.turns import configuration
+from practice.turns.providers import bedrock
 from tests import deliveries, invariants
 from tests.deliveries import Deliveries
-from tests.learners import Learner, new_user_id
-from tools import redrive, restore
+from tests.learners import Learner, learner, made, new_user_id
+from tests.providers import FakeProvider, Played
+from tools import deploy, redrive, restore
 from tools.build import ROOT
 from tools.deployed import LocalStack, template
 from tools.redrive import Redrive
@@ -439,6 +448,7 @@ def test_a_batch_that_the_stream_has_forgotten_stays_and_says_so(
     empty("StreamDeadLetters")
 
 
+@pytest.mark.usefixtures("delivered")
 def test_every_dead_letter_queue_of_the_template_has_a_way_back(stack: Stack) -> None:
     declared = {each.logical_id for each in stack.template.queues.values() if "DeadLetters" in each.name}
 
@@ -754,3 +764,324 @@ def test_the_stack_moves_to_a_restored_table_and_takes_it_in_later(stack: Stack,
     adopted = restore.adopted(moved)["Resources"]["PracticeTable"]
     assert adopted["DeletionPolicy"] == "Retain"
     assert "TableName" not in adopted["Properties"]
+
+
+# Rotation of the token secret
+
+NEW_SECRET = "the secret that comes, of 32 bytes and more"
+
+
+@pytest.fixture
+def store_secret(stack: Stack) -> Iterator[Callable[[str], None]]:
+    """`put-secret-value`, and the five minutes after it."""
+    path = stack.data.path / "secrets" / TOKEN_SECRET
+    before = path.read_text()
+
+    def store(value: str) -> None:
+        path.write_text(value)
+        secrets.forget()
+
+    yield store
+    store(before)
+
+
+def test_a_rotation_signs_nobody_out_and_ends_the_old_secret(
+    ada: Learner, stack: Stack, store_secret: Callable[[str], None]
+) -> None:
+    old = stack.token_secret
+    session = ada.open_session()
+    path = f"/sessions/{session['session_id']}"
+    newer = learner(ada.send, NEW_SECRET, ada.user_id)
+    assert newer.get(path).status == 401
+
+    store_secret(json.dumps({"current": NEW_SECRET, "previous": old}))
+    assert (ada.get(path).status, newer.get(path).status) == (200, 200)
+    assert newer.patch(path, {"title": "signed anew"}).status == 200
+
+    store_secret(NEW_SECRET)
+    assert (ada.get(path).status, newer.get(path).status) == (401, 200)
+
+
+def test_a_rotation_can_be_taken_back(
+    ada: Learner, stack: Stack, store_secret: Callable[[str], None]
+) -> None:
+    old = stack.token_secret
+    newer = learner(ada.send, NEW_SECRET, ada.user_id)
+    store_secret(NEW_SECRET)
+    assert ada.get("/sessions").status == 401
+
+    store_secret(json.dumps({"current": NEW_SECRET, "previous": old}))
+
+    assert (ada.get("/sessions").status, newer.get("/sessions").status) == (200, 200)
+
+
+# A user's erasure request
+
+
+def test_an_erasure_request_leaves_a_proof_and_nothing_else(
+    ada: Learner,
+    ben: Learner,
+    stack: Stack,
+    delivered: Deliveries,
+    broken: pytest.MonkeyPatch,
+    empty: Callable[[str], None],
+    items_of: ItemsOf,
+    make_redrive: Callable[..., tuple[int, str, str]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    empty("IngestionDeadLetters")
+    session = ada.open_session(notes="notes nobody may read")
+    ada.add_response(session, prompt_text="a prompt nobody may read")
+    ada.add_example(input_text="an example nobody may read")
+    ben.open_session()
+    set_aside_by_a_bug(broken, delivered, stack, "IngestionQueue", a_response(ada, session))
+    others = items_of(ben)
+
+    asked = (datetime.now(UTC) + timedelta(seconds=2)).isoformat()
+    detail = json.dumps({"version": 1, "user_id": ada.user_id, "updated_at": asked})
+    entry = {"Source": "practice.catalogue", "DetailType": "UserErased", "Detail": detail}
+    answer = LocalStack(stack.url).client("events").put_events(Entries=[entry])
+    assert answer["FailedEntryCount"] == 0
+    delivered.run()
+
+    [((_, sk), receipt)] = items_of(ada).items()
+    assert sk == "ACCOUNT"
+    assert receipt.keys() >= {"erased_at", "erased_items", "ttl"}
+    assert "erasing" not in receipt
+    [erased] = [each for each in delivered.published(ada.user_id) if each["detail-type"] == "UserDataErased"]
+    counts = {name: erased["detail"][name] for name in ("sessions", "examples", "responses")}
+    assert counts == {"sessions": 1, "examples": 1, "responses": 1}
+    accounts.forget()
+    assert ada.get("/sessions").status == 401
+    assert items_of(ben) == others
+    assert make_redrive("IngestionDeadLetters", dry=False)[0] == 0
+    assert delivered.set_aside("IngestionDeadLetters") == []
+    lines = [record.__dict__ for record in caplog.records]
+    assert "UserErased" in [line.get("route") for line in lines]
+    assert "nobody may read" not in str(lines)
+
+
+# A class of 500 at nine
+
+
+def begin_the_lesson(who: Learner, class_id: int) -> Json:
+    """What every client does: the list, a session with its first turn, again when it is told to come back."""
+    assert who.get("/sessions").status == 200
+    key = {"Idempotency-Key": "nine o'clock"}
+    while True:
+        answer = who.post(f"/sessions/run?class_id={class_id}", {"prompt_text": "Begin."}, headers=key)
+        if answer.status not in (409, 429, 503):
+            return made(answer, 201)
+        time.sleep(float(answer.headers.get("retry-after", "1")) * 0.1)
+
+
+@pytest.mark.parametrize("size", [20, pytest.param(500, marks=pytest.mark.torture)])
+@pytest.mark.usefixtures("under_load")
+def test_a_class_that_begins_at_once_loses_nothing(
+    size: int,
+    somebody: Callable[[], Learner],
+    announce: Callable[..., Any],
+    delivered: Deliveries,
+    items_of: ItemsOf,
+) -> None:
+    class_id = new_user_id()
+    announce(class_id, "alpha", "beta")
+    learners = [somebody() for _ in range(size)]
+    dead = delivered.dead_letters()
+
+    with ThreadPoolExecutor(min(50, size)) as at_a_time:
+        turns = list(at_a_time.map(lambda who: begin_the_lesson(who, class_id), learners))
+    delivered.run()
+
+    numbers = [turn["session_id"] for turn in turns]
+    numbers += [result["response_id"] for turn in turns for result in turn["results"]]
+    assert len(set(numbers)) == len(numbers) == 3 * size
+    for who, turn in zip(learners, turns, strict=True):
+        assert turn["errors"] == []
+        assert who.get("/sessions").json["total"] == 1
+        session = who.get(f"/sessions/{turn['session_id']}").json
+        assert [each["response_id"] for each in session["responses"]] == sorted(
+            each["response_id"] for each in turn["results"]
+        )
+        assert session["title"]
+        assert invariants.broken(items_of(who)) == []
+        told = [event["detail-type"] for event in delivered.published(who.user_id)]
+        assert size > 50 or sorted(told) == ["SessionCreated", "TurnCompleted"]
+    assert delivered.dead_letters() == dead
+
+
+# An Amazon Bedrock outage
+
+
+@pytest.fixture
+def serve(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Deploys `Models`."""
+
+    def put(url: str, **models: Json) -> None:
+        monkeypatch.setenv("MODELS", json.dumps(models))
+        monkeypatch.setenv("UNCLAIMED_MODELS", "refuse")
+        monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", url)
+        configuration.forget()
+        bedrock.forget()
+
+    yield put
+    monkeypatch.undo()
+    configuration.forget()
+    bedrock.forget()
+
+
+ON_BEDROCK = {"provider": "bedrock", "id": "a-model"}
+
+
+def test_an_outage_of_bedrock_costs_a_turn_its_models_and_is_ended_by_configuration(
+    ada: Learner, announce: Callable[..., Any], serve: Callable[..., None]
+) -> None:
+    with FakeProvider() as fake:
+        fake.plays["a-model"] = lambda request: Played({"message": "unavailable"}, status=500)
+        elsewhere = {"provider": "openai", "base_url": f"{fake.url}/v1", "id": "another"}
+        mixed, alone = ada.user_id, ada.user_id + 1
+        announce(mixed, "haiku", "other")
+        announce(alone, "haiku")
+        serve(fake.url, haiku=ON_BEDROCK, other=elsewhere)
+
+        partial = ada.post(f"/sessions/run?class_id={mixed}", {"prompt_text": "Why?"})
+        assert partial.status == 201
+        assert [each["model_name"] for each in partial.json["results"]] == ["other"]
+        assert [(each["model_name"], each["code"]) for each in partial.json["errors"]] == [
+            ("haiku", "provider_error")
+        ]
+
+        key = {"Idempotency-Key": "the same turn"}
+        run = f"/sessions/run?class_id={alone}"
+        failed = ada.post(run, {"prompt_text": "Why?"}, headers=key)
+        assert (failed.status, failed.detail) == (502, "no_model_answered")
+        session = failed.json["session_id"]
+        assert ada.get(f"/sessions/{session}").json["responses"] == []
+
+        serve(fake.url, haiku=elsewhere, other=elsewhere)
+        again = made(ada.post(f"/sessions/{session}/chat", {"prompt_text": "Why?"}), 201)
+        assert [each["response_text"] for each in again["results"]] == ["another says so"]
+        retried = ada.post(run, {"prompt_text": "Why?"}, headers=key)
+        assert (retried.status, retried.json["errors"]) == (201, [])
+
+
+def test_a_class_announced_without_the_failing_model_goes_on_at_once(
+    ada: Learner, announce: Callable[..., Any], serve: Callable[..., None]
+) -> None:
+    with FakeProvider() as fake:
+        elsewhere = {"provider": "openai", "base_url": f"{fake.url}/v1", "id": "another"}
+        announce(ada.user_id, "haiku", "other", updated_at="2026-01-01T00:00:00Z")
+        serve(
+            fake.url, haiku=ON_BEDROCK | {"provider": "openai", "base_url": f"{fake.url}/v1"}, other=elsewhere
+        )
+        session = made(ada.post(f"/sessions/run?class_id={ada.user_id}", {"prompt_text": "Why?"}), 201)
+        path = f"/sessions/{session['session_id']}"
+        fake.plays["a-model"] = lambda request: Played({"message": "unavailable"}, status=500)
+
+        announce(ada.user_id, "other", updated_at="2026-01-02T00:00:00Z")
+        during = made(ada.post(path + "/chat", {"prompt_text": "And?"}), 201)
+        assert ([each["model_name"] for each in during["results"]], during["errors"]) == (["other"], [])
+        assert len(ada.get(path).json["responses"]) == 3
+
+        del fake.plays["a-model"]
+        announce(ada.user_id, "haiku", "other", updated_at="2026-01-03T00:00:00Z")
+        after = made(ada.post(path + "/chat", {"prompt_text": "And?"}), 201)
+        assert {each["model_name"] for each in after["results"]} == {"haiku", "other"}
+
+
+def test_a_model_taken_out_of_the_configuration_fails_at_once_and_asks_nobody(
+    ada: Learner, announce: Callable[..., Any], serve: Callable[..., None]
+) -> None:
+    with FakeProvider() as fake:
+        announce(ada.user_id, "haiku")
+        serve(fake.url)
+
+        answer = ada.post(f"/sessions/run?class_id={ada.user_id}", {"prompt_text": "Why?"})
+
+        assert answer.status == 502
+        assert [each["code"] for each in answer.json["errors"]] == ["model_not_enabled"]
+        assert fake.asked() == {}
+
+
+# The page itself
+
+PAGE = (ROOT / "docs/runbook.md").read_text().partition("## Drills")[2]
+GLOBAL_OPTIONS = {"query", "output", "region"}
+
+
+def test_every_drill_of_the_page_is_rehearsed_here() -> None:
+    sections = re.findall(r"^# (.+)$", Path(__file__).read_text(), re.MULTILINE)
+
+    assert set(re.findall(r"^### (.+)$", PAGE, re.MULTILINE)) <= set(sections)
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
+    """Every command of the page, its arguments as the shell makes them; nothing of it is carried out."""
+    folder = tmp_path_factory.mktemp("commands")
+    log = folder / "log"
+    for name in ("aws", "make", "python", "openssl"):
+        stub = folder / name
+        stub.write_text(
+            f"#!/bin/bash\nprintf '%s\\0' {name} \"$@\" >> {log}\nprintf '\\n' >> {log}\necho stub\n"
+        )
+        stub.chmod(0o755)
+    names = [
+        "SINCE",
+        "NOW",
+        "BUS",
+        "BUS_ARN",
+        "ARCHIVE_ARN",
+        "FUNCTION_LOGS",
+        "NEW_TABLE",
+        "PARAMETERS_AS_DEPLOYED",
+    ]
+    script = "set -eu\n" + "\n".join(re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
+    environment = {"PATH": f"{folder}:/usr/bin:/bin", **dict.fromkeys(names, "given")}
+    run = subprocess.run(["bash"], input=script, text=True, capture_output=True, env=environment, cwd=folder)
+    assert (run.returncode, run.stderr) == (0, "")
+    return [line.rstrip("\0").split("\0") for line in log.read_text().split("\0\n") if line]
+
+
+def test_the_commands_of_the_page_are_calls_that_aws_knows(said: list[list[str]]) -> None:
+    calls = [arguments[1:] for arguments in said if arguments[0] == "aws" and arguments[2] != "wait"]
+    session = botocore.session.get_session()
+
+    for service, operation, *options in calls:
+        model = session.get_service_model(service)
+        by_command = {xform_name(name, "-"): name for name in model.operation_names}
+        shape = model.operation_model(by_command[operation]).input_shape
+        assert shape is not None
+        members = {xform_name(name, "-"): name for name in shape.members}
+        given = {
+            each.removeprefix("--"): value for each, value in pairwise([*options, ""]) if each[:2] == "--"
+        }
+        assert given.keys() - GLOBAL_OPTIONS <= members.keys() | {f"no-{name}" for name in members}, operation
+        assert {members.get(name) for name in given} >= set(shape.required_members), operation
+        for name, value in given.items():
+            member = shape.members.get(members.get(name, ""))
+            if member and member.type_name in ("structure", "list", "map") and value[:1] in "{[":
+                validate_parameters(json.loads(value), member)
+    assert len(calls) > 15
+
+
+def test_the_commands_of_the_page_are_targets_and_tools_of_this_repository(
+    said: list[list[str]],
+) -> None:
+    targets = set(re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    made_by = [arguments[1:] for arguments in said if arguments[0] == "make"]
+    tools = [arguments[1:] for arguments in said if arguments[0] == "python"]
+    for target, *variables in made_by:
+        assert target in targets
+        given = dict(each.split("=", 1) for each in variables)
+        if target == "redrive":
+            assert Redrive(LocalStack("http://unused"), given["QUEUE"]).queue == given["QUEUE"]
+        if "PARAMETERS" in given:
+            parameters = deploy.parameters("prod", given["PARAMETERS"])
+            assert parameters.keys() <= parse((ROOT / "template.yaml").read_text())["Parameters"].keys()
+            for model in json.loads(parameters.get("Models", "{}")).values():
+                configuration.ModelConfiguration.model_validate(model)
+    for _, module, *arguments in tools:
+        assert module == "tools.restore"
+        assert restore.parser().parse_args(arguments).command in arguments
+    assert (len(made_by) > 5, len(tools) > 4) == (True, True)

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -119,8 +120,11 @@ class Redrive:
         self.queue = queue
         self._deployed = deployed
         self._url = deployed.physical(queue)
-        self._sqs = deployed.client("sqs")
         self._held: dict[str, Letter] = {}
+
+    @cached_property
+    def _sqs(self) -> Any:
+        return self._deployed.client("sqs")
 
     def look(self) -> list[Letter]:
         """All messages, visible again when they have been read."""

@@ -561,11 +561,9 @@ def _text(item: Item, name: str) -> str:
     return str(item[name]["S"]) if name in item else ""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = made.add_subparsers(dest="command", required=True)
     plan = commands.add_parser("plan")
     plan.add_argument("--stack", required=True)
     plan.add_argument("--at", required=True, type=datetime.fromisoformat, help="2026-01-07T09:00:00+00:00")
@@ -580,7 +578,11 @@ def main(arguments: list[str] | None = None) -> int:
     commands.choices["user"].add_argument("--only", type=int, action="append", default=[])
     for name in ("carry", "orphans", "user"):
         commands.choices[name].add_argument("--apply", action="store_true")
-    given = parser.parse_args(arguments)
+    return made
+
+
+def main(arguments: list[str] | None = None) -> int:
+    given = parser().parse_args(arguments)
     if given.command == "plan":
         return _plan(Stack(given.stack), given.at)
     if given.command == "adopt":
