@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from local.intrinsics import parse
 from local.stack import Stack
 from practice import ids, limits
 from practice.store import accounts
@@ -119,6 +120,21 @@ def test_twice_the_learners_ask_twice_as_much() -> None:
     assert two.requests == pytest.approx(2 * one.requests)
     assert two.units.write == pytest.approx(2 * one.units.write)
     assert sum(two.dollars().values()) == pytest.approx(2 * sum(one.dollars().values()), rel=0.01)
+
+
+def test_the_workers_of_queues_leave_executions_to_those_who_wait() -> None:
+    declared = parse((capacity.ROOT / "template.yaml").read_text())["Resources"].values()
+    events = [
+        event["Properties"]
+        for each in declared
+        if each["Type"] == "AWS::Serverless::Function"
+        for event in each["Properties"]["Events"].values()
+        if event["Type"] == "SQS"
+    ]
+    together = sum(event["ScalingConfig"]["MaximumConcurrency"] for event in events)
+
+    assert together < 0.6 * 1_000
+    assert f"together take {together} executions" in (capacity.ROOT / "docs/limits.md").read_text()
 
 
 ROWS = {
