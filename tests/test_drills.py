@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from tests import deliveries, invariants
 from tests.deliveries import Deliveries
 from tests.learners import Learner, learner, made, new_user_id
 from tests.providers import FakeProvider, Played
-from tools import deploy, redrive, restore
+from tools import deploy, deployed, redrive, restore
 from tools.build import ROOT
 from tools.deployed import LocalStack, template
 from tools.redrive import Redrive
@@ -749,6 +750,73 @@ def test_the_plan_of_a_restore_is_a_script_of_calls_that_aws_knows() -> None:
         assert said in script
     assert script.index("--no-enabled") < script.index("--reserved-concurrent-executions 0")
     assert script.index("carry --from") < script.rindex("delete-function-concurrency")
+
+
+class Account:
+    """CloudFormation and Lambda of an account with one stack."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, Json]] = []
+        self.says: Json = {"Payload": BytesIO(b'{"batchItemFailures": []}')}
+        functions = [each.logical_id for each in template().functions.values()]
+        self.resources = [
+            *(_resource("AWS::Lambda::Function", name) for name in functions),
+            _resource("AWS::Lambda::EventSourceMapping", "SweepWork"),
+            _resource("AWS::DynamoDB::Table", "PracticeTable"),
+        ]
+
+    def describe_stacks(self, **_: Any) -> Json:
+        values = {"Stage": "prod", "KmsKeyArn": "", "EventBusName": "default"}
+        return {
+            "Stacks": [{"Parameters": [{"ParameterKey": k, "ParameterValue": v} for k, v in values.items()]}]
+        }
+
+    def invoke(self, **asked: Any) -> Json:
+        self.asked.append(("invoke", asked))
+        return self.says
+
+
+def _resource(kind: str, name: str) -> Json:
+    return {"ResourceType": kind, "LogicalResourceId": name, "PhysicalResourceId": f"prod-{name}-1A2B"}
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> Account:
+    account = Account()
+    monkeypatch.setattr(deployed, "_client", lambda service: account)
+    monkeypatch.setattr(deployed, "_listed", lambda stack: account.resources)
+    return account
+
+
+@pytest.mark.usefixtures("account")
+def test_a_plan_names_what_the_stack_has(capsys: pytest.CaptureFixture[str]) -> None:
+    assert restore.main(["plan", "--stack", "prod", "--at", "2026-01-07T09:00:00+00:00"]) == 0
+
+    script = capsys.readouterr().out
+    assert subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True).stderr == ""
+    for name in template().functions.values():
+        assert script.count(f"prod-{name.logical_id}-1A2B") == 2, "stopped and started"
+    behind, front = script.index("# 6."), script.index("# 7.")
+    assert behind < script.rindex("prod-EraseItems-1A2B") < front < script.rindex("prod-GetSession-1A2B")
+    with pytest.raises(SystemExit, match="time zone"):
+        restore.main(["plan", "--stack", "prod", "--at", "2026-01-07T09:00:00"])
+
+
+def test_a_function_of_a_stack_that_reports_a_failure_has_not_taken_it(account: Account) -> None:
+    stack = deployed.Stack("prod")
+
+    stack.invoke("StreamChanges", {"Records": []})
+
+    assert account.asked == [
+        ("invoke", {"FunctionName": "prod-StreamChanges-1A2B", "Payload": b'{"Records": []}'})
+    ]
+    for said in (
+        {"Payload": BytesIO(b'{"batchItemFailures": [{"itemIdentifier": "1"}]}')},
+        {"Payload": BytesIO(b'{"errorMessage": "KeyError"}'), "FunctionError": "Unhandled"},
+    ):
+        account.says = said
+        with pytest.raises(deployed.NotTaken):
+            stack.invoke("StreamChanges", {"Records": []})
 
 
 def test_the_stack_moves_to_a_restored_table_and_takes_it_in_later(stack: Stack, tmp_path: Path) -> None:

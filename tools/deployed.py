@@ -109,7 +109,7 @@ def _local_client(url: str, service: str) -> Any:
         aws_access_key_id="local",
         aws_secret_access_key="local",  # noqa: S106 (the local stack takes any)
         # The engine's sequence numbers are shorter than botocore allows.
-        config=Config(parameter_validation=False),
+        config=Config(parameter_validation=service != "dynamodbstreams"),
     )
 
 

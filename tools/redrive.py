@@ -26,6 +26,7 @@ from tools.deployed import Deployed, LocalStack, NotTaken, Stack, template
 
 HIDDEN_SECONDS: Final = 300
 """How long a message that this run has received stays hidden from others."""
+SHOWN: Final = 100
 WAIT_SECONDS: Final = 1
 """A queue that is asked to wait looks everywhere; otherwise it may say that it is empty when it is not."""
 FAILED_TOO_OFTEN: Final = "failed too often"
@@ -343,8 +344,10 @@ def _tell(letters: list[Letter], redrive: Redrive) -> int:
     for reason, count in Counter(letter.reason for letter in letters).most_common():
         print(f"  {count:>5}  {reason}")
     now = time.time()
-    for letter in sorted(letters, key=lambda each: each.sent_at):
+    for letter in sorted(letters, key=lambda each: each.sent_at)[:SHOWN]:
         print(letter.line(now))
+    if len(letters) > SHOWN:
+        print(f"  ... the oldest {SHOWN} of them")
     if letters:
         print("nothing was changed; DRY=0 hands them back")
     return 0
