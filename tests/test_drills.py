@@ -28,8 +28,8 @@ from local.stack import Stack
 from practice import ids, queues, secrets
 from practice.config import config
 from practice.events import changes
-from practice.store import accounts, catalogue
-from practice.turns import configuration
+from practice.store import accounts, catalogue, turns
+from practice.turns import configuration, conversation
 from practice.turns.providers import bedrock
 from tests import deliveries, invariants
 from tests.deliveries import Deliveries
@@ -449,6 +449,34 @@ def test_a_batch_that_the_stream_has_forgotten_stays_and_says_so(
     empty("StreamDeadLetters")
 
 
+def test_a_turn_that_its_workers_died_on_is_done_after_all(
+    ada: Learner,
+    delivered: Deliveries,
+    broken: pytest.MonkeyPatch,
+    empty: Callable[[str], None],
+    make_redrive: Callable[..., tuple[int, str, str]],
+) -> None:
+    empty("TurnDeadLetters")
+    session = ada.open_session()
+    path = f"/sessions/{session['session_id']}/chat"
+    accepted = ada.post(path, {"prompt_text": "Why?"}, headers={"Prefer": "respond-async"})
+    turn = accepted.headers["location"]
+    broken.setattr(conversation, "WORKING", turns.Hold(0, 0))
+    broken.setattr(conversation, "_carried_out", fails)
+    delivered.run()
+    broken.undo()
+    assert (accepted.status, ada.get(turn).json["status"]) == (202, "failed")
+
+    _, said, _ = make_redrive("TurnDeadLetters")
+    assert f"turn_id={accepted.json['turn_id']}" in said
+    make_redrive("TurnDeadLetters", dry=False)
+    delivered.run()
+
+    done = ada.get(turn).json
+    assert (done["status"], len(done["results"]), done["errors"]) == ("done", 2, [])
+    assert delivered.set_aside("TurnDeadLetters") == []
+
+
 @pytest.mark.usefixtures("delivered")
 def test_every_dead_letter_queue_of_the_template_has_a_way_back(stack: Stack) -> None:
     declared = {each.logical_id for each in stack.template.queues.values() if "DeadLetters" in each.name}
@@ -652,6 +680,43 @@ def test_one_user_gets_back_what_was_deleted(
     assert ada.get("/few-shot-examples").json["total"] == 1
     assert invariants.broken(items_of(ada)) == []
     assert "0 to do" in run_restore(command)
+
+
+def test_bringing_back_may_die_and_be_begun_again(
+    ada: Learner,
+    stack: Stack,
+    delivered: Deliveries,
+    broken: pytest.MonkeyPatch,
+    restored: Callable[[], str],
+    items_of: ItemsOf,
+    run_restore: Callable[[str], str],
+) -> None:
+    live = stack.template.table["TableName"]
+    lost, other = ada.open_session(title="lost"), ada.open_session(title="other")
+    path = f"/sessions/{lost['session_id']}"
+    ada.add_response(lost)
+    before = ada.get(path).json
+    delivered.run()
+    new = restored()
+    for each in (lost, other):
+        ada.delete(f"/sessions/{each['session_id']}")
+    delivered.run()
+    command = f"user --from {new} --to {live} --user-id {ada.user_id} --only {lost['session_id']} --apply"
+    broken.setattr(LocalStack(stack.url).client("dynamodb"), "transact_write_items", fails)
+    with pytest.raises(RuntimeError):
+        run_restore(command)
+    broken.undo()
+    assert (ada.get(path).status, ada.get("/sessions").json["total"]) == (404, 0)
+
+    with pytest.raises(SystemExit, match="something is there"):
+        run_restore(command)
+    run_restore(f"orphans --table {live} --apply")
+    delivered.run()
+    run_restore(command)
+
+    assert ada.get(path).json == before
+    assert [each["title"] for each in ada.get("/sessions").json["items"]] == ["lost"]
+    assert invariants.broken(items_of(ada)) == []
 
 
 def test_nobody_brings_back_what_a_user_wanted_erased(
