@@ -785,6 +785,21 @@ def test_a_restored_table_is_compared_with_the_template() -> None:
     ]
 
 
+def test_what_the_catalogue_sent_is_kept_for_as_long_as_a_table_can_go_back() -> None:
+    resources = parse((ROOT / "template.yaml").read_text())["Resources"]
+    archive = resources["CatalogueArchive"]["Properties"]
+    rules = [
+        event["Properties"]
+        for each in resources.values()
+        if each["Type"] == "AWS::Serverless::Function"
+        for event in each["Properties"].get("Events", {}).values()
+        if event["Type"] == "EventBridgeRule"
+    ]
+
+    assert archive["RetentionDays"] > 35
+    assert [archive["EventPattern"]["source"]] * len(rules) == [rule["Pattern"]["source"] for rule in rules]
+
+
 NAMES = Names(
     stack="practice-api-prod",
     table="practice-api-prod-PracticeTable-1ABC",
@@ -1165,6 +1180,8 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
         "BUS",
         "BUS_ARN",
         "ARCHIVE_ARN",
+        "ERASE_USER_ARN",
+        "RULE_ARNS",
         "FUNCTION_LOGS",
         "NEW_TABLE",
         "PARAMETERS_AS_DEPLOYED",

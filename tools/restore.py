@@ -40,7 +40,6 @@ AHEAD: Final = 1_000
 """Leases of ids that are skipped beyond what the old table had handed out: for what was under way when it was read."""
 AHEAD_BLINDLY: Final = 1_000_000
 """The same when the old table is gone: 16 million sessions for each of eight counters, 1/2,147 of all ids there are."""
-DAYS_KEPT: Final = 35
 
 
 # The commands of a restore
