@@ -1078,14 +1078,15 @@ def serve(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
     bedrock.forget()
 
 
-ON_BEDROCK = {"provider": "bedrock", "id": "a-model"}
+HAIKU = "anthropic.claude-3-haiku-20240307-v1:0"
+ON_BEDROCK = {"provider": "bedrock", "id": HAIKU}
 
 
 def test_an_outage_of_bedrock_costs_a_turn_its_models_and_is_ended_by_configuration(
     ada: Learner, announce: Callable[..., Any], serve: Callable[..., None]
 ) -> None:
     with FakeProvider() as fake:
-        fake.plays["a-model"] = lambda request: Played({"message": "unavailable"}, status=500)
+        fake.plays[HAIKU.replace(":", "%3A")] = lambda request: Played({}, status=500)
         elsewhere = {"provider": "openai", "base_url": f"{fake.url}/v1", "id": "another"}
         mixed, alone = ada.user_id, ada.user_id + 1
         announce(mixed, "haiku", "other")
@@ -1119,19 +1120,17 @@ def test_a_class_announced_without_the_failing_model_goes_on_at_once(
     with FakeProvider() as fake:
         elsewhere = {"provider": "openai", "base_url": f"{fake.url}/v1", "id": "another"}
         announce(ada.user_id, "haiku", "other", updated_at="2026-01-01T00:00:00Z")
-        serve(
-            fake.url, haiku=ON_BEDROCK | {"provider": "openai", "base_url": f"{fake.url}/v1"}, other=elsewhere
-        )
+        serve(fake.url, haiku=elsewhere | {"id": "failing"}, other=elsewhere)
         session = made(ada.post(f"/sessions/run?class_id={ada.user_id}", {"prompt_text": "Why?"}), 201)
         path = f"/sessions/{session['session_id']}"
-        fake.plays["a-model"] = lambda request: Played({"message": "unavailable"}, status=500)
+        fake.plays["failing"] = lambda request: Played({}, status=500)
 
         announce(ada.user_id, "other", updated_at="2026-01-02T00:00:00Z")
         during = made(ada.post(path + "/chat", {"prompt_text": "And?"}), 201)
         assert ([each["model_name"] for each in during["results"]], during["errors"]) == (["other"], [])
         assert len(ada.get(path).json["responses"]) == 3
 
-        del fake.plays["a-model"]
+        del fake.plays["failing"]
         announce(ada.user_id, "haiku", "other", updated_at="2026-01-03T00:00:00Z")
         after = made(ada.post(path + "/chat", {"prompt_text": "And?"}), 201)
         assert {each["model_name"] for each in after["results"]} == {"haiku", "other"}
