@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -166,6 +167,54 @@ ROWS = {
     "DEDUP_ID_CHARACTERS": "`dedup_id` of a message",
 }
 """Where docs/limits.md tells each constant."""
+
+
+ELSEWHERE = {
+    "deadline.LONGEST_SECONDS": ("a request", "29 seconds"),
+    "turns.conversation.MARGIN_SECONDS": ("a request", "3 seconds"),
+    "table.PATIENCE_SECONDS": ("contention for one object", "8 seconds"),
+    "store.accounts.REMEMBERED_SECONDS": ("a revoked token", "50 seconds"),
+    "secrets.LIFETIME_SECONDS": ("a secret that was rotated", "5 minutes"),
+    "jwks.FRESH_SECONDS": ("a key set", "10 minutes"),
+    "jwks.STALE_SECONDS": ("a key set", "60 minutes"),
+    "jwks.MAX_BYTES": ("a key set", "256 KB"),
+    "store.accounts.RECEIPT_SECONDS": ("the receipt of an erasure", "400 days"),
+    "store.responses.INGESTED_SECONDS": ("a `dedup_id`", "30 days"),
+    "turns.providers.openai.ANSWER_BYTES": ("what a provider sends", "8 MB"),
+    "turns.knowledge.TOP_K": ("excerpts of a knowledge base", "5"),
+    "turns.knowledge.EXCERPT_CHARACTERS": ("excerpts of a knowledge base", "2,000 characters"),
+    "turns.knowledge.TIMEOUT_SECONDS": ("excerpts of a knowledge base", "4 seconds"),
+    "transfers.requests.AT_ONCE_SECONDS": ("an export or import at once", "15 seconds"),
+    "transfers.requests.LINES_AT_ONCE": ("an export or import at once", "1,000 lines"),
+    "transfers.jobs.KEPT": ("a job of that kind", "24 hours"),
+    "transfers.jobs.FILE_BYTES": ("a job of that kind", "1 GB"),
+    "transfers.files.LINK_SECONDS": ("a link to a file", "60 minutes"),
+}
+"""The same of constants in other modules, with the words of the page."""
+UNITS = {
+    "seconds": 1,
+    "minutes": 60,
+    "hours": 3600,
+    "days": 86400,
+    "KB": 1024,
+    "MB": 1024**2,
+    "GB": 1024**3,
+    "lines": 1,
+    "characters": 1,
+}
+
+
+@pytest.mark.parametrize("constant", ELSEWHERE)
+def test_the_page_tells_what_stands_in_other_modules(constant: str) -> None:
+    module, _, name = constant.rpartition(".")
+    value = getattr(import_module(f"practice.{module}"), name)
+    row, words = ELSEWHERE[constant]
+    number, _, unit = words.replace(",", "").partition(" ")
+    page = (capacity.ROOT / "docs/limits.md").read_text().partition("## Our own")[2]
+    told = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|", page, re.MULTILINE))[row]
+
+    assert re.search(rf"(?<![\d,.]){re.escape(words)}(?![\d,.]\d)", told)
+    assert int(number) * UNITS.get(unit, 1) == (value.total_seconds() if name == "KEPT" else value)
 
 
 def spelled(value: int) -> set[str]:
