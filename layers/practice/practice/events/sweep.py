@@ -1,10 +1,11 @@
 """The worker that removes what deletes left behind, in slices: what one delivery does not finish, the next goes on with."""
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from practice import keys, queues
+from practice import keys, log, queues
 from practice.deadline import Deadline
 from practice.events.messages import Hopeless, each, parsed
 from practice.events.work import (
@@ -35,7 +36,10 @@ def take(event: Mapping[str, Any], context: object) -> dict[str, Any]:
         except sweeps.StillThere:
             raise Hopeless("not deleted") from None
 
-    return each(event, sweep, os.environ["SWEEP_DEAD_LETTERS_URL"], NAME)
+    answer = each(event, sweep, os.environ["SWEEP_DEAD_LETTERS_URL"], NAME)
+    sent_at = min(int(record["attributes"]["SentTimestamp"]) for record in event["Records"])
+    log.count("sweep_lag_seconds", round(time.time() - sent_at / 1000, 2))
+    return answer
 
 
 def _steps(message: Sweep) -> Iterator[None]:
