@@ -85,11 +85,12 @@ def written() -> Iterator[Callable[[], list[Line]]]:
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(log.logger.registered_formatter)
-    log.logger.addHandler(handler)
+    logger = logging.getLogger(log.logger.name)
+    logger.addHandler(handler)
     try:
         yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
     finally:
-        log.logger.removeHandler(handler)
+        logger.removeHandler(handler)
 
 
 @pytest.fixture
