@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from practice import keys, log, queues
@@ -37,9 +37,15 @@ def take(event: Mapping[str, Any], context: object) -> dict[str, Any]:
             raise Hopeless("not deleted") from None
 
     answer = each(event, sweep, os.environ["SWEEP_DEAD_LETTERS_URL"], NAME)
-    sent_at = min(int(record["attributes"]["SentTimestamp"]) for record in event["Records"])
-    log.count("sweep_lag_seconds", round(time.time() - sent_at / 1000, 2))
+    log.count("sweep_lag_seconds", _lag(event["Records"]))
     return answer
+
+
+def _lag(records: Sequence[Mapping[str, Any]]) -> float:
+    """Seconds since the oldest message was sent; a figure that is missing costs no sweep."""
+    now = time.time()
+    sent_at = [int(each["attributes"].get("SentTimestamp", now * 1000)) / 1000 for each in records]
+    return round(now - min(sent_at, default=now), 2)
 
 
 def _steps(message: Sweep) -> Iterator[None]:
