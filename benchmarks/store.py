@@ -10,16 +10,18 @@ from typing import Any
 
 from benchmarks import figures, naive
 from benchmarks.lab import Lab, fill_session, prose, token_usage
+from benchmarks.prices import PER_MILLION
 from tests.learners import Learner
 from tools.build import ROOT
 
-# US dollars, us-east-1, on demand.
 PRICES = {
-    "a million read units (4 KB, strongly consistent)": 0.125,
-    "a million write units (1 KB; twice that in a transaction)": 0.625,
-    "a million requests to the HTTP API": 1.00,
-    "a million calls of a function": 0.20,
-    "a million calls' 20 ms of 512 MB on arm64": 0.13,
+    "a million read units (4 KB, strongly consistent)": PER_MILLION["ReadUnits"],
+    "a million write units (1 KB; twice that in a transaction)": PER_MILLION["WriteUnits"],
+    "a million requests to the HTTP API": PER_MILLION["ApiRequests"],
+    "a million calls of a function": PER_MILLION["FunctionCalls"],
+    "a million calls' 20 ms of 512 MB on arm64": round(
+        20 / 1000 * 512 / 1024 * PER_MILLION["GigabyteSecondsArm64"], 2
+    ),
 }
 READ, WRITE = list(PRICES.values())[:2]
 AROUND = sum(list(PRICES.values())[2:])
@@ -413,7 +415,7 @@ write unit for each item and row of an index.
 
 ## Prices
 
-US dollars in us-east-1, on demand; change them in `benchmarks/store.py` and run `make bench`.
+US dollars in us-east-1, on demand; change them in `benchmarks/prices.py` and run `make bench`.
 
 | | $ |
 |---|--:|

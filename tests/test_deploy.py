@@ -45,9 +45,9 @@ def test_another_stage_is_refused() -> None:
 
 
 def test_parameters_given_win_over_those_of_the_stage() -> None:
-    chosen = deploy.parameters("dev", f"LogLevel=ERROR TokenSecretArn={SECRET} 'TokenUserClaim=user id'")
+    chosen = deploy.parameters("dev", f"LogLevel=INFO TokenSecretArn={SECRET} 'TokenUserClaim=user id'")
 
-    assert chosen["LogLevel"] == "ERROR"
+    assert chosen["LogLevel"] == "INFO"
     assert chosen["TokenUserClaim"] == "user id"
     assert chosen["Stage"] == "dev"
 

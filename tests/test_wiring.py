@@ -86,6 +86,11 @@ def test_a_handler_says_its_route_in_its_first_line_and_what_it_does() -> None:
         assert endpoint.__doc__, name
 
 
+def test_a_handler_of_events_is_called_in_the_log_as_its_folder_is() -> None:
+    for name in HANDLERS.keys() - ENDPOINTS.keys():
+        assert f'@logged_event("{name}")\n' in (ROOT / "functions" / name / "handler.py").read_text()
+
+
 def test_handlers_are_short() -> None:
     for name in HANDLERS:
         assert len((ROOT / "functions" / name / "handler.py").read_text().splitlines()) <= 50, name

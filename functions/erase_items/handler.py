@@ -12,7 +12,7 @@ from practice.log import logged_event
 MARGIN_SECONDS = 10.0
 
 
-@logged_event
+@logged_event("erase_items")
 def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     """Deletes a user's items until none is left, over as many invocations as it takes."""
     deadline = Deadline.of(context).less(MARGIN_SECONDS)

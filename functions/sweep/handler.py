@@ -7,7 +7,7 @@ from practice.events.sweep import take
 from practice.log import logged_event
 
 
-@logged_event
+@logged_event("sweep")
 def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     """Removes the children of deleted sessions, models and examples, as far as its time allows, then sends for the rest."""
     return take(event, context)

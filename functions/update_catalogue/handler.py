@@ -7,7 +7,7 @@ from practice.events.catalogue import take
 from practice.log import logged_event
 
 
-@logged_event
+@logged_event("update_catalogue")
 def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     """Keeps the newest announcement; one that can never be taken goes to the dead-letter queue with its reason."""
     return take(event)

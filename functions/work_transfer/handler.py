@@ -10,7 +10,7 @@ from practice.log import logged_event
 from practice.transfers.jobs import work
 
 
-@logged_event
+@logged_event("work_transfer")
 def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     """Writes the file of an export, or takes in the file of an import."""
     deadline = Deadline.of(context)

@@ -15,7 +15,7 @@ from practice.turns import conversation
 MESSAGE: Final = TypeAdapter(QueuedTurn)
 
 
-@logged_event
+@logged_event("work_turn")
 def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     """Runs each turn; what fails comes back, and asks only the models that are still missing."""
     deadline = Deadline.of(context)

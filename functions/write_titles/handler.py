@@ -7,7 +7,7 @@ from practice.events.titles import take
 from practice.log import logged_event
 
 
-@logged_event
+@logged_event("write_titles")
 def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     """Writes a title where there is still none."""
     return take(event)

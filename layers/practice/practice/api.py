@@ -10,7 +10,6 @@ a model, a list of them, a `Versioned` one, or a `Reply`.
 
 import gc
 import json
-import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
@@ -18,7 +17,7 @@ from typing import Any, Final, Generic, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel
 
-from practice import table
+from practice import log
 from practice.auth import Caller, authenticate
 from practice.deadline import Deadline
 from practice.errors import (
@@ -30,7 +29,6 @@ from practice.errors import (
     Unauthorized,
 )
 from practice.inputs import Event, inputs
-from practice.log import log_request
 from practice.preconditions import IfMatch, Versioned, etag
 from practice.preferences import Preferences
 from practice.store import accounts
@@ -70,6 +68,7 @@ class Endpoint:
         takes: str | None,
         gives: str,
     ) -> None:
+        self.route = route
         self.method, _, self.path = route.partition(" ")
         self.function = function
         self.status = status
@@ -119,11 +118,10 @@ class Endpoint:
         return self.answer_type
 
     def __call__(self, event: Event, context: Any) -> Answer:
-        started = time.perf_counter()
-        spent = table.Usage()
-        table.usage.set(spent)
+        invocation = log.begin()
         request_id = _request_id(event, context)
         caller: Caller | None = None
+        kind: str | None = None
         cause: str | None = None
         reply: Reply[Any]
         try:
@@ -134,21 +132,23 @@ class Endpoint:
             if reply.body is not None:
                 reply.body = json_text(reply.body)
         except Invalid as error:
+            kind = "Invalid"
             reply = Reply(_detail(error.problems), HTTPStatus.UNPROCESSABLE_ENTITY)
         except PracticeError as error:
+            kind = type(error).__name__
             reply, cause = _refusal(error), _cause(error)
         except Exception as error:  # noqa: BLE001  # the last line of defence: a clear 500, its place in the log
             cause = type(error).__name__ + "\n" + "".join(traceback.format_tb(error.__traceback__))
             reply = Reply(_detail("internal server error"), HTTPStatus.INTERNAL_SERVER_ERROR)
         answer = _http(reply, self.status, request_id)
-        log_request(
-            route=f"{self.method} {self.path}",
+        log.answered(
+            invocation,
+            context,
+            route=self.route,
             status=answer["statusCode"],
+            error=kind,
             request_id=request_id,
-            lambda_request_id=getattr(context, "aws_request_id", None),
             user_id=caller.user_id if caller else None,
-            milliseconds=(time.perf_counter() - started) * 1000,
-            usage=spent,
             cause=cause,
         )
         _resume_collection()

@@ -1,16 +1,14 @@
 """Messages to queues, and the setting aside of what can never succeed."""
 
-import time
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from botocore.config import Config as ClientConfig
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnection
 
-from practice import aws
-from practice.log import logger
+from practice import aws, log
 
 if TYPE_CHECKING:
     from types_boto3_sqs.client import SQSClient
@@ -48,7 +46,7 @@ def send(url: str, bodies: Sequence[str]) -> list[int]:
         try:
             answer = client().send_message_batch(QueueUrl=url, Entries=entries)  # type: ignore[arg-type]
         except (ClientError, NoConnection, HTTPClientError) as error:
-            logger.warning("not sent", extra={"cause": code_of(error), "messages": len(entries)})
+            log.logger.warning("not sent", extra={"cause": code_of(error), "messages": len(entries)})
             unsent += places
             continue
         unsent += [int(each["Id"]) for each in answer.get("Failed", [])]
@@ -79,21 +77,8 @@ def set_aside(url: str, body: str, reason: str, name: str) -> None:
         client().send_message(QueueUrl=url, MessageBody=body or "-", MessageAttributes=attributes)  # type: ignore[arg-type]
     except (ClientError, NoConnection, HTTPClientError) as error:
         raise NotSent(code_of(error)) from error
-    logger.warning("set aside", extra={"reason": reason, **count("DeadLetters", name)})
-
-
-def count(metric: str, name: str, value: int = 1) -> dict[str, Any]:
-    """The fields that make a log line a CloudWatch metric too (embedded metric format)."""
-    declared = {
-        "Namespace": "PracticeApi",
-        "Dimensions": [["function"]],
-        "Metrics": [{"Name": metric, "Unit": "Count"}],
-    }
-    return {
-        "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [declared]},
-        "function": name,
-        metric: value,
-    }
+    log.count("dead_letters")
+    log.logger.warning("set aside", extra={"reason": reason, "function": name})
 
 
 def code_of(error: Exception) -> str:

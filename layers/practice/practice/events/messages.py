@@ -6,8 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from practice import queues
-from practice.log import cause_of, logger
+from practice import log, queues
 
 Message = TypeVar("Message")
 
@@ -28,8 +27,9 @@ def each(
             except Hopeless as hopeless:
                 queues.set_aside(dead_letters, record["body"], str(hopeless), name)
         except Exception as error:  # noqa: BLE001  # comes back alone, until its queue sets it aside
-            extra = {"message_id": record["messageId"], "cause": cause_of(error)}
-            logger.warning("message failed", extra=extra | queues.count("MessagesFailed", name))
+            log.count("failures")
+            said = {"function": name, "message_id": record["messageId"], "cause": log.cause_of(error)}
+            log.logger.warning("message failed", extra=said)
             failed.append({"itemIdentifier": record["messageId"]})
     return {"batchItemFailures": failed}
 

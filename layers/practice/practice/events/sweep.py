@@ -1,10 +1,11 @@
 """The worker that removes what deletes left behind, in slices: what one delivery does not finish, the next goes on with."""
 
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from practice import keys, queues
+from practice import keys, log, queues
 from practice.deadline import Deadline
 from practice.events.messages import Hopeless, each, parsed
 from practice.events.work import (
@@ -35,7 +36,16 @@ def take(event: Mapping[str, Any], context: object) -> dict[str, Any]:
         except sweeps.StillThere:
             raise Hopeless("not deleted") from None
 
-    return each(event, sweep, os.environ["SWEEP_DEAD_LETTERS_URL"], NAME)
+    answer = each(event, sweep, os.environ["SWEEP_DEAD_LETTERS_URL"], NAME)
+    log.count("sweep_lag_seconds", _lag(event["Records"]))
+    return answer
+
+
+def _lag(records: Sequence[Mapping[str, Any]]) -> float:
+    """Seconds since the oldest message was sent; a figure that is missing costs no sweep."""
+    now = time.time()
+    sent_at = [int(each["attributes"].get("SentTimestamp", now * 1000)) / 1000 for each in records]
+    return round(now - min(sent_at, default=now), 2)
 
 
 def _steps(message: Sweep) -> Iterator[None]:

@@ -4,12 +4,11 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final
 
-from practice import queues
+from practice import log
 from practice.deadline import Deadline
 from practice.events.messages import each, parsed
 from practice.events.work import TITLE
 from practice.limits import MADE_TITLE_CHARACTERS
-from practice.log import logger
 from practice.store import titles
 from practice.turns.ask import ask_alone
 from practice.turns.providers import ProviderError
@@ -43,7 +42,9 @@ def _title(record: Mapping[str, Any]) -> None:
     try:
         title = one_line(ask_alone(model, INSTRUCTION, text, max_tokens=TOKENS, deadline=deadline))
     except ProviderError as error:
-        logger.warning("no title", extra={"cause": error.code, **queues.count("TitlesFailed", NAME)})
+        log.count("model_failures")
+        log.note("failed_models", f"{model} {error.code}")
+        log.logger.warning("no title", extra={"cause": error.code})
         return
     if title:
         titles.write(message.user_id, message.session_id, title)

@@ -5,6 +5,7 @@ import re
 import time
 from typing import Any, Final
 
+from practice import log
 from practice.deadline import Deadline
 from practice.limits import RESPONSE_BYTES
 from practice.models.turn import ErrorCode
@@ -22,10 +23,14 @@ _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
 
 def ask(model_name: str, prompt: Prompt, params: dict[str, Any], deadline: Deadline) -> Completion:
     """The answer as it can be kept. Raises ProviderError."""
+    log.count("models_asked")
     configured = model_named(model_name)
     if configured is None:
         raise ProviderError("no provider is configured for this model", ErrorCode.MODEL_NOT_ENABLED)
     completion = _patiently(configured, prompt, params, deadline)
+    # Counted here, since they are paid whatever becomes of the answer.
+    log.count("prompt_tokens", completion.prompt_tokens or 0)
+    log.count("completion_tokens", completion.completion_tokens or 0)
     text = _UNPRINTABLE.sub("\ufffd", completion.text)
     if len(text.encode()) > RESPONSE_BYTES:
         raise ProviderError("the answer is longer than 1 MB", ErrorCode.ANSWER_TOO_LONG)

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
+from practice import log
 from practice.deadline import Deadline
 from practice.errors import PracticeError
-from practice.log import logger
 from practice.models.example import Example
 from practice.models.response import Response
 from practice.models.turn import AskedModel, ErrorCode, StoredTurn, TurnError
@@ -56,7 +56,15 @@ def carry_out(user_id: int, standing: Standing, background: Background, deadline
     errors += [
         asked.error(ErrorCode.TIMEOUT, TIMED_OUT) for asked in missing if asked.session_model_id not in done
     ]
+    _count(errors)
     return turns.settle(user_id, turn, answers, errors)
+
+
+def _count(errors: Sequence[TurnError]) -> None:
+    log.count("turns")
+    if errors:
+        log.count("model_failures", len(errors))
+        log.note("failed_models", ", ".join(f"{each.model_name} {each.code}" for each in errors))
 
 
 def _at_the_same_time(
@@ -127,7 +135,7 @@ def _ask_and_keep(
 def _log(asked: AskedModel, error: Exception) -> None:
     """Its type and place; an exception's text may quote what the user wrote."""
     trace = "".join(traceback.format_tb(error.__traceback__))
-    logger.error(
+    log.logger.error(
         "a model of a turn failed",
         extra={"model": asked.model_name, "cause": f"{type(error).__name__}\n{trace}"},
     )

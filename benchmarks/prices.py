@@ -1,0 +1,14 @@
+"""What AWS asks for, in us-east-1 and on demand. `template.yaml` reckons the cost of a day with the same figures."""
+
+from typing import Final
+
+PER_MILLION: Final = {
+    "ReadUnits": 0.125,
+    "WriteUnits": 0.625,
+    "ApiRequests": 1.00,
+    "FunctionCalls": 0.20,
+    "GigabyteSecondsArm64": 13.3334,
+    "GigabyteSecondsX86": 16.6667,
+    "LogBytes": 0.0005,
+}
+"""US dollars for a million of each, by its name in the mapping `Prices` of the template."""
