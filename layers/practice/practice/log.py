@@ -1,6 +1,7 @@
 """One structured line for each invocation. Never a text of the user's, never a token."""
 
 import hashlib
+import logging
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from practice import table
 from practice.table import Usage
 
 logger = Logger()
+logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns of a header it cannot read by quoting it
 
 
 def hashed(user_id: int) -> str:
