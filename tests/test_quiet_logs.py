@@ -36,7 +36,7 @@ from practice.turns import configuration
 from practice.turns.providers import bedrock
 from tests import deliveries, faults
 from tests.account import ENDPOINTS, Account, required_query
-from tests.learners import Answer, Learner, new_user_id
+from tests.learners import Answer, Learner, made, new_user_id
 from tests.planted import each_filled, filled
 from tests.providers import FakeProvider, Play, Played, completion
 from tools.event_schemas import TAKEN
@@ -520,3 +520,31 @@ def test_a_library_is_as_quiet_at_debug_as_ever() -> None:
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(logging.WARNING)] * 2
+
+
+def test_a_model_name_that_came_in_a_file_leaves_no_text_in_the_logs(
+    stack: Stack, somebody: Callable[[], Learner], overheard: Overheard
+) -> None:
+    """Elsewhere models are named by the catalogue. What is told of turns names them, as the contract says."""
+    delivered = deliveries.of(stack)
+    account, importing = Account(somebody(), "text"), somebody()
+    file = account.owner.get("/export").body.replace(account.model_name.encode(), CANARY.encode())
+    made(importing.post("/import", raw=file, headers={"content-type": "application/x-ndjson"}), 201)
+    [session] = importing.get("/sessions").json["items"]
+    importing.patch(f"/sessions/{session['session_id']}", {"title": None})
+
+    importing.add_response(session)
+    importing.post(f"/sessions/{session['session_id']}/chat", {"prompt_text": "Why?"})
+    delivered.run()
+
+    assert CANARY in {each["model_name"] for each in importing.models_of(session)}
+    events = delivered.published(importing.user_id)
+    named = [
+        name
+        for each in events
+        for result in each["detail"].get("results", ())
+        for name in [result.pop("model_name")]
+    ]
+    assert CANARY in named
+    assert CANARY not in json.dumps(events)
+    overheard.check("a file")
