@@ -25,7 +25,7 @@ WITH_QUERY = [each for each in ENDPOINTS if each.query_model]
 
 
 @pytest.fixture(scope="module")
-def account(somebody: Callable[[], Learner]) -> Account:
+def account(stack: Stack, somebody: Callable[[], Learner]) -> Account:
     return Account(somebody())
 
 
