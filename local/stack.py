@@ -39,6 +39,7 @@ def read_template(path: Path | None = None) -> Template:
             "Stage": "local",
             "TokenSecretArn": secret_arn(TOKEN_SECRET),
             "UnclaimedModels": "echo",
+            "UserRequestsPerMinute": "0",
             "ProviderSecretArn": secret_arn(PROVIDER_KEYS),
         },
     )

@@ -230,7 +230,7 @@ def test_a_title_that_no_model_wrote_counts_too(a_bad_day: list[Line]) -> None:
     [line] = of_function("write_titles", a_bad_day)
 
     assert (line["models_asked"], line["model_failures"]) == (1, 1)
-    assert line["failed_models"] == f"alpha {ErrorCode.PROVIDER_ERROR}"
+    assert line["failed_models"] == f"title {ErrorCode.PROVIDER_ERROR}"
 
 
 def test_an_error_is_told_by_its_kind(a_bad_day: list[Line]) -> None:

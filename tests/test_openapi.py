@@ -212,6 +212,15 @@ def test_every_refusal_is_described(name: str) -> None:
         assert answer["description"]
 
 
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_answer_to_a_caller_tells_what_is_left_to_them(name: str) -> None:
+    for status, answer in OPERATIONS[name]["responses"].items():
+        is_ours = status not in ("401", "413", "414") and (ENDPOINTS[name].caller_name or status >= "429")
+
+        told = {"RateLimit", "RateLimit-Policy"} & resolved(answer).get("headers", {}).keys()
+        assert len(told) == (2 if is_ours else 0), status
+
+
 def details_in(answer: Json) -> list[str]:
     schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
     kinds = schema.get("anyOf", [schema])
@@ -248,7 +257,9 @@ def test_a_turn_may_be_accepted_instead_of_answered() -> None:
         operation = OPERATIONS[name]
 
         assert "Prefer" in {resolved(each)["name"] for each in operation["parameters"]}
-        assert {"Location", "x-request-id"} == operation["responses"]["202"]["headers"].keys()
+        assert {"Location", "RateLimit", "RateLimit-Policy", "x-request-id"} == operation["responses"]["202"][
+            "headers"
+        ].keys()
         assert "get_turn" in operation["responses"]["202"]["links"]
         body = {
             "detail": "no_model_answered",

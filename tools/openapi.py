@@ -225,6 +225,12 @@ def header(description: str, type_: str = "string") -> Json:
 HEADERS: Final = {
     "ETag": header("Version of the object's own fields, for `If-Match`."),
     "Location": header("Where the result will be."),
+    "RateLimit": header(
+        '`"user";r=41;t=3`: requests left to this user, and seconds until all are there again.'
+    ),
+    "RateLimit-Policy": header(
+        '`"user";q=300;w=60`: requests a user may make in so many seconds; absent without a limit.'
+    ),
     "Retry-After": header("Seconds to wait.", "integer"),
     "WWW-Authenticate": header("`Bearer`."),
     "x-next-cursor": header("Continues the list, as `cursor`; absent at its end."),
@@ -262,9 +268,12 @@ def refusal(errors: Sequence[type[PracticeError]]) -> Json:
     body = an_object("", detail={"enum": details})
     if len(errors) == 1 and errors[0] in BODY_OF:
         body = ref("schemas", BODY_OF[errors[0]].__name__)
-    return answer(described, body, *sorted(headers), "x-request-id")
+    told = () if errors == [Unauthorized] else EVERY_CALLER
+    return answer(described, body, *sorted(headers), *told, "x-request-id")
 
 
+EVERY_CALLER: Final = ("RateLimit", "RateLimit-Policy")
+"""Headers of every answer to a valid token."""
 HEADERS_OF: Final[Mapping[type[PracticeError], tuple[str, ...]]] = {
     Unauthorized: ("WWW-Authenticate",),
     PreconditionFailed: ("ETag",),
@@ -279,16 +288,24 @@ INVALID: Final = ref("schemas", "HTTPValidationError")
 KEY_REUSED: Final = an_object("", detail={"enum": [IdempotencyKeyReused.detail]})
 
 ANSWERS: Final = {
-    "Invalid": answer("The request does not fit.", INVALID, "x-request-id"),
+    "Invalid": answer("The request does not fit.", INVALID, *EVERY_CALLER, "x-request-id"),
     "InvalidOrReused": answer(
         "The request does not fit, or its `Idempotency-Key` came with another one before.",
         {"anyOf": [INVALID, KEY_REUSED]},
+        *EVERY_CALLER,
         "x-request-id",
     ),
     "TooLarge": answer("The gateway takes no request of that size.", ref("schemas", "GatewayError")),
-    "TooMany": answer("Too many requests.", EITHER, "Retry-After"),
-    "InternalError": answer("A fault of the service.", EITHER),
-    "Unavailable": answer("Nothing is wrong with the request: try it again.", EITHER, "Retry-After"),
+    "TooMany": answer(
+        "Too many requests of this user (`too many requests`), or of all together.",
+        EITHER,
+        *EVERY_CALLER,
+        "Retry-After",
+    ),
+    "InternalError": answer("A fault of the service.", EITHER, *EVERY_CALLER),
+    "Unavailable": answer(
+        "Nothing is wrong with the request: try it again.", EITHER, *EVERY_CALLER, "Retry-After"
+    ),
 }
 ERRORS: Final = {
     "Error": an_object("A refusal; its text is stable.", detail={"type": "string"}),
@@ -347,7 +364,7 @@ def refusals_of(endpoint: Endpoint) -> dict[HTTPStatus, list[type[PracticeError]
 
 def success(made_of: Any, endpoint: Endpoint, schemas: Schemas, found: Sequence[Endpoint]) -> Json:
     wrapped_in = get_origin(endpoint.answer_type)
-    headers = ["x-request-id"]
+    headers = ["x-request-id", *(EVERY_CALLER if endpoint.caller_name else ())]
     if wrapped_in is Versioned:
         headers.append("ETag")
     if wrapped_in is Reply and endpoint.query_model and "cursor" in endpoint.query_model.model_fields:

@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel
 
-from practice import log
+from practice import log, rates
 from practice.auth import Caller, authenticate
 from practice.deadline import Deadline
 from practice.errors import (
@@ -26,6 +26,7 @@ from practice.errors import (
     PreconditionFailed,
     RequestInFlight,
     StoreUnavailable,
+    TooManyRequests,
     Unauthorized,
 )
 from practice.inputs import Event, inputs
@@ -76,6 +77,7 @@ class Endpoint:
         self.accepted_model = accepted
         self.takes = takes
         self.gives = gives
+        self.cost = rates.JOB if accepted else 1
         self.__doc__ = function.__doc__
         hints = dict(function.__annotations__)
         self.answer_type = hints.pop("return", None)
@@ -122,12 +124,17 @@ class Endpoint:
         request_id = _request_id(event, context)
         caller: Caller | None = None
         kind: str | None = None
+        allowance: rates.Allowance | None = None
         cause: str | None = None
         reply: Reply[Any]
         try:
             if self.caller_name:
                 caller = authenticate(event.get("headers", {}).get("authorization"))
-                accounts.admit(caller)
+                # Before the account is looked at: a request that is too much costs the table nothing.
+                allowance = rates.take(caller.user_id, self.cost)
+                if allowance:
+                    allowance.accept()
+                self._admit(caller)
             reply = self._reply(event, context, caller)
             if reply.body is not None:
                 reply.body = json_text(reply.body)
@@ -140,6 +147,8 @@ class Endpoint:
         except Exception as error:  # noqa: BLE001  # the last line of defence: a clear 500, its place in the log
             cause = type(error).__name__ + "\n" + "".join(traceback.format_tb(error.__traceback__))
             reply = Reply(_detail("internal server error"), HTTPStatus.INTERNAL_SERVER_ERROR)
+        if allowance and reply.status != HTTPStatus.UNAUTHORIZED:
+            reply.headers |= allowance.headers()
         answer = _http(reply, self.status, request_id)
         log.answered(
             invocation,
@@ -153,6 +162,13 @@ class Endpoint:
         )
         _resume_collection()
         return answer
+
+    def _admit(self, caller: Caller) -> None:
+        try:
+            accounts.admit(caller)
+        except Unauthorized:
+            rates.give_back(caller.user_id, self.cost)
+            raise
 
     def _reply(self, event: Event, context: Any, caller: Caller | None) -> Reply[Any]:
         path, query, body = inputs(event, self.path_parameters, self.query_model, self.body_model)
@@ -205,8 +221,8 @@ def endpoint(
 ) -> Callable[[Callable[..., Any]], Endpoint]:
     """Makes a function the handler of its route.
 
-    The rest is for the contract. `refuses` lists what the domain may answer; `accepted` is the body of a 202; `takes` and
-    `gives` are the media types of what is no JSON.
+    The rest is for the contract. `refuses` lists what the domain may answer; `accepted` is the body of a 202, and what may
+    become a job counts as several requests (`rates.py`); `takes` and `gives` are the media types of what is no JSON.
     """
 
     def bind(function: Callable[..., Any]) -> Endpoint:
@@ -242,7 +258,7 @@ def _refusal(error: PracticeError) -> Reply[str]:
         headers["www-authenticate"] = "Bearer"
     if isinstance(error, StoreUnavailable):
         headers["retry-after"] = RETRY_AFTER_SECONDS
-    if isinstance(error, RequestInFlight):
+    if isinstance(error, RequestInFlight | TooManyRequests):
         headers["retry-after"] = str(error.seconds)
     if isinstance(error, PreconditionFailed):
         headers["etag"] = error.etag

@@ -15,6 +15,8 @@ class Config:
     token_user_claim: str
     token_leeway_seconds: int
     cursor_secret_arn: str
+    user_requests_per_minute: int
+    """0 for no limit."""
     default_models: tuple[str, ...]
     unknown_class_is_refused: bool
     region: str
@@ -32,6 +34,7 @@ def config() -> Config:
         token_user_claim=env.get("TOKEN_USER_CLAIM") or "sub",
         token_leeway_seconds=int(env.get("TOKEN_LEEWAY_SECONDS") or 0),
         cursor_secret_arn=env.get("CURSOR_SECRET_ARN", ""),
+        user_requests_per_minute=int(env.get("USER_REQUESTS_PER_MINUTE") or 0),
         default_models=tuple(
             name.strip() for name in env.get("DEFAULT_MODELS", "").split(",") if name.strip()
         ),

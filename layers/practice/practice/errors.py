@@ -1,5 +1,6 @@
 """What can go wrong, as words of the domain. `api.py` gives each its place on the wire."""
 
+import math
 from http import HTTPStatus
 from typing import ClassVar
 
@@ -173,6 +174,17 @@ class PreconditionFailed(PracticeError):
     def __init__(self, etag: str) -> None:
         super().__init__(etag)
         self.etag = etag
+
+
+class TooManyRequests(PracticeError):
+    """The user asked for more than one user may; in `seconds` this request would be accepted."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    detail = "too many requests"
+
+    def __init__(self, wait: float) -> None:
+        super().__init__(wait)
+        self.seconds = math.ceil(wait)
 
 
 class StoreUnavailable(PracticeError):

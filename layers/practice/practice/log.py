@@ -1,6 +1,7 @@
 """One structured line for each invocation, which is its metrics too. Never a text of the user's, never a token."""
 
 import hashlib
+import logging
 import os
 import threading
 import time
@@ -17,6 +18,7 @@ from practice import metrics, table
 from practice.table import Usage
 
 logger = Logger()
+logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns of a header it cannot read by quoting it
 
 
 def hashed(user_id: int) -> str:

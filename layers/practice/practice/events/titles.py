@@ -43,7 +43,8 @@ def _title(record: Mapping[str, Any]) -> None:
         title = one_line(ask_alone(model, INSTRUCTION, text, max_tokens=TOKENS, deadline=deadline))
     except ProviderError as error:
         log.count("model_failures")
-        log.note("failed_models", f"{model} {error.code}")
+        # Without the name of the model that answered, which can come from a learner's own file.
+        log.note("failed_models", f"{os.environ.get('TITLE_MODEL') or 'title'} {error.code}")
         log.logger.warning("no title", extra={"cause": error.code})
         return
     if title:

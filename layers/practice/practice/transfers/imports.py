@@ -96,7 +96,10 @@ def _parsed(number: int, text: str) -> Line:
         return LINE.validate_python(parse_json(text))
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        raise _wrong(number, first["type"], first["msg"], *first["loc"]) from None
+        # Of all that pydantic says, only this quotes what was sent.
+        is_quoting = first["type"] == "union_tag_invalid"
+        message = "The type of a line should be one that an export has" if is_quoting else first["msg"]
+        raise _wrong(number, first["type"], message, *first["loc"]) from None
     except Invalid as invalid:
         raise _wrong(number, "json_invalid", str(invalid.problems[0]["msg"])) from None
 

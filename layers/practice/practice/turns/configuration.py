@@ -105,7 +105,8 @@ def model_named(name: str) -> ModelConfiguration | None:
     if own is None:
         if not settings.unclaimed_is_echo:
             return None
-        logger.info("no provider claims this model, echo serves it", extra={"model": name})
+        # Without its name, which a learner can have put into a file that was imported.
+        logger.info("no provider claims a model, echo serves it")
         own = {"provider": "echo"}
     model_id = own.get("id") or name
     return ModelConfiguration.model_validate(
