@@ -197,7 +197,7 @@ def test_a_new_lock_of_the_layer_behind_a_condition_makes_a_new_layer_of_the_pac
     command = [
         "make",
         "-C",
-        ROOT / "layers",
+        str(ROOT / "layers"),
         "build-PracticeLayer",
         f"ARTIFACTS_DIR={tmp_path}",
         "PYTHON_VERSION=0",

@@ -5,6 +5,7 @@ Rules and Parameters refuse is refused here before anything is built; CloudForma
 """
 
 import hashlib
+import json
 import os
 import re
 import shlex
@@ -28,9 +29,19 @@ def main(stage: str, arguments: list[str], given: str = os.environ.get("PARAMETE
         return 1
     target = {name: declared["Default"] for name, declared in template["Parameters"].items()} | chosen
     build(BUILD, target["LambdaRuntime"].removeprefix("python"), target["LambdaArchitecture"], release=True)
-    named = {"Release": release(BUILD, chosen)} | chosen
-    overrides = [f"{name}={value}" for name, value in named.items()]
-    command = [*SAM, "deploy", "--config-env", stage, "--parameter-overrides", *overrides, *arguments]
+    chosen["Release"] = chosen.get("Release") or release(BUILD, chosen)
+    # In a file, which sam reads as it is; on its command line it would end a value at a blank or at a quote.
+    overrides = BUILD.parent / "parameters.yaml"
+    overrides.write_text(written(chosen))
+    command = [
+        *SAM,
+        "deploy",
+        "--config-env",
+        stage,
+        "--parameter-overrides",
+        f"file://{overrides}",
+        *arguments,
+    ]
     return subprocess.run(command, cwd=ROOT, env=sam_environment(), check=False).returncode
 
 
@@ -39,7 +50,7 @@ def parameters(stage: str, given: str) -> dict[str, str]:
     if stage not in ("dev", "prod"):
         raise SystemExit(f"ENV is dev or prod, not {stage!r}")
     declared = stages[stage]["deploy"]["parameters"]["parameter_overrides"]
-    pairs = [text.partition("=") for text in [*declared, *shlex.split(given)]]
+    pairs = [text.partition("=") for text in shlex.split(" ".join([*declared, given]))]
     chosen = {name: value for name, _, value in pairs}
     if chosen["Stage"] != stage:  # the rules for prod go by it
         raise SystemExit(f"ENV={stage} deploys Stage={stage}, not {chosen['Stage']!r}")
@@ -84,6 +95,17 @@ def misfit(parameter: Mapping[str, Any], given: str) -> Iterator[str]:
         else:
             if not parameter.get("MinValue", number) <= number <= parameter.get("MaxValue", number):
                 yield "it is too small or too large"
+
+
+def written(chosen: Mapping[str, str]) -> str:
+    """A file of parameters (YAML, of which JSON is a part). sam unquotes the values of a file, and then all values."""
+    return json.dumps({name: quoted(quoted(value)) for name, value in chosen.items()}, indent=2)
+
+
+def quoted(value: str) -> str:
+    """With what sam takes away: quotes around the value, a backslash before each blank and quote within."""
+    escaped = re.sub(r"([ \"'])", r"\\\1", value)
+    return f'"{escaped}"'
 
 
 def release(folder: Path, chosen: Mapping[str, str]) -> str:
