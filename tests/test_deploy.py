@@ -137,7 +137,7 @@ def test_a_release_is_named_after_what_is_built_and_its_parameters(
 ) -> None:
     """SAM publishes no version for a parameter that changed, so the functions would go on with the old one."""
     secret = f"TokenSecretArn={SECRET}"
-    for given in (secret, secret, f"{secret} LogLevel=ERROR", f"{secret} Release=0123456789abcdef"):
+    for given in (secret, secret, f"{secret} LogLevel=INFO", f"{secret} Release=0123456789abcdef"):
         deploy.main("dev", [], given=given)
     monkeypatch.setattr(
         deploy, "build", lambda folder, *_, **__: (folder / "template.yaml").write_text("other")
