@@ -24,12 +24,6 @@ def hashed(user_id: int) -> str:
 _cold = True
 
 
-@forgotten_in_copies
-def _start_cold() -> None:
-    global _cold
-    _cold = True
-
-
 def log_request(
     *,
     route: str,
@@ -105,3 +99,9 @@ def cause_of(error: Exception) -> str:
 
 class EventRefused(Exception):
     """An event this function cannot take; its trigger retries it, and sets it aside."""
+
+
+@forgotten_in_copies
+def _start_cold() -> None:
+    global _cold
+    _cold = True
