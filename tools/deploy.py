@@ -1,15 +1,20 @@
 """`python -m tools.deploy dev|prod [arguments for sam deploy]`: build a release and deploy it.
 
 Parameters are those of samconfig.toml; PARAMETERS="Name=value ..." adds to them and wins. What the template's
-Rules refuse is refused here before anything is built; CloudFormation refuses it again.
+Rules and Parameters refuse is refused here before anything is built; CloudFormation refuses it again.
 """
 
+import hashlib
+import json
 import os
+import re
 import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 from local.intrinsics import Evaluator, TemplateError, parse
 from tools.build import BUILD, ROOT, SAM, build, sam_environment
@@ -24,8 +29,19 @@ def main(stage: str, arguments: list[str], given: str = os.environ.get("PARAMETE
         return 1
     target = {name: declared["Default"] for name, declared in template["Parameters"].items()} | chosen
     build(BUILD, target["LambdaRuntime"].removeprefix("python"), target["LambdaArchitecture"], release=True)
-    overrides = [f"{name}={value}" for name, value in chosen.items()]
-    command = [*SAM, "deploy", "--config-env", stage, "--parameter-overrides", *overrides, *arguments]
+    chosen["Release"] = chosen.get("Release") or release(BUILD, chosen)
+    # In a file, which sam reads as it is; on its command line it would end a value at a blank or at a quote.
+    overrides = BUILD.parent / "parameters.yaml"
+    overrides.write_text(written(chosen))
+    command = [
+        *SAM,
+        "deploy",
+        "--config-env",
+        stage,
+        "--parameter-overrides",
+        f"file://{overrides}",
+        *arguments,
+    ]
     return subprocess.run(command, cwd=ROOT, env=sam_environment(), check=False).returncode
 
 
@@ -34,25 +50,71 @@ def parameters(stage: str, given: str) -> dict[str, str]:
     if stage not in ("dev", "prod"):
         raise SystemExit(f"ENV is dev or prod, not {stage!r}")
     declared = stages[stage]["deploy"]["parameters"]["parameter_overrides"]
-    pairs = [text.partition("=") for text in [*declared, *shlex.split(given)]]
-    return {name: value for name, _, value in pairs}
+    pairs = [text.partition("=") for text in shlex.split(" ".join([*declared, given]))]
+    chosen = {name: value for name, _, value in pairs}
+    if chosen["Stage"] != stage:  # the rules for prod go by it
+        raise SystemExit(f"ENV={stage} deploys Stage={stage}, not {chosen['Stage']!r}")
+    return chosen
 
 
-def refusals(template: Mapping[str, object], chosen: Mapping[str, str]) -> list[str]:
+def refusals(template: Mapping[str, Any], chosen: Mapping[str, str]) -> list[str]:
     """Why CloudFormation would not start to deploy with these parameters."""
     try:
         value = Evaluator(template, chosen, str, lambda name, attribute: f"{name}.{attribute}")
     except TemplateError as error:
         return [str(error)]
-    rules = template["Rules"]
-    assert isinstance(rules, dict)
-    return [
+    declared: Mapping[str, Mapping[str, Any]] = template["Parameters"]
+    misfits = [
+        f"{name} cannot be {given!r}: {reason}"
+        for name, given in chosen.items()
+        for reason in misfit(declared[name], given)
+    ]
+    return misfits or [
         assertion["AssertDescription"]
-        for rule in rules.values()
+        for rule in template["Rules"].values()
         if value(rule.get("RuleCondition", True))
         for assertion in rule["Assertions"]
         if not value(assertion["Assert"])
     ]
+
+
+def misfit(parameter: Mapping[str, Any], given: str) -> Iterator[str]:
+    """What its declaration has against a value."""
+    allowed = [str(each) for each in parameter.get("AllowedValues", [given])]
+    if given not in allowed:
+        yield f"it is one of {', '.join(allowed)}"
+    if not re.fullmatch(parameter.get("AllowedPattern", r"[\s\S]*"), given):
+        yield f"it has to match {parameter['AllowedPattern']}"
+    if not parameter.get("MinLength", 0) <= len(given) <= parameter.get("MaxLength", 4096):
+        yield "it is too short or too long"
+    if parameter["Type"] == "Number":
+        try:
+            number = float(given)
+        except ValueError:
+            yield "it is a number"
+        else:
+            if not parameter.get("MinValue", number) <= number <= parameter.get("MaxValue", number):
+                yield "it is too small or too large"
+
+
+def written(chosen: Mapping[str, str]) -> str:
+    """A file of parameters (YAML, of which JSON is a part). sam unquotes the values of a file, and then all values."""
+    return json.dumps({name: quoted(quoted(value)) for name, value in chosen.items()}, indent=2)
+
+
+def quoted(value: str) -> str:
+    """With what sam takes away: quotes around the value, a backslash before each blank and quote within."""
+    escaped = re.sub(r"([ \"'])", r"\\\1", value)
+    return f'"{escaped}"'
+
+
+def release(folder: Path, chosen: Mapping[str, str]) -> str:
+    """A name for what is built in the folder together with the parameters: both make a function what it is."""
+    digest = hashlib.sha256(repr(sorted(chosen.items())).encode())
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(repr((str(file.relative_to(folder)), file.stat().st_size)).encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:20]
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import threading
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakSet
 
 import botocore.session
 from botocore.config import Config as ClientConfig
@@ -12,11 +13,13 @@ from botocore.loaders import JSONFileLoader, Loader
 from pydantic_core import from_json
 
 from practice.config import config
+from practice.snapshots import forgotten_in_copies
 
 SERVICES: Final = ("bedrock-agent-runtime", "bedrock-runtime", "dynamodb", "events", "sqs")
 """All that `client` is asked for."""
 
 _making = threading.Lock()
+_made: Final[WeakSet[Any]] = WeakSet()
 
 
 class _Files(JSONFileLoader):
@@ -46,4 +49,13 @@ def session() -> botocore.session.Session:
 def client(service: str, settings: ClientConfig, region: str | None = None) -> Any:
     """A client may be used by several threads; making two at the same time is not safe."""
     with _making:
-        return session().create_client(service, region_name=region or config().region, config=settings)
+        made = session().create_client(service, region_name=region or config().region, config=settings)
+        _made.add(made)
+        return made
+
+
+@forgotten_in_copies
+def close_connections() -> None:
+    """The clients stay, and connect anew. Their credentials go by the time of day, which no snapshot holds still."""
+    for each in _made:
+        each.close()

@@ -6,7 +6,7 @@ One lease serves `UNITS` sessions, so it costs one request in sixteen, and one i
 process does not use is lost: 2^38 units last for decades at a million new processes a day.
 
 The counter is spread over `SHARDS` items, so that a thousand processes may start within one second. A lease is taken by
-a call and never during import: what is restored from a snapshot of an initialised process, or forked, leases anew.
+a call and never during import, and what is restored from a snapshot of a process, or forked, leases anew.
 """
 
 import os
@@ -16,6 +16,7 @@ from typing import Final
 
 from practice import keys, table
 from practice.limits import MAX_ID, SESSION_IDS
+from practice.snapshots import forgotten_in_copies
 
 SHARDS: Final = 8
 UNITS: Final = 16
@@ -64,7 +65,8 @@ def new_ids(count: int) -> range:
         return taken
 
 
+@forgotten_in_copies
 def forget_lease() -> None:
-    """For whoever restores this process from a snapshot: nobody else may hold the same numbers."""
+    """Nobody else may hold the same numbers."""
     with _lease.lock:
         _lease.forget()

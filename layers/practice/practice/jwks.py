@@ -14,6 +14,7 @@ from botocore.httpsession import URLLib3Session
 
 from practice.config import config
 from practice.errors import Unauthorized
+from practice.snapshots import forgotten_in_copies
 
 FRESH_SECONDS: Final = 600.0
 STALE_SECONDS: Final = 3600.0
@@ -53,7 +54,7 @@ class _Keys:
 
 
 _keys = _Keys()
-forget = _keys.forget
+forget = forgotten_in_copies(_keys.forget)
 
 
 def key_for(header: dict[str, Any]) -> Any:

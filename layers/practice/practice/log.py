@@ -15,6 +15,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from practice import metrics, table
+from practice.snapshots import forgotten_in_copies
 from practice.table import Usage
 
 logger = Logger()
@@ -40,6 +41,12 @@ class Invocation:
 _counted: ContextVar[dict[str, Any] | None] = ContextVar("counted", default=None)
 _counting = threading.Lock()
 _cold = True
+
+
+@forgotten_in_copies
+def _start_cold() -> None:
+    global _cold
+    _cold = True
 
 
 def begin() -> Invocation:

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from practice.config import config
 from practice.errors import TooManyRequests
+from practice.snapshots import forgotten_in_copies
 
 WINDOW_SECONDS: Final = 60
 COUNTED_USERS: Final = 10_000
@@ -79,6 +80,7 @@ def give_back(user_id: int, cost: int) -> None:
                 _full_at[user_id] -= min(cost, quota) * WINDOW_SECONDS / quota
 
 
+@forgotten_in_copies
 def forget() -> None:
     with _lock:
         _full_at.clear()

@@ -18,6 +18,7 @@ from botocore.httpsession import URLLib3Session
 from practice import aws
 from practice.config import config
 from practice.errors import StoreUnavailable
+from practice.snapshots import forgotten_in_copies
 
 LIFETIME_SECONDS: Final = 300.0
 """How long a rotated secret may go unnoticed."""
@@ -43,6 +44,7 @@ def secret(secret_id: str) -> str:
     return value
 
 
+@forgotten_in_copies
 def forget() -> None:
     _cache.clear()
 

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from practice import keys, table
 from practice.auth import Caller
 from practice.errors import ImportInProgress, PracticeError, StoreUnavailable, Unauthorized
+from practice.snapshots import forgotten_in_copies
 
 REMEMBERED_SECONDS: Final = 50.0
 """A revocation takes effect within a minute, at one request for each user, process and minute."""
@@ -52,6 +53,7 @@ def admit(caller: Caller) -> None:
     known[1].accept(caller)
 
 
+@forgotten_in_copies
 def forget() -> None:
     with _lock:
         _remembered.clear()

@@ -11,6 +11,7 @@ from botocore.config import Config as ClientConfig
 from botocore.exceptions import ClientError
 
 from practice.config import config
+from practice.snapshots import forgotten_in_copies
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
@@ -31,6 +32,9 @@ def client() -> "S3Client":
         ),
     )
     return made
+
+
+forgotten_in_copies(client.cache_clear)  # its connections with it
 
 
 def name(user_id: int, transfer_id: int) -> str:

@@ -16,6 +16,7 @@ from practice.errors import StoreUnavailable
 from practice.limits import RESPONSE_BYTES
 from practice.models.turn import ErrorCode
 from practice.secrets import secret
+from practice.snapshots import forgotten_in_copies
 from practice.turns.configuration import ModelConfiguration, configuration
 from practice.turns.prompts import Prompt
 from practice.turns.providers import (
@@ -40,6 +41,9 @@ LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
 @lru_cache(maxsize=1)
 def _pool() -> urllib3.PoolManager:
     return urllib3.PoolManager(num_pools=20, maxsize=20)
+
+
+forgotten_in_copies(_pool.cache_clear)
 
 
 def complete(
