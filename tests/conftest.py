@@ -11,15 +11,31 @@ import pytest
 
 from local.stack import Stack
 from tests.learners import BASE_URL, Learner, Send, in_process, learner, new_user_id, over_http
+from tests.recording import Recording
+
+RECORDING = pytest.StashKey[Recording]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not BASE_URL:
+        config.stash[RECORDING] = Recording(config)
+        config.pluginmanager.register(config.stash[RECORDING])
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
+def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """The local stack in memory. Tests that look behind the front door need it, and are skipped with BASE_URL."""
     if BASE_URL:
         pytest.skip("looks behind the front door of the local stack, and BASE_URL points at another one")
     with Stack() as running:
+        request.config.stash[RECORDING].shows_all &= "streams" in running.capabilities
         yield running
+
+
+@pytest.fixture(scope="session")
+def recording(request: pytest.FixtureRequest) -> Recording:
+    """Of the requests to AWS that functions make here."""
+    return request.config.stash[RECORDING]
 
 
 @pytest.fixture(scope="session")
