@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from local.stack import Stack
-from tests.learners import BASE_URL, Learner, Send, in_process, learner, new_user_id, over_http
+from tests.learners import BASE_URL, Learner, Send, in_process, learner, new_user_id, over_http, user_id_of
 from tests.recording import Recording
 
 RECORDING = pytest.StashKey[Recording]()
@@ -45,8 +46,8 @@ def send(request: pytest.FixtureRequest) -> Send:
 
 @pytest.fixture(scope="session")
 def somebody(request: pytest.FixtureRequest, send: Send) -> Callable[[], Learner]:
-    """Makes a learner whom no other test knows."""
-    given = [os.environ[name] for name in ("TOKEN", "ANOTHER_TOKEN") if os.environ.get(name)]
+    """Makes a learner whom no other test knows; where only tokens are given, the next of theirs."""
+    given = deque(os.environ[name] for name in ("TOKEN", "ANOTHER_TOKEN") if os.environ.get(name))
     secret = os.environ.get("TOKEN_SECRET") or (
         not BASE_URL and request.getfixturevalue("stack").token_secret
     )
@@ -55,8 +56,9 @@ def somebody(request: pytest.FixtureRequest, send: Send) -> Callable[[], Learner
         if secret:
             return learner(send, secret, new_user_id())
         if not given:
-            pytest.skip("needs TOKEN_SECRET, or one more of TOKEN and ANOTHER_TOKEN")
-        return Learner(send, given.pop(), 0)
+            pytest.skip("needs TOKEN_SECRET, or TOKEN and ANOTHER_TOKEN")
+        given.rotate(-1)
+        return Learner(send, given[-1], user_id_of(given[-1]))
 
     return make
 
@@ -67,9 +69,12 @@ def ada(somebody: Callable[[], Learner]) -> Learner:
 
 
 @pytest.fixture
-def ben(somebody: Callable[[], Learner]) -> Learner:
+def ben(ada: Learner, somebody: Callable[[], Learner]) -> Learner:
     """Somebody else."""
-    return somebody()
+    other = somebody()
+    if other.token == ada.token:
+        pytest.skip("needs a second learner, as ANOTHER_TOKEN")
+    return other
 
 
 Requests = list[tuple[str, float]]

@@ -94,6 +94,10 @@ def serve(function: str, event: Mapping[str, Any], variables: Mapping[str, str])
     return Served(said["answer"], named(said["modules"]), calls)
 
 
+HOST_NAMES: Final = {"encodings", "stringprep", "unicodedata"}
+"""What a process's first connection brings along, and not what the function chose."""
+
+
 def named(modules: Iterable[str]) -> set[str]:
     """Our own modules in full, packages of others two deep, the standard library by its packages; nothing private."""
     kept = set()
@@ -102,7 +106,7 @@ def named(modules: Iterable[str]) -> set[str]:
         depth = {"practice": len(parts)}.get(parts[0], 1 if parts[0] in sys.stdlib_module_names else 2)
         if parts[0] != "handler" and not any(part.startswith("_") for part in parts[:depth]):
             kept.add(".".join(parts[:depth]))
-    return kept
+    return kept - HOST_NAMES
 
 
 def comparable(modules: set[str]) -> set[str]:
