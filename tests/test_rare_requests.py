@@ -11,7 +11,7 @@ import pytest
 from local.functions import FunctionError
 from local.stack import Stack
 from practice import ids, keys, table
-from practice.events import users
+from practice.deadline import Deadline
 from practice.transfers import files
 from practice.transfers import requests as at_once
 from tests import deliveries
@@ -202,7 +202,7 @@ def test_an_erasure_goes_on_in_another_message_when_its_time_is_up(
         ada.add_example()
     delivered = deliveries.of(stack)
     hand_in("UserErased", {"user_id": ada.user_id, "updated_at": "2100-01-01T00:00:00Z"})
-    monkeypatch.setattr(users.Deadline, "remaining", lambda deadline: 0.0)
+    monkeypatch.setattr(Deadline, "remaining", lambda deadline: 0.0)
 
     assert delivered.step_of("erase_items")
 
