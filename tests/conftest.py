@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from local.stack import Stack
-from tests.learners import BASE_URL, Learner, Send, in_process, learner, new_user_id, over_http, user_id_of
+from tests.learners import BASE_URL, Learner, Returning, Send, in_process, learner, new_user_id, over_http
 from tests.recording import Recording
 
 RECORDING = pytest.StashKey[Recording]()
@@ -45,20 +45,40 @@ def send(request: pytest.FixtureRequest) -> Send:
 
 
 @pytest.fixture(scope="session")
-def somebody(request: pytest.FixtureRequest, send: Send) -> Callable[[], Learner]:
-    """Makes a learner whom no other test knows; where only tokens are given, the next of theirs."""
-    given = deque(os.environ[name] for name in ("TOKEN", "ANOTHER_TOKEN") if os.environ.get(name))
-    secret = os.environ.get("TOKEN_SECRET") or (
-        not BASE_URL and request.getfixturevalue("stack").token_secret
-    )
+def signing_secret(request: pytest.FixtureRequest) -> str:
+    """Of tokens; empty where only tokens are given."""
+    if secret := os.environ.get("TOKEN_SECRET"):
+        return secret
+    return "" if BASE_URL else str(request.getfixturevalue("stack").token_secret)
+
+
+@pytest.fixture(scope="session")
+def somebody(send: Send, signing_secret: str) -> Iterator[Callable[[], Learner]]:
+    """Makes a learner whom no other test knows. Where only tokens are given it is theirs in turn, emptied each time."""
+    named = [os.environ[name] for name in ("TOKEN", "ANOTHER_TOKEN") if os.environ.get(name)]
+    given = deque(Returning(send, token) for token in named)
 
     def make() -> Learner:
-        if secret:
-            return learner(send, secret, new_user_id())
+        if signing_secret:
+            return learner(send, signing_secret, new_user_id())
         if not given:
             pytest.skip("needs TOKEN_SECRET, or TOKEN and ANOTHER_TOKEN")
         given.rotate(-1)
-        return Learner(send, given[-1], user_id_of(given[-1]))
+        return given[-1].anew()
+
+    yield make
+    for returning in given:
+        returning.leave()
+
+
+@pytest.fixture(scope="session")
+def somebody_to_stay(send: Send, signing_secret: str) -> Callable[[], Learner]:
+    """Makes a learner for several tests, whose account is as it was left."""
+
+    def make() -> Learner:
+        if not signing_secret:
+            pytest.skip("needs TOKEN_SECRET")
+        return learner(send, signing_secret, new_user_id())
 
     return make
 
