@@ -9,6 +9,7 @@ import pytest
 from local.aws import secret_arn
 from local.data import TOKEN_SECRET
 from local.intrinsics import REGION
+from tests.recording import WHOLE
 from tests.roles import POLLED, WITHOUT_RESOURCE, Call, Grant, Roles, Use
 from tools.build import ROOT
 
@@ -163,6 +164,10 @@ def test_a_grant_that_no_request_needs_is_told(roles: Roles) -> None:
 
     assert grant in roles.unneeded("get_settings", classes)
     assert grant not in roles.unneeded("get_settings", own)
+
+
+def test_the_whole_suite_is_what_make_test_runs() -> None:
+    assert f'-m "{WHOLE}"' in (ROOT / "Makefile").read_text()
 
 
 def test_what_lambda_does_in_a_functions_name_is_needed(roles: Roles) -> None:
