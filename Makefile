@@ -55,7 +55,7 @@ check: $(venv) .tools/sam/installed .tools/checkov/installed ## Check format, li
 	$(python) -m ruff check --quiet .
 	$(python) -m mypy --no-error-summary
 	$(sam) validate --lint
-	.tools/checkov/bin/python -m checkov.main --config-file .checkov.yaml
+	$(python) -m tools.template_rules
 	$(python) -m tools.openapi --check
 	$(python) -m tools.event_schemas --check
 	$(python) -m pytest -q tests/test_wiring.py
@@ -96,6 +96,10 @@ format: $(venv) ## Format the code and apply the safe fixes of the linter
 openapi: $(venv) ## Write openapi.json and the schemas of the events from the code
 	@$(python) -m tools.openapi
 	@$(python) -m tools.event_schemas
+
+.PHONY: imports
+imports: $(venv) $(node) ## Write down what each function imports
+	@$(python) -m tests.imports
 
 # The layers first: their versions bind the developer's environment.
 compile := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -8,12 +8,16 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 from local.intrinsics import ACCOUNT, REGION, TemplateError
 from local.template import Function, Template
 
 PAYLOAD_LIMIT = 6_291_556
+
+serving: ContextVar[Function | None] = ContextVar("serving", default=None)
+"""The function that has an event in this context."""
 
 
 class FunctionError(Exception):
@@ -78,7 +82,7 @@ class InProcess:
         if len(payload) > PAYLOAD_LIMIT:
             raise PayloadTooLargeError(f"{function_name}: an event of {len(payload)} bytes")
         seconds = min(function.timeout, timeout or function.timeout)
-        outcome = _Outcome()
+        outcome = _Outcome(function)
         # Its own thread, because a function that takes too long is left behind.
         thread = threading.Thread(
             target=outcome.run,
@@ -102,11 +106,13 @@ class InProcess:
 
 
 class _Outcome:
-    def __init__(self) -> None:
+    def __init__(self, function: Function) -> None:
+        self._function = function
         self.result = "null"
         self.error: FunctionError | None = None
 
     def run(self, handler: Handler, payload: str, context: Context) -> None:
+        serving.set(self._function)
         try:
             result = json.dumps(handler(json.loads(payload), context))
         except BaseException as error:  # noqa: BLE001 (as in Lambda, whatever is raised fails the invocation alone)

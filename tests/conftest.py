@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -10,16 +11,32 @@ from typing import Any
 import pytest
 
 from local.stack import Stack
-from tests.learners import BASE_URL, Learner, Send, in_process, learner, new_user_id, over_http
+from tests.learners import BASE_URL, Learner, Returning, Send, in_process, learner, new_user_id, over_http
+from tests.recording import Recording
+
+RECORDING = pytest.StashKey[Recording]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not BASE_URL:
+        config.stash[RECORDING] = Recording(config)
+        config.pluginmanager.register(config.stash[RECORDING])
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
+def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """The local stack in memory. Tests that look behind the front door need it, and are skipped with BASE_URL."""
     if BASE_URL:
         pytest.skip("looks behind the front door of the local stack, and BASE_URL points at another one")
     with Stack() as running:
+        request.config.stash[RECORDING].shows_all &= "streams" in running.capabilities
         yield running
+
+
+@pytest.fixture(scope="session")
+def recording(request: pytest.FixtureRequest) -> Recording:
+    """Of the requests to AWS that functions make here."""
+    return request.config.stash[RECORDING]
 
 
 @pytest.fixture(scope="session")
@@ -28,19 +45,40 @@ def send(request: pytest.FixtureRequest) -> Send:
 
 
 @pytest.fixture(scope="session")
-def somebody(request: pytest.FixtureRequest, send: Send) -> Callable[[], Learner]:
-    """Makes a learner whom no other test knows."""
-    given = [os.environ[name] for name in ("TOKEN", "ANOTHER_TOKEN") if os.environ.get(name)]
-    secret = os.environ.get("TOKEN_SECRET") or (
-        not BASE_URL and request.getfixturevalue("stack").token_secret
-    )
+def signing_secret(request: pytest.FixtureRequest) -> str:
+    """Of tokens; empty where only tokens are given."""
+    if secret := os.environ.get("TOKEN_SECRET"):
+        return secret
+    return "" if BASE_URL else str(request.getfixturevalue("stack").token_secret)
+
+
+@pytest.fixture(scope="session")
+def somebody(send: Send, signing_secret: str) -> Iterator[Callable[[], Learner]]:
+    """Makes a learner whom no other test knows. Where only tokens are given it is theirs in turn, emptied each time."""
+    named = [os.environ[name] for name in ("TOKEN", "ANOTHER_TOKEN") if os.environ.get(name)]
+    given = deque(Returning(send, token) for token in named)
 
     def make() -> Learner:
-        if secret:
-            return learner(send, secret, new_user_id())
+        if signing_secret:
+            return learner(send, signing_secret, new_user_id())
         if not given:
-            pytest.skip("needs TOKEN_SECRET, or one more of TOKEN and ANOTHER_TOKEN")
-        return Learner(send, given.pop(), 0)
+            pytest.skip("needs TOKEN_SECRET, or TOKEN and ANOTHER_TOKEN")
+        given.rotate(-1)
+        return given[-1].anew()
+
+    yield make
+    for returning in given:
+        returning.leave()
+
+
+@pytest.fixture(scope="session")
+def somebody_to_stay(send: Send, signing_secret: str) -> Callable[[], Learner]:
+    """Makes a learner for several tests, whose account is as it was left."""
+
+    def make() -> Learner:
+        if not signing_secret:
+            pytest.skip("needs TOKEN_SECRET")
+        return learner(send, signing_secret, new_user_id())
 
     return make
 
@@ -51,9 +89,12 @@ def ada(somebody: Callable[[], Learner]) -> Learner:
 
 
 @pytest.fixture
-def ben(somebody: Callable[[], Learner]) -> Learner:
+def ben(ada: Learner, somebody: Callable[[], Learner]) -> Learner:
     """Somebody else."""
-    return somebody()
+    other = somebody()
+    if other.token == ada.token:
+        pytest.skip("needs a second learner, as ANOTHER_TOKEN")
+    return other
 
 
 Requests = list[tuple[str, float]]

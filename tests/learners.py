@@ -1,22 +1,26 @@
 """Learners, as the tests see them: somebody with a token who sends HTTP requests and reads the answers.
 
 By default a request is answered in process, by the local stack's gateway, from the same event that API Gateway would send.
-`BASE_URL` points the same tests at any running stack, with `TOKEN_SECRET` (its HS256 secret) or `TOKEN` and
-`ANOTHER_TOKEN` for the two learners.
+`BASE_URL` points the same tests at any running stack, with `TOKEN_SECRET` (its HS256 secret), or with `TOKEN` and
+`ANOTHER_TOKEN` of two learners who have nothing there.
 """
 
 import json
 import os
 import random
+import secrets
 import string
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from http.client import HTTPConnection, HTTPSConnection
 from threading import Barrier
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
+
+import jwt
+import pytest
 
 from local.http import Request, Response
 from local.stack import Stack, read_template, settings
@@ -67,7 +71,9 @@ def over_http(base_url: str) -> Send:
         try:
             # As every client does with what is not ASCII.
             encoded = quote(parts.path.rstrip("/") + target, safe=string.punctuation)
-            connection.request(method, encoded, body, dict(headers))
+            # The host is that of the URL: by it API Gateway knows which API is meant.
+            sent = {name: value for name, value in headers.items() if name != "host"}
+            connection.request(method, encoded, body, sent)
             response = connection.getresponse()
             return Answer(
                 response.status,
@@ -91,6 +97,8 @@ class Learner:
     token: str
     user_id: int
     headers: dict[str, str] = field(default_factory=dict)
+    key_suffix: str = ""
+    """Of idempotency keys, which a learner who was here before may have used."""
 
     def ask(
         self,
@@ -108,6 +116,8 @@ class Learner:
         if content is not None:
             sent["content-type"] = "application/json"
         sent |= {name.lower(): value for name, value in (headers or {}).items()}
+        if self.key_suffix and sent.get("idempotency-key"):
+            sent["idempotency-key"] += self.key_suffix
         return self.send(method, target, {name: value for name, value in sent.items() if value}, content)
 
     def get(self, path: str, **options: Any) -> Answer:
@@ -154,6 +164,38 @@ def learner(send: Send, secret: str, user_id: int) -> Learner:
 @lru_cache(maxsize=1)
 def _token_settings() -> dict[str, str]:
     return settings(read_template())
+
+
+class Returning:
+    """A learner with a token that somebody else signed, in one test after the other, each time with an empty account."""
+
+    def __init__(self, send: Send, token: str) -> None:
+        claims = jwt.decode(token, options={"verify_signature": False})
+        self._learner = Learner(send, token, int(claims[_token_settings().get("TOKEN_USER_CLAIM") or "sub"]))
+        self._was_here = False
+
+    def anew(self) -> Learner:
+        """Whose account is not empty at first may need what is in it: nothing is deleted, and the run ends."""
+        if self._was_here:
+            self.leave()
+        elif any(self._has(path) for path in ("/sessions", "/few-shot-examples")):
+            pytest.exit(
+                f"user {self._learner.user_id} has sessions or examples: tests need an empty account", 4
+            )
+        self._was_here = True
+        return replace(self._learner, key_suffix=f".{secrets.token_hex(4)}")
+
+    def leave(self) -> None:
+        if not self._was_here:
+            return
+        for path, name in (("/sessions", "session_id"), ("/few-shot-examples", "example_id")):
+            while found := self._has(path):
+                for each in found:
+                    self._learner.delete(f"{path}/{each[name]}")
+
+    def _has(self, path: str) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = made(self._learner.get(f"{path}?size=200"), 200)["items"]
+        return items
 
 
 T = TypeVar("T")

@@ -222,8 +222,8 @@ class World(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def world(somebody: Callable[[], Learner]) -> World:
-    ada = somebody()
+def world(somebody_to_stay: Callable[[], Learner]) -> World:
+    ada = somebody_to_stay()
     session = ada.open_session(title="Prompting 101", knowledge_ids=[1, 2])
     example = ada.add_example()
     settings = f"/sessions/{session['session_id']}/settings"

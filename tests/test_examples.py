@@ -294,9 +294,9 @@ def test_examples_stay_when_their_session_goes(ada: Learner) -> None:
 
 
 @pytest.fixture(scope="module")
-def library(somebody: Callable[[], Learner]) -> tuple[Learner, list[Json]]:
+def library(somebody_to_stay: Callable[[], Learner]) -> tuple[Learner, list[Json]]:
     """Seven examples, newest first, of which those with an odd title are active."""
-    ada = somebody()
+    ada = somebody_to_stay()
     ada.open_session()
     made = [ada.add_example(title=str(number), is_active=number % 2 == 1) for number in range(7)]
     return ada, made[::-1]

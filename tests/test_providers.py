@@ -5,7 +5,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
@@ -19,6 +19,8 @@ from practice.models.turn import ErrorCode
 from practice.turns import ask, configuration, knowledge
 from practice.turns.prompts import Pair, Prompt
 from practice.turns.providers import ProviderError, bedrock
+from tests import deliveries
+from tests.learners import Learner
 from tests.providers import FakeProvider, Part, Played, completion, in_turn, says
 
 PROMPT = Prompt("Be brief.", [Pair("2+2", "4")], [Pair("Hello", "Hi")], "Why?")
@@ -395,6 +397,66 @@ def test_without_a_knowledge_base_or_ids_nothing_is_retrieved(
 
     assert knowledge.retrieve("Why?", ids).used is False
     assert fake.requests == []
+
+
+# In the functions
+
+
+@pytest.fixture
+def lesson(
+    ada: Learner, fake: FakeProvider, deployment: Deployment, announce: Callable[..., Any]
+) -> dict[str, Any]:
+    """What a learner asks two providers, one of them with a key, with knowledge."""
+    deployment.serves(
+        fake.url, model("bedrock") | {"gpt": {"provider": "openai", "id": "gpt", "key": "acme"}}
+    )
+    deployment.has(PROVIDER_KEYS='{"acme": "sk-1"}', KNOWLEDGE_BASE_ID="KB12345678")
+    fake.plays[BEDROCK_PATH] = lambda _: Played(converse("Because."))
+    fake.plays["KB12345678"] = retrieved(excerpt("Green.", 0.9, 7))
+    announce(ada.user_id, "claude", "gpt")
+    return {"class_id": ada.user_id, "knowledge_ids": [7]}
+
+
+def asked(fake: FakeProvider) -> set[str]:
+    models = {request["model"] for request in fake.requests}
+    fake.requests.clear()
+    return models
+
+
+def test_every_function_that_asks_models_reaches_every_provider(
+    ada: Learner, fake: FakeProvider, lesson: dict[str, Any], stack: Stack
+) -> None:
+    everything = {BEDROCK_PATH, "gpt", "KB12345678"}
+
+    run = ada.post(
+        f"/sessions/run?class_id={lesson['class_id']}", {"prompt_text": "Why?", "knowledge_ids": [7]}
+    )
+    assert (run.status, asked(fake)) == (201, everything), run.body
+    session = ada.open_session(**lesson)
+    chat = f"/sessions/{session['session_id']}/chat"
+    assert (ada.post(chat, {"prompt_text": "Why?"}).status, asked(fake)) == (201, everything)
+    deliveries.of(stack)
+    fake.requests.clear()
+    assert ada.post(chat, {"prompt_text": "Why?"}, headers={"prefer": "respond-async"}).status == 202
+    deliveries.of(stack)
+    assert asked(fake) == everything
+
+
+@pytest.mark.parametrize("writer", ["claude", "gpt"])
+def test_a_title_is_written_by_any_provider(
+    ada: Learner,
+    fake: FakeProvider,
+    lesson: dict[str, Any],
+    stack: Stack,
+    deployment: Deployment,
+    writer: str,
+) -> None:
+    deployment.has(TITLE_MODEL=writer)
+    ada.add_response(ada.open_session(**lesson))
+
+    deliveries.of(stack)
+
+    assert asked(fake) == {BEDROCK_PATH if writer == "claude" else "gpt"}
 
 
 # The stand-in that strangers wrote

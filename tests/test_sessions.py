@@ -602,9 +602,9 @@ def test_totals_stay_exact_while_sessions_come_and_go(ada: Learner) -> None:
 
 
 @pytest.fixture(scope="module")
-def library(somebody: Callable[[], Learner]) -> tuple[Learner, list[Json]]:
+def library(somebody_to_stay: Callable[[], Learner]) -> tuple[Learner, list[Json]]:
     """A learner with 23 sessions, newest first, of classes 1 to 3 and projects None, 1 and 2. Not to be changed."""
-    ada = somebody()
+    ada = somebody_to_stay()
     opened = [
         ada.open_session(class_id=n % 3 + 1, project_id=(None, 1, 2)[n % 4 % 3], title=f"{n}")
         for n in range(23)

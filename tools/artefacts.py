@@ -6,13 +6,14 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-# Megabytes, unzipped and zipped. Lambda's own bound is 250 MB unzipped, a function and its layers together.
+# Megabytes, unzipped and zipped: a tenth above what they have. Lambda's own bound is 250 MB unzipped, a function and its
+# layers together.
 BUDGETS = {
-    "DependenciesLayer": (46.0, 27.0),
-    "CryptographyLayer": (19.0, 7.0),
-    "PracticeLayer": (2.0, 0.9),
+    "DependenciesLayer": (44.0, 26.1),
+    "CryptographyLayer": (18.1, 6.1),
+    "PracticeLayer": (1.15, 0.53),
 }
-FUNCTION_BUDGET = (0.1, 0.05)
+FUNCTION_BUDGET = (0.003, 0.0015)
 
 UNCHECKED_HASH = (1).to_bytes(4, "little")
 ELF_MACHINES = {"x86_64": 0x3E, "arm64": 0xB7}

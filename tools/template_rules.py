@@ -1,0 +1,102 @@
+"""`python -m tools.template_rules`: template.yaml under cfn-lint with the serverless rules, and under checkov.
+
+Prints what is not excused in template_rules.toml, and the excuses that nothing needs.
+"""
+
+import json
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+EXCEPTIONS: Final = Path(__file__).with_suffix(".toml")
+CFN_LINT: Final = [
+    str(ROOT / ".tools" / "sam" / "bin" / "cfn-lint"),
+    "--template=template.yaml",
+    "--append-rules=cfn_lint_serverless.rules",
+    "--format=json",
+]
+CHECKOV: Final = [
+    str(ROOT / ".tools" / "checkov" / "bin" / "python"),
+    "-m",
+    "checkov.main",
+    "--file=template.yaml",
+    "--framework=cloudformation",
+    "--output=json",
+    "--quiet",
+    "--compact",
+    "--skip-download",
+]
+
+
+class Finding(NamedTuple):
+    rule: str
+    resource: str
+    """Its logical id; empty for a finding about the template as a whole."""
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.rule} {self.resource}: {self.text}"
+
+
+Exceptions = Mapping[str, Mapping[str, str]]
+"""Why, by rule and pattern of logical ids."""
+
+
+def main() -> int:
+    with ThreadPoolExecutor() as threads:
+        linted, scanned = threads.submit(lint), threads.submit(scan)
+        findings = linted.result() + scanned.result()
+    faults = judge(findings, tomllib.loads(EXCEPTIONS.read_text(encoding="utf-8")))
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    return 1 if faults else 0
+
+
+def judge(findings: Iterable[Finding], exceptions: Exceptions) -> list[str]:
+    used: set[tuple[str, str]] = set()
+    faults = []
+    for finding in findings:
+        patterns = [each for each in exceptions.get(finding.rule, ()) if fnmatchcase(finding.resource, each)]
+        used |= {(finding.rule, pattern) for pattern in patterns}
+        if not patterns:
+            faults.append(str(finding))
+    given = {(rule, pattern) for rule, excused in exceptions.items() for pattern in excused}
+    return faults + [f"{rule} {pattern}: excused, and never found" for rule, pattern in sorted(given - used)]
+
+
+def lint() -> list[Finding]:
+    found = []
+    for each in _json(CFN_LINT):
+        place = each["Location"].get("Path") or []
+        resource = place[1] if place[:1] == ["Resources"] and len(place) > 1 else ""
+        found.append(Finding(each["Rule"]["Id"], str(resource), each["Message"]))
+    return found
+
+
+def scan() -> list[Finding]:
+    scanned = _json(CHECKOV)
+    if not scanned["summary"]["passed"] or scanned["summary"]["parsing_errors"]:
+        raise SystemExit("checkov could not read template.yaml")
+    return [
+        Finding(each["check_id"], each["resource"].rpartition(".")[2], each["check_name"])
+        for each in scanned["results"]["failed_checks"]
+    ]
+
+
+def _json(command: list[str]) -> Any:
+    """Either tool's exit status says whether it found something; its output says what."""
+    done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    try:
+        return json.loads(done.stdout or "[]" if done.returncode == 0 else done.stdout)
+    except ValueError:
+        raise SystemExit(f"failed: {' '.join(command)}\n{done.stdout}{done.stderr}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
