@@ -11,6 +11,7 @@ import pytest
 
 from local.stack import Stack
 from tests.learners import BASE_URL, Learner, Send, in_process, learner, new_user_id, over_http
+from tests.unreliable import Unreliable
 
 
 @pytest.fixture(scope="session")
@@ -98,6 +99,14 @@ def items_of(stack: Stack) -> Callable[[Learner], dict[tuple[str, str], Any]]:
         return {(item["pk"]["S"], item["sk"]["S"]): item for page in pages for item in page["Items"]}
 
     return read
+
+
+@pytest.fixture
+def unreliable(stack: Stack) -> Iterator[Unreliable]:
+    made = Unreliable(stack)
+    made.server.start()
+    yield made
+    made.server.close()
 
 
 @pytest.fixture

@@ -8,12 +8,11 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
-from local.http import Request, Response
-from local.server import Server
+from local.http import Response
 from local.stack import ROOT, Stack
 from practice_client import (
     Client,
@@ -26,6 +25,7 @@ from practice_client import (
 )
 from practice_client.models import Counts, OwnSession, Session, SessionWithSettings, TurnAccepted, TurnAnswer
 from tests.learners import Learner
+from tests.unreliable import Unreliable, busy
 from tools import python_client
 from tools.openapi import TARGET, endpoints
 
@@ -242,63 +242,33 @@ def test_a_wrong_token_is_refused(stack: Stack) -> None:
 # Against a service that fails
 
 
-class Unreliable:
-    """Stands before the stack and plays what it is told to, each once: a refusal, or an answer that gets lost."""
-
-    def __init__(self, stack: Stack) -> None:
-        self.plays: list[Response | Literal["lost", "done"]] = []
-        self.asked: list[Request] = []
-        self.pauses: list[float] = []
-        self._stack = stack
-        self.server = Server(self.answer, "127.0.0.1", 0, lambda target: 1 << 20)
-
-    def answer(self, request: Request) -> Response:
-        self.asked.append(request)
-        play = self.plays.pop(0) if self.plays else None
-        if isinstance(play, Response):
-            return play
-        answered = self._stack.answer(request)
-        return busy() if play == "lost" else answered
-
-    def client(self, token: str, **options: Any) -> Client:
-        return Client(self.server.url, token, sleep=self.pauses.append, **options)
-
-
 @pytest.fixture
-def unreliable(stack: Stack) -> Iterator[Unreliable]:
-    made = Unreliable(stack)
-    made.server.start()
-    yield made
-    made.server.close()
+def pauses() -> list[float]:
+    return []
 
 
-def busy(status: int = 503, **headers: str) -> Response:
-    return Response(
-        status,
-        [
-            ("content-type", "application/json"),
-            *((name.replace("_", "-"), value) for name, value in headers.items()),
-        ],
-        b'{"detail":"service unavailable"}',
-    )
+def patient(unreliable: Unreliable, who: Learner, pauses: list[float], **options: Any) -> Client:
+    return Client(unreliable.server.url, who.token, sleep=pauses.append, **options)
 
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_it_waits_as_long_as_it_is_asked_to_and_tries_again(
-    unreliable: Unreliable, ada: Learner, status: int
+    unreliable: Unreliable, ada: Learner, pauses: list[float], status: int
 ) -> None:
     unreliable.plays = [busy(status, retry_after="3"), busy(status)]
 
-    unreliable.client(ada.token).list_sessions()
+    patient(unreliable, ada, pauses).list_sessions()
 
     assert len(unreliable.asked) == 3
-    assert 3 <= unreliable.pauses[0] < 4
-    assert unreliable.pauses[1] < 2
+    assert 3 <= pauses[0] < 4
+    assert pauses[1] < 2
 
 
-def test_a_post_takes_its_key_along_and_is_done_once(unreliable: Unreliable, ada: Learner) -> None:
+def test_a_post_takes_its_key_along_and_is_done_once(
+    unreliable: Unreliable, ada: Learner, pauses: list[float]
+) -> None:
     unreliable.plays = ["lost", "done", busy(409, retry_after="1")]
-    client = unreliable.client(ada.token)
+    client = patient(unreliable, ada, pauses)
 
     client.create_example(input_text="a", output_text="b")
     client.create_example(input_text="a", output_text="b")
@@ -308,29 +278,29 @@ def test_a_post_takes_its_key_along_and_is_done_once(unreliable: Unreliable, ada
     assert len(list(client.iterate_examples())) == 2
 
 
-def test_it_gives_up_after_its_tries(unreliable: Unreliable, ada: Learner) -> None:
+def test_it_gives_up_after_its_tries(unreliable: Unreliable, ada: Learner, pauses: list[float]) -> None:
     unreliable.plays = [busy(retry_after="1")] * 2
 
     with pytest.raises(PracticeError) as refused:
-        unreliable.client(ada.token, tries=2).list_sessions()
+        patient(unreliable, ada, pauses, tries=2).list_sessions()
 
     assert (refused.value.status, refused.value.retry_after) == (503, 1)
-    assert (len(unreliable.asked), len(unreliable.pauses)) == (2, 1)
+    assert (len(unreliable.asked), len(pauses)) == (2, 1)
 
 
-def test_it_does_not_wait_for_hours(unreliable: Unreliable, ada: Learner) -> None:
+def test_it_does_not_wait_for_hours(unreliable: Unreliable, ada: Learner, pauses: list[float]) -> None:
     unreliable.plays = [busy(retry_after="3600")]
 
     with pytest.raises(PracticeError):
-        unreliable.client(ada.token).list_sessions()
+        patient(unreliable, ada, pauses).list_sessions()
 
-    assert unreliable.pauses == []
+    assert pauses == []
 
 
 def test_a_conditional_change_is_not_sent_again_when_it_may_be_done_already(
-    unreliable: Unreliable, ada: Learner
+    unreliable: Unreliable, ada: Learner, pauses: list[float]
 ) -> None:
-    client = unreliable.client(ada.token)
+    client = patient(unreliable, ada, pauses)
     session = client.create_session(class_id=101)
     unreliable.plays = [busy(retry_after="1")]
 
@@ -341,15 +311,16 @@ def test_a_conditional_change_is_not_sent_again_when_it_may_be_done_already(
     assert client.update_session(session.session_id, title="x", if_match=session.etag).title == "x"
 
 
-def test_a_gateway_that_answers_no_json_is_told_as_it_is(unreliable: Unreliable, ada: Learner) -> None:
+def test_a_gateway_that_answers_no_json_is_told_as_it_is(
+    unreliable: Unreliable, ada: Learner, pauses: list[float]
+) -> None:
     unreliable.plays = [Response(502, [("content-type", "text/html")], b"<html>Bad gateway</html>")]
 
     with pytest.raises(PracticeError, match="502 <html>Bad gateway"):
-        unreliable.client(ada.token).list_sessions()
+        patient(unreliable, ada, pauses).list_sessions()
 
 
-def test_a_connection_that_fails_is_told_with_the_key_to_ask_again_with(unreliable: Unreliable) -> None:
-    pauses: list[float] = []
+def test_a_connection_that_fails_is_told_with_the_key_to_ask_again_with(pauses: list[float]) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         client = Client(f"http://127.0.0.1:{nobody.getsockname()[1]}", "token", sleep=pauses.append)
@@ -361,11 +332,13 @@ def test_a_connection_that_fails_is_told_with_the_key_to_ask_again_with(unreliab
     assert failed.value.idempotency_key
 
 
-def test_fields_that_a_newer_service_has_added_are_left_out(unreliable: Unreliable, ada: Learner) -> None:
+def test_fields_that_a_newer_service_has_added_are_left_out(
+    unreliable: Unreliable, ada: Learner, pauses: list[float]
+) -> None:
     counts = {"examples": 1, "sessions": 2, "turns": 3, "responses": 4, "medals": 5}
     unreliable.plays = [Response(201, [("content-type", "application/json")], json.dumps(counts).encode())]
 
-    assert unreliable.client(ada.token).create_import(text="") == Counts(
+    assert patient(unreliable, ada, pauses).create_import(text="") == Counts(
         examples=1, sessions=2, turns=3, responses=4
     )
 
