@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -216,6 +217,54 @@ def test_the_consumer_counts_an_event_once_however_often_it_comes(
     client.delete_table(TableName="guide-seen-events")
     assert answers == [{"batchItemFailures": [{"itemIdentifier": "what is this?"}]}] * 2
     assert total == "7"
+
+
+# The session of curl in README.md
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """Each command with what README.md says that it prints."""
+    for block in blocks_of(ROOT / "README.md"):
+        if block.info == "console":
+            command, printed = re.split(r"(?<!\\)\n", block.text, maxsplit=1)
+            yield command.removeprefix("$ "), printed
+
+
+def compare(shown: Any, real: Any, ids: dict[int, int], where: str = "$") -> None:
+    """The same but for times and ids; of ids, which one stands for which."""
+    assert type(shown) is type(real), where
+    if isinstance(shown, dict):
+        assert list(shown) == list(real), where
+        for name in shown:
+            compare(shown[name], real[name], ids, f"{where}.{name}")
+    elif isinstance(shown, list):
+        assert len(shown) == len(real), where
+        for number, (one, other) in enumerate(zip(shown, real, strict=True)):
+            compare(one, other, ids, f"{where}[{number}]")
+    elif isinstance(shown, int) and where.endswith(("_id", ".id")) and shown > 1000:
+        assert ids.setdefault(shown, real) == real, where
+    elif not where.endswith(("_at", ".user_id")):
+        assert shown == real, where
+
+
+def test_the_session_of_curl_goes_as_the_readme_says(served: Place, tmp_path: Path) -> None:
+    place = Place(tmp_path, {**served.variables, "USER_ID": str(new_user_id())})
+    [begin] = [block for block in blocks_of(ROOT / "README.md") if "auth=(" in block.text]
+    place.shell(begin.text.replace("USER_ID=1", ""))
+    ids: dict[int, int] = {}
+    compared = 0
+    for command, shown in commands():
+        real = place.shell(re.sub(r"\d{5,}", lambda found: str(ids.get(int(found[0]), found[0])), command))
+        if shown.startswith("{") and "..." not in shown:
+            compare(json.loads(shown.replace("\n", " ")), json.loads(real), ids)
+            compared += 1
+        elif shown.startswith("HTTP/"):
+            assert shown.splitlines()[0] == real.splitlines()[0]
+            assert 'etag: "2"' in real
+        else:
+            assert shown.strip() == real.strip()
+
+    assert compared >= 4
 
 
 # What is only read
