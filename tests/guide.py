@@ -48,8 +48,6 @@ class Place:
         self.folder = folder / "tree"
         self.variables = {
             **SHELL,
-            # Before what .venv knows, which is the tree that was copied.
-            "PYTHONPATH": "layers/practice",
             "PYTHONDONTWRITEBYTECODE": "1",
             **variables,
         }
@@ -66,8 +64,16 @@ class Place:
                 (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, self.folder / name, follow_symlinks=False)
         for name in (".venv", "node_modules"):
-            if (ROOT / name).exists():
-                (self.folder / name).symlink_to(ROOT / name)
+            self._borrow(name)
+
+    def _borrow(self, name: str) -> None:
+        """What is installed, with stamps of its own: make installs nothing, and would install it here."""
+        (self.folder / name).mkdir()
+        for entry in (ROOT / name).iterdir() if (ROOT / name).exists() else ():
+            if entry.name.startswith("installed"):
+                (self.folder / name / entry.name).touch()
+            else:
+                (self.folder / name / entry.name).symlink_to(entry)
 
     def here(self, text: str) -> str:
         return text.replace(HERE, f"127.0.0.1:{self.variables['PORT']}")
@@ -105,7 +111,12 @@ class Place:
             yield
         finally:
             os.killpg(started.pid, signal.SIGTERM)
-            started.communicate(timeout=30)
+            try:
+                started.communicate(timeout=30)
+            except subprocess.TimeoutExpired:
+                os.killpg(started.pid, signal.SIGKILL)
+                started.communicate()
+                raise
 
     def apply(self, diff: str) -> None:
         self.run("git", "apply", "-C1", "-", text=diff)

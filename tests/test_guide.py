@@ -38,6 +38,7 @@ CHECKED: dict[str, Callable[[str], object]] = {
 }
 EVENTS = "Consume its events"
 TOOLS = ("bash", "curl", "jq", "make", "node", "git")
+PACKAGES = ROOT / "node_modules" / "openapi-typescript"
 OLLAMA = "http://localhost:11434"
 
 pytestmark = pytest.mark.skipif(
@@ -78,6 +79,8 @@ def test_a_section_does_what_it_says(
 ) -> None:
     if section == EVENTS:
         request.getfixturevalue("needs")("streams")
+    if any("make client-ts" in block.text for block in blocks(section)) and not PACKAGES.exists():
+        pytest.skip("needs the packages of npm")
     if blocks(section, "sh run"):
         variables = {"PORT": str(free_port()), "DATA": str(tmp_path / "data")}
     else:
