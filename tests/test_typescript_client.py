@@ -95,6 +95,10 @@ def test_a_learner_practises_with_it(built: Path, stack: Stack, ada: Learner) ->
     assert ada.get("/sessions").json["items"][0]["title"] == "Kind and short"
 
 
+def test_no_answer_is_an_object_that_may_have_no_field(built: Path) -> None:
+    assert '"application/json": Record<string, never>' not in (built.parent / "schema.d.ts").read_text()
+
+
 def test_it_waits_as_it_is_asked_to_and_a_post_is_done_once(
     built: Path, unreliable: Unreliable, ada: Learner
 ) -> None:
