@@ -17,6 +17,7 @@ from local.stack import ROOT, SHELL
 FENCE: Final = re.compile(r"^```(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 HERE: Final = "127.0.0.1:3000"
 """Where documents say that the stack is."""
+OF_MAKE: Final = {"MAKELEVEL", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "ARGS", "FILE", "HOST", "USER_ID"}
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,10 @@ class Place:
 
     def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
         self.folder = folder / "tree"
+        # As in a reader's terminal: not the variables of the make that may have started this test.
+        shell = {name: value for name, value in SHELL.items() if name not in OF_MAKE}
         self.variables = {
-            **SHELL,
+            **shell,
             "PYTHONDONTWRITEBYTECODE": "1",
             **variables,
         }
