@@ -22,6 +22,7 @@ python := .venv/bin/python
 sam := PATH="$(CURDIR)/.venv/bin:$$PATH" .tools/sam/bin/python -m samcli
 venv := .venv/installed
 node := node_modules/installed
+node_dev := node_modules/installed-dev
 # Each worker of the suite has a stack of its own; one that runs elsewhere is asked by one worker.
 workers := $(if $(BASE_URL),0,auto --maxprocesses 4)
 
@@ -42,11 +43,11 @@ event: $(venv) ## Hand an event to the running local stack (FILE, HOST, PORT)
 ##@ Test
 
 .PHONY: test
-test: $(venv) $(node) ## Run the test suite (ARGS for pytest; BASE_URL and TOKEN for a running stack)
+test: $(venv) $(node_dev) ## Run the test suite (ARGS for pytest; BASE_URL and TOKEN for a running stack)
 	@$(python) -m pytest -m "not e2e and not torture" -n $(workers) $(ARGS)
 
 .PHONY: torture
-torture: $(venv) $(node) ## Run the long versions of the randomised tests and of the faults (ARGS)
+torture: $(venv) $(node_dev) ## Run the long versions of the randomised tests and of the faults (ARGS)
 	@$(python) -m pytest -m torture -n $(workers) $(ARGS)
 
 .PHONY: check
@@ -57,6 +58,7 @@ check: $(venv) .tools/sam/installed .tools/checkov/installed ## Check format, li
 	$(sam) validate --lint
 	$(python) -m tools.template_rules
 	$(python) -m tools.openapi --check
+	$(python) -m tools.python_client --check
 	$(python) -m tools.event_schemas --check
 	$(python) -m pytest -q tests/test_wiring.py
 	$(python) -m tools.tracked_files
@@ -93,8 +95,9 @@ format: $(venv) ## Format the code and apply the safe fixes of the linter
 	@$(python) -m ruff format .
 
 .PHONY: openapi
-openapi: $(venv) ## Write openapi.json and the schemas of the events from the code
+openapi: $(venv) ## Write openapi.json, the Python client and the schemas of the events from the code
 	@$(python) -m tools.openapi
+	@$(python) -m tools.python_client
 	@$(python) -m tools.event_schemas
 
 .PHONY: imports
@@ -117,6 +120,10 @@ lock: $(venv) ## Lock the dependencies anew from requirements/*.in and package.j
 	$(compile) $(ARGS) requirements/bench.in -o requirements/bench.txt
 	npm install --package-lock-only --no-audit --no-fund --loglevel=error
 
+.PHONY: client-ts
+client-ts: $(venv) $(node_dev) ## Write the TypeScript client's types, clients/typescript/schema.d.ts, from openapi.json
+	@npx --no-install openapi-typescript openapi.json --output clients/typescript/schema.d.ts
+
 .PHONY: clean
 clean: ## Remove what was built and installed; the local stack's data stays
 	rm -rf .venv .tools node_modules .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -124,13 +131,16 @@ clean: ## Remove what was built and installed; the local stack's data stays
 .PHONY: help
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+		/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(venv): requirements/uv.txt requirements/dev.txt
 	@python3 tools/install.py venv
 
 $(node): package-lock.json
 	@python3 tools/install.py node
+
+$(node_dev): package-lock.json
+	@python3 tools/install.py node-dev
 
 .tools/%/installed: requirements/%.txt $(venv)
 	@python3 tools/install.py $*

@@ -9,7 +9,6 @@ import sys
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from queue import SimpleQueue
 
 from local.data import TOKEN_SECRET, DataFolder, InUseError
 from local.engine import EngineError
@@ -95,10 +94,13 @@ def address() -> tuple[str, int]:
 
 
 def run() -> int:
-    # Not an Event: its set() in a signal handler can wait for the lock that its wait() holds in the same thread.
-    stop: SimpleQueue[int] = SimpleQueue()
+    # A pipe, because Python writes to it whichever thread takes the signal, and it keeps what comes before the read. A lock
+    # that the main thread waits for is not let go by a signal that another thread took.
+    stop, signalled = os.pipe()
+    os.set_blocking(signalled, False)
+    signal.set_wakeup_fd(signalled, warn_on_full_buffer=False)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: stop.put(number))
+        signal.signal(number, lambda *_: None)
     # What a function prints is its log; standard output is for the ready line alone.
     out, sys.stdout = sys.stdout, sys.stderr
     logging.basicConfig(
@@ -120,7 +122,7 @@ def run() -> int:
             return _refuse(str(error))
         stack.triggers.start()
         print(f"ready: {stack.url} (docs at /docs, data in {stack.data.path})", file=out, flush=True)
-        stop.get()
+        os.read(stop, 1)
     return 0
 
 

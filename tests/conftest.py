@@ -13,6 +13,7 @@ import pytest
 from local.stack import Stack
 from tests.learners import BASE_URL, Learner, Returning, Send, in_process, learner, new_user_id, over_http
 from tests.recording import Recording
+from tests.unreliable import Unreliable
 
 RECORDING = pytest.StashKey[Recording]()
 
@@ -139,6 +140,14 @@ def items_of(stack: Stack) -> Callable[[Learner], dict[tuple[str, str], Any]]:
         return {(item["pk"]["S"], item["sk"]["S"]): item for page in pages for item in page["Items"]}
 
     return read
+
+
+@pytest.fixture
+def unreliable(stack: Stack) -> Iterator[Unreliable]:
+    made = Unreliable(stack)
+    made.server.start()
+    yield made
+    made.server.close()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Install what a make target needs: `python3 tools/install.py venv | node | <name of a requirements/*.txt>`.
+"""Install what a make target needs: `python3 tools/install.py venv | node | node-dev | <name of a requirements/*.txt>`.
 
 Runs on whatever python3 there is, before anything is installed. All it says goes to stderr, because the
 output of some targets is read by other programs. `PYTHON` names the interpreter to install for; without it
@@ -103,14 +103,14 @@ def install_tool(folder: Path) -> bool:
     return True
 
 
-def install_node(folder: Path) -> bool:
-    """The database engine and the page assets. The local stack says so when it does without them."""
+def install_node(folder: Path, *omitted: str) -> bool:
+    """The database engine and the page assets, and what only tests use. The local stack says so when it does without."""
     npm = shutil.which("npm")
     if not npm:
         say("npm is not installed: going on without the packages of package.json")
         return False
     done = subprocess.run(
-        [npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"],
+        [npm, "ci", "--no-audit", "--no-fund", "--loglevel=error", *omitted],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -124,17 +124,29 @@ def install_node(folder: Path) -> bool:
     return True
 
 
+def install_node_run(folder: Path) -> bool:
+    return install_node(folder, "--omit=dev")
+
+
+def install_node_dev(folder: Path) -> bool:
+    done = install_node(folder)
+    if done:
+        (folder / "installed").touch()  # what `make run` needs is part of it
+    return done
+
+
 def main(what: str) -> None:
     if what == "venv":
         folder, locks, install = VENV, [LOCKS / "uv.txt", LOCKS / "dev.txt"], install_venv
-    elif what == "node":
-        folder, locks, install = ROOT / "node_modules", [ROOT / "package-lock.json"], install_node
+    elif what in ("node", "node-dev"):
+        install = install_node_dev if what == "node-dev" else install_node_run
+        folder, locks = ROOT / "node_modules", [ROOT / "package-lock.json"]
     else:
         folder, locks, install = TOOLS / what, [LOCKS / f"{what}.txt"], install_tool
     TOOLS.mkdir(exist_ok=True)
     with (TOOLS / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        stamp = folder / "installed"
+        stamp = folder / ("installed-dev" if what == "node-dev" else "installed")
         if stamp.exists() and all(stamp.stat().st_mtime >= file.stat().st_mtime for file in locks):
             return  # another make did it while this one waited
         if install(folder):

@@ -31,7 +31,7 @@ from practice.errors import (
     StorageFull,
     Unauthorized,
 )
-from practice.limits import IDEMPOTENCY_KEY_CHARACTERS
+from practice.limits import IDEMPOTENCY_KEY_CHARACTERS, MAX_ID
 from practice.models import turn
 from practice.preconditions import Versioned
 
@@ -107,14 +107,23 @@ def ref(kind: str, name: str) -> Json:
 # Schemas
 
 
+INT64: Final = {"format": "int64"}
+
+
 class _Generator(GenerateJsonSchema):
-    """Every field of an answer is always there; no titles that only repeat a name; nullable types in one word."""
+    """Every field of an answer is always there; no titles that only repeat a name; nullable types in one word; integers as
+    wide as they get, because generators for typed languages take one without a format for 32 bits.
+    """
 
     def field_is_required(self, field: Any, total: bool) -> bool:
         return self.mode == "serialization" or super().field_is_required(field, total)
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
+
+    def int_schema(self, schema: Any) -> Json:
+        made = super().int_schema(schema)
+        return made if made.get("maximum", MAX_ID) < 2**31 else made | INT64
 
     def nullable_schema(self, schema: Any) -> Json:
         made = super().nullable_schema(schema)
@@ -173,7 +182,11 @@ class Schemas:
         return self._schemas[model, "validation"]
 
     def answer(self, type_: Any) -> Json:
-        return {"type": "object"} if type_ is str else self._schemas[_key(type_), "serialization"]
+        return (
+            {"type": "object", "additionalProperties": True}
+            if type_ is str
+            else self._schemas[_key(type_), "serialization"]
+        )
 
     def query(self, model: type[BaseModel]) -> Json:
         return self.resolved(self._schemas[model, "validation"])
@@ -265,7 +278,7 @@ def refusal(errors: Sequence[type[PracticeError]]) -> Json:
     described = " or ".join(f"`{detail}`" for detail in details)
     if len(errors) == 1 and errors[0].__doc__:
         described += ". " + inspect.cleandoc(errors[0].__doc__)
-    body = an_object("", detail={"enum": details})
+    body = an_object("", detail={"type": "string", "enum": details})
     if len(errors) == 1 and errors[0] in BODY_OF:
         body = ref("schemas", BODY_OF[errors[0]].__name__)
     told = () if errors == [Unauthorized] else EVERY_CALLER
@@ -285,7 +298,7 @@ BODY_OF: Final[Mapping[type[PracticeError], type[BaseModel]]] = {NoModelAnswered
 
 EITHER: Final = {"anyOf": [ref("schemas", "Error"), ref("schemas", "GatewayError")]}
 INVALID: Final = ref("schemas", "HTTPValidationError")
-KEY_REUSED: Final = an_object("", detail={"enum": [IdempotencyKeyReused.detail]})
+KEY_REUSED: Final = an_object("", detail={"type": "string", "enum": [IdempotencyKeyReused.detail]})
 
 ANSWERS: Final = {
     "Invalid": answer("The request does not fit.", INVALID, *EVERY_CALLER, "x-request-id"),
@@ -466,7 +479,12 @@ def query_parameter(name: str, schema: Json, *, required: bool) -> Json:
 def shared_parameters(found: Iterable[Endpoint]) -> Json:
     ids = dict.fromkeys(name for each in found for name in each.path_parameters)
     made: Json = {
-        name: {"name": name, "in": "path", "required": True, "schema": {"type": "integer", "minimum": 1}}
+        name: {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": {"type": "integer", "minimum": 1} | INT64,
+        }
         for name in ids
     }
     made["If-Match"] = {

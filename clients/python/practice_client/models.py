@@ -1,0 +1,316 @@
+"""The objects of answers. Written by `make openapi` from openapi.json.
+
+`etag` and `next_cursor` with a default come in headers: they are there when the object itself was asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    examples: int
+    sessions: int
+    turns: int
+    responses: int
+
+
+ErrorCode = Literal[
+    "timeout",
+    "answer_too_long",
+    "model_not_enabled",
+    "throttled",
+    "provider_error",
+    "not_stored",
+    "interrupted",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    example_id: int
+    user_id: int
+    input_text: str
+    output_text: str
+    is_active: bool
+    created_at: datetime
+    updated_at: datetime
+    title: str | None
+    meta: dict[str, Any]
+    etag: str | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExamplePage:
+    items: list[Example]
+    total: int | None
+    """Exact; null where a cursor walks a filtered list."""
+    page: int
+    size: int
+    next_cursor: str | None
+
+
+Expansion = Literal["settings", "responses"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    export_id: int
+    state: TransferState
+    created_at: datetime
+    expires_at: datetime
+    counts: Counts | None
+    problem: str | None
+    url: str | None
+    """Where the file is, once it is done; the link lasts an hour, the file until `expires_at`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FewShotLink:
+    id: int
+    setting_id: int
+    example_id: int
+    sort_order: int
+    created_at: datetime
+    example: Example
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Import:
+    import_id: int
+    state: TransferState
+    created_at: datetime
+    expires_at: datetime
+    counts: Counts | None
+    problem: str | None
+    upload_url: str | None
+    """Where to PUT the file while the import is waiting for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnSession:
+    """Everything of a session that is not its settings or its responses."""
+
+    session_id: int
+    user_id: int
+    created_at: datetime
+    updated_at: datetime
+    class_id: int | None
+    project_id: int | None
+    knowledge_ids: list[int]
+    agent_id: int | None
+    title: str | None
+    notes: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    response_id: int
+    session_model_id: int
+    session_id: int
+    model_name: str
+    prompt_text: str
+    response_text: str
+    created_at: datetime
+    token_usage: dict[str, Any] | None
+    latency_ms: int | None
+    etag: str | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponsePage:
+    """Ascending by time; `next_cursor` leads to the older ones."""
+
+    items: list[Response]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    session_model_id: int
+    model_name: str
+    response_id: int
+    prompt_text: str
+    response_text: str
+    token_usage: dict[str, Any] | None
+    latency_ms: int | None
+    created_at: datetime
+    is_primary: bool
+    generation_params: dict[str, Any]
+    """The parameters that counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    session_id: int
+    user_id: int
+    created_at: datetime
+    updated_at: datetime
+    class_id: int | None
+    project_id: int | None
+    knowledge_ids: list[int]
+    agent_id: int | None
+    title: str | None
+    notes: str | None
+    settings: Settings
+    responses: list[Response]
+    """Ascending by time: the newest ones that fit."""
+    responses_next_cursor: str | None
+    """Leads to the older ones; null when all are here."""
+    etag: str | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionModel:
+    session_model_id: int
+    session_id: int
+    model_name: str
+    is_primary: bool
+    generation_params: dict[str, Any]
+    etag: str | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionPage:
+    items: list[OwnSession | SessionWithSettings | SessionWithResponses | Session]
+    """With `expand` they have `settings`, `responses` and `responses_next_cursor`."""
+    total: int | None
+    """Exact; null where a cursor walks a filtered list."""
+    page: int
+    size: int
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionWithResponses:
+    session_id: int
+    user_id: int
+    created_at: datetime
+    updated_at: datetime
+    class_id: int | None
+    project_id: int | None
+    knowledge_ids: list[int]
+    agent_id: int | None
+    title: str | None
+    notes: str | None
+    responses: list[Response]
+    responses_next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionWithSettings:
+    session_id: int
+    user_id: int
+    created_at: datetime
+    updated_at: datetime
+    class_id: int | None
+    project_id: int | None
+    knowledge_ids: list[int]
+    agent_id: int | None
+    title: str | None
+    notes: str | None
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    setting_id: int
+    session_id: int
+    created_at: datetime
+    updated_at: datetime
+    style_preset: Literal["accurate", "balanced", "creative", "custom"] | None
+    style_params: dict[str, Any]
+    generation_params: dict[str, Any]
+    agent_snapshot: dict[str, Any]
+    few_shot_links: list[FewShotLink]
+    etag: str | None = field(default=None, compare=False)
+
+
+Sort = Literal["created", "activity"]
+
+
+StylePreset = Literal["accurate", "balanced", "creative", "custom"]
+
+
+TransferState = Literal["waiting", "queued", "running", "done", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    turn_id: int
+    session_id: int
+    status: TurnStatus
+    prompt_text: str
+    created_at: datetime
+    results: list[Result]
+    errors: list[TurnError]
+    settings: TurnSettings | None
+    """null for a response that was added by POST or queue: it is a turn of its own."""
+    next_cursor: str | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnAccepted:
+    """The turn is under way, or too big for one answer: `Location` says where it is."""
+
+    session_id: int
+    session_title: str | None
+    turn_id: int
+    status: TurnStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnAnswer:
+    session_id: int
+    session_title: str | None
+    prompt_text: str
+    results: list[Result]
+    """In the order of the models, the primary first."""
+    errors: list[TurnError]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnError:
+    """Why one model has no answer; it costs the others nothing."""
+
+    session_model_id: int
+    model_name: str
+    code: ErrorCode
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnPage:
+    """Ascending by time; `next_cursor` leads to the older ones.
+
+    A turn too big for one answer continues on the next page, under the same `turn_id`.
+    """
+
+    items: list[Turn]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnSettings:
+    """What made a turn, as it was: a learner can tell why two answers differ."""
+
+    version: int
+    style_preset: str | None
+    style_params: dict[str, Any]
+    generation_params: dict[str, Any]
+    agent_snapshot: dict[str, Any]
+    few_shot_example_ids: list[int]
+    knowledge_ids: list[int]
+
+
+TurnStatus = Literal["queued", "running", "done", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidationError:
+    type: str
+    loc: list[str | int]
+    msg: str

@@ -1,0 +1,217 @@
+"""HTTP below the client: the token, another try where that is safe, JSON to dataclasses."""
+
+import json
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, fields, is_dataclass, replace
+from datetime import datetime
+from enum import Enum
+from functools import lru_cache
+from types import NoneType, TracebackType, UnionType
+from typing import Any, Final, Self, TypeVar, get_args, get_origin, get_type_hints
+from urllib.parse import urlencode
+
+import urllib3
+from urllib3.exceptions import HTTPError
+
+from practice_client.errors import ConnectionFailed, refusal, retry_after
+
+
+class Unset(Enum):
+    """Stands for an argument that is not given, where None would be null."""
+
+    UNSET = "unset"
+
+
+UNSET: Final = Unset.UNSET
+NDJSON: Final = "application/x-ndjson"
+
+
+T = TypeVar("T")
+
+
+class Items(list[T]):
+    """A list that may go on: `next_cursor` leads to what comes after it."""
+
+    next_cursor: str | None = None
+
+
+class Transport:
+    """Safe to share between threads.
+
+    `token` is a text, or a function that gives the one that is valid now. A request is sent at most `tries` times: after 429
+    and 503, and a POST also after 409 `request_in_flight`, when the seconds of `Retry-After` have passed; after a lost
+    connection too. A POST takes its `Idempotency-Key` along, so it is done once. A change with `if_match` is sent again
+    after 429 alone, because its own success would look like somebody else's. A DELETE that is sent again may answer 404.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        token: str | Callable[[], str],
+        *,
+        tries: int = 4,
+        timeout: float = 35.0,
+        longest_pause: float = 60.0,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._token = token
+        self._tries = tries
+        self._timeout = timeout
+        self._longest_pause = longest_pause
+        self._sleep = sleep
+        self._pool = urllib3.PoolManager(maxsize=10)
+
+    def close(self) -> None:
+        self._pool.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        kinds: Mapping[int, Any],
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | str | None = None,
+        if_match: str | None = None,
+        idempotency_key: str | None = None,
+        prefer: str | None = None,
+    ) -> Any:
+        """The answer, of the type that `kinds` has for its status. Raises PracticeError and ConnectionFailed."""
+        if method == "POST":
+            idempotency_key = idempotency_key or str(uuid.uuid4())
+        named = {"if-match": if_match, "idempotency-key": idempotency_key, "prefer": prefer}
+        headers = {name: value for name, value in named.items() if value is not None}
+        content = None
+        if isinstance(body, str):
+            content, headers["content-type"] = body.encode(), NDJSON
+        elif body is not None:
+            content, headers["content-type"] = json.dumps(_given(body)).encode(), "application/json"
+        parameters = urlencode({name: _parameter(value) for name, value in _given(query or {}).items()})
+        response = self._send(method, path + (f"?{parameters}" if parameters else ""), headers, content)
+        received = {name.lower(): value for name, value in response.headers.items()}
+        value = _parsed(response.data, received.get("content-type", ""))
+        if response.status not in kinds:
+            raise refusal(response.status, value, received)
+        return _with_headers(read(kinds[response.status], value), received)
+
+    def _send(
+        self, method: str, target: str, headers: dict[str, str], content: bytes | None
+    ) -> urllib3.BaseHTTPResponse:
+        for attempt in range(1, self._tries + 1):
+            token = self._token if isinstance(self._token, str) else self._token()
+            sent = {**headers, "authorization": f"Bearer {token}", "accept": "application/json"}
+            pause = random.uniform(0, min(8.0, 0.25 * 2**attempt))  # noqa: S311
+            try:
+                response = self._pool.request(
+                    method,
+                    self._base_url + target,
+                    body=content,
+                    headers=sent,
+                    timeout=self._timeout,
+                    retries=False,
+                    redirect=False,
+                )
+            except HTTPError as error:
+                if attempt == self._tries or "if-match" in headers:
+                    reason = f"{method} {target.partition('?')[0]}: {type(error).__name__}"
+                    raise ConnectionFailed(reason, headers.get("idempotency-key")) from error
+            else:
+                asked = retry_after({name.lower(): value for name, value in response.headers.items()})
+                is_worth_it = _may_come_again(response.status, headers, asked)
+                if attempt == self._tries or not is_worth_it or (asked or 0) > self._longest_pause:
+                    return response
+                pause += asked or 0
+            self._sleep(pause)
+        raise ValueError("tries must be at least 1")
+
+    def _walk(self, path: str, kind: Any, query: Mapping[str, Any]) -> Iterator[Any]:
+        """Every item of a list, page after page."""
+        cursor: str | Unset = UNSET
+        while True:
+            page = self._request("GET", path, {200: kind}, query={**query, "cursor": cursor})
+            yield from page if isinstance(page, Items) else page.items
+            if page.next_cursor is None:
+                return
+            cursor = page.next_cursor
+
+
+def _may_come_again(status: int, headers: Mapping[str, str], asked: float | None) -> bool:
+    if status == 409:
+        return asked is not None
+    return status == 429 or (status == 503 and "if-match" not in headers)
+
+
+def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in arguments.items() if value is not UNSET}
+
+
+def _parameter(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, str | int) else ",".join(map(str, value))
+
+
+def _parsed(data: bytes, content_type: str) -> Any:
+    text = data.decode()
+    if not content_type.startswith("application/json"):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def read(kind: Any, value: Any) -> Any:
+    """A value of JSON as the type that the contract gives it. Fields that a newer service has added are left out."""
+    origin = get_origin(kind)
+    if origin is UnionType:
+        return read(_member(get_args(kind), value), value)
+    if origin in (list, Items):
+        return origin(read(get_args(kind)[0], item) for item in value)
+    if kind is datetime:
+        return datetime.fromisoformat(value)
+    if isinstance(kind, type) and is_dataclass(kind):
+        return kind(**{name: read(hint, value[name]) for name, hint in _hints(kind).items() if name in value})
+    return None if kind is None else value
+
+
+@lru_cache(maxsize=256)
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _member(kinds: tuple[Any, ...], value: Any) -> Any:
+    """Of several objects the one with the most fields that are all there."""
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        return next(kind for kind in kinds if kind is not NoneType and not is_dataclass(kind))
+    fitting = [kind for kind in kinds if is_dataclass(kind) and _required(kind) <= value.keys()]
+    return max(fitting, key=lambda kind: len(_required(kind)), default=None) or dict
+
+
+def _required(kind: Any) -> set[str]:
+    return {field.name for field in fields(kind) if field.default is MISSING}
+
+
+def _with_headers(made: Any, headers: Mapping[str, str]) -> Any:
+    """What the service says of an object beside it: its version, and whether it goes on."""
+    found = {"etag": headers.get("etag"), "next_cursor": headers.get("x-next-cursor")}
+    if isinstance(made, Items):
+        made.next_cursor = found["next_cursor"]
+    elif is_dataclass(made) and not isinstance(made, type):
+        names = {field.name for field in fields(made)}
+        return replace(made, **{name: value for name, value in found.items() if value and name in names})
+    return made

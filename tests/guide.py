@@ -1,0 +1,131 @@
+"""The blocks of a document, and a place to run them in: a copy of the tree, with a stack beside it."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from local.stack import ROOT, SHELL
+
+FENCE: Final = re.compile(r"^```(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+HERE: Final = "127.0.0.1:3000"
+"""Where documents say that the stack is."""
+OF_MAKE: Final = {"MAKELEVEL", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "ARGS", "FILE", "HOST", "USER_ID"}
+
+
+@dataclass(frozen=True)
+class Block:
+    section: str
+    line: int
+    info: str
+    """What stands behind the fence: the language, and how the block is to be checked."""
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.section}, line {self.line} ({self.info})"
+
+
+def blocks_of(document: Path) -> list[Block]:
+    text = document.read_text()
+    headings = [(found.start(), found[1]) for found in re.finditer(r"^## (.+)$", text, re.MULTILINE)]
+    found = []
+    for fence in FENCE.finditer(text):
+        section = next((name for start, name in reversed(headings) if start < fence.start()), "")
+        found.append(Block(section, text.count("\n", 0, fence.start()) + 1, fence[1].strip(), fence[2]))
+    return found
+
+
+class Place:
+    """A copy of the tree in which blocks run in order; what a shell block sets, the ones after it have."""
+
+    def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
+        self.folder = folder / "tree"
+        # As in a reader's terminal: not the variables of the make that may have started this test.
+        shell = {name: value for name, value in SHELL.items() if name not in OF_MAKE}
+        self.variables = {
+            **shell,
+            "PYTHONDONTWRITEBYTECODE": "1",
+            **variables,
+        }
+        self._shell = folder / "shell"
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        for name in filter(None, listed.stdout.split("\0")):
+            if (ROOT / name).exists():
+                (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, self.folder / name, follow_symlinks=False)
+        for name in (".venv", "node_modules"):
+            self._borrow(name)
+
+    def _borrow(self, name: str) -> None:
+        """What is installed, with stamps of its own: make installs nothing, and would install it here."""
+        (self.folder / name).mkdir()
+        for entry in (ROOT / name).iterdir() if (ROOT / name).exists() else ():
+            if entry.name.startswith("installed"):
+                (self.folder / name / entry.name).touch()
+            else:
+                (self.folder / name / entry.name).symlink_to(entry)
+
+    def here(self, text: str) -> str:
+        return text.replace(HERE, f"127.0.0.1:{self.variables['PORT']}")
+
+    def run(self, *command: str | Path, text: str = "") -> str:
+        done = subprocess.run(
+            command, input=text, cwd=self.folder, env=self.variables, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{command}\n{text}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def shell(self, script: str) -> str:
+        """What it prints. Fails as soon as a command of it does."""
+        before = f"source {self._shell} 2> /dev/null || true\n" if self._shell.exists() else ""
+        after = f"\ndeclare -p > {self._shell}\n"
+        return self.run("bash", "-s", text=f"{before}set -euo pipefail\n{self.here(script)}{after}")
+
+    @contextmanager
+    def serving(self, script: str) -> Iterator[None]:
+        """Runs what starts a stack, as in another terminal, until the end of the block."""
+        log = self.folder.parent / "log"
+        with log.open("w") as errors:
+            started = subprocess.Popen(
+                ["bash", "-c", f"set -euo pipefail\n{script}"],
+                cwd=self.folder,
+                env=self.variables,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                start_new_session=True,
+            )
+        assert started.stdout
+        try:
+            assert started.stdout.readline().startswith("ready: "), log.read_text()
+            yield
+        finally:
+            os.killpg(started.pid, signal.SIGTERM)
+            try:
+                started.communicate(timeout=30)
+            except subprocess.TimeoutExpired:
+                os.killpg(started.pid, signal.SIGKILL)
+                started.communicate()
+                raise
+
+    def apply(self, diff: str) -> None:
+        self.run("git", "apply", "-C1", "-", text=diff)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
