@@ -12,6 +12,9 @@ from benchmarks import bundles, figures
 
 _LINE = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \| ( *)(\S+)")
 
+LEAST = 0.5
+"""Milliseconds, with all it brings: what costs less is not listed."""
+
 
 @dataclass
 class Module:
@@ -74,6 +77,7 @@ def measure(variables: dict[str, str], operations: list[str], runs: int) -> dict
         found[operation] = {
             name: [round(own, 2), round(whole, 2)]
             for name, (own, whole) in sorted(costs(forest).items(), key=lambda each: -each[1][1])
+            if whole >= LEAST
         }
     return {"runs": runs, "milliseconds": found}
 
