@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
 from typing import Any
+from urllib.parse import urlsplit
 
 from benchmarks import naive
 from benchmarks.lab import MODELS, Lab, fill_session
@@ -23,6 +25,7 @@ class Cases:
         self._path = f"/sessions/{self._whole['session_id']}"
         self._class_id = self._whole["class_id"]
         self._file = self._ada.get("/export").body
+        self._small_file = self._erasable().get("/export").body
         naive.put(lab, naive.items_of(self._whole, self._models))
         self._collector, self._export = self._exported()
         lab.deliveries.run()
@@ -205,7 +208,7 @@ class Cases:
         )
         yield "sweep", lambda: lab.hold("sweep", self._remove)
         yield "write_titles", lambda: lab.hold("write_titles", lambda: ada.add_response(self._session()))
-        yield "work_transfer", lambda: lab.hold("work_transfer", lambda: self._collector.get("/export"))
+        yield "work_transfer", lambda: lab.hold("work_transfer", self._upload)
 
     def _erasable(self) -> Learner:
         who = self._lab.somebody()
@@ -223,6 +226,18 @@ class Cases:
             "latency_ms": None,
         }
         self._lab.stack.queues.send("practice-local-IngestionQueue", json.dumps(message))
+
+    def _upload(self) -> None:
+        """A file that an import waits for; its message comes as the bucket's does."""
+        who = self._lab.somebody()
+        waiting = who.post("/import").json
+        parts = urlsplit(waiting["upload_url"])
+        connection = HTTPConnection(parts.netloc, timeout=30)
+        connection.request("PUT", f"{parts.path}?{parts.query}", self._small_file)
+        assert connection.getresponse().status == 200
+        connection.close()
+        job = {"user_id": who.user_id, "transfer_id": waiting["import_id"]}
+        self._lab.stack.queues.send("practice-local-TransferQueue", json.dumps(job))
 
     def _remove(self) -> None:
         session = self._session()

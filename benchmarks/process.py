@@ -102,7 +102,7 @@ def warm() -> None:
                 raise SystemExit(f"asked the table {place} times after {len(recorded)}")
         spent = time.process_time() - started
 
-        def again() -> None:
+        def again(event: object = event) -> None:
             nonlocal place
             place = 0
             lambda_handler(event, Context)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks import figures, naive
-from benchmarks.lab import Lab, fill_session, prose, token_usage
+from benchmarks.lab import Lab, fill_session, prose
 from tests.learners import Learner
 
 # US dollars, us-east-1, on demand.
