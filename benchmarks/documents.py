@@ -24,8 +24,8 @@ DEARER = {
     "deleted meanwhile.",
     "POST session": "a transaction of the session, its settings, its models and the exact total of the list, ordered by "
     "creation and by activity. A naive total is counted over the whole index, and costs more with every session.",
-    "GET sessions": "read with strong consistency, where an index alone is half price; and each session's document is an "
-    "item of its own, a whole unit, where an index that copies everything packs many into one. That copy is paid at every write.",
+    "GET sessions": "read with strong consistency, where an index alone is half price; and each session's document is "
+    "an item of its own, a whole unit, where an index that copies everything packs many into one: at each write's cost.",
     "POST example": "a transaction with the exact total of the list, and a row of the index.",
 }
 """Why a cell of ours is larger than the naive way's, for each endpoint that has one."""
@@ -254,8 +254,8 @@ def written(document: Path) -> str:
         measured = figures.read(name)
         if measured is None or not around.search(text):
             raise SystemExit(f"{document.name} has no place for {block}, or {name} was not measured")
-        said = write(measured)
-        text = around.sub(lambda found, said=said: f"{found[1]}\n{said}\n\n{found[2]}", text)
+        said = write(measured).replace("\\", r"\\")
+        text = around.sub(rf"\1\n{said}\n\n\2", text)
     return text
 
 

@@ -34,13 +34,16 @@ class Recording(InProcess):
 
     last: dict[str, Any]
     held: str | None = None
-    kept: dict[str, Any] | None = None
+
+    def __init__(self, template: Template) -> None:
+        super().__init__(template)
+        self.kept: list[dict[str, Any]] = []
 
     def invoke(self, function_name: str, event: dict[str, Any], timeout: float | None = None) -> Any:
         self.last = event
         if function_name != self.held:
             return super().invoke(function_name, event, timeout)
-        self.kept = self.kept or event
+        self.kept.append(event)
         return {"statusCode": 204}
 
 
@@ -85,16 +88,16 @@ class Lab:
 
     def hold(self, function: str, act: Callable[[], object]) -> dict[str, Any]:
         """The event that `act` leads to for a function, which does not get it."""
-        self.gateway.held, self.gateway.kept = function, None
+        self.gateway.held, self.gateway.kept = function, []
         try:
             act()
-            if self.gateway.kept is None:
+            if not self.gateway.kept:
                 self.deliveries.run()
         finally:
             self.gateway.held = None
-        if self.gateway.kept is None:
+        if not self.gateway.kept:
             raise SystemExit(f"nothing came for {function}")
-        return self.gateway.kept
+        return self.gateway.kept[0]
 
     def event(self, who: Learner, method: str, path: str, body: object = ...) -> dict[str, Any]:
         """The event of a request that succeeds."""

@@ -104,10 +104,10 @@ def bars(title: str, axis: str, rows: Sequence[Bar], limits: Sequence[Limit], na
             rectangle(left, y + 3, x(row.value) - left, ROW - 6, row.colour),
         ]
     for limit in limits:
-        parts += [
-            line(x(limit.value), top - 4, x(limit.value), bottom + 4, "budget"),
-            text(x(limit.value), top - 8, limit.name, "faint", "middle"),
-        ]
+        parts.append(line(x(limit.value), top - 4, x(limit.value), bottom + 4, "budget"))
+        # Two that are near each other write away from each other.
+        anchor = "middle" if len(limits) == 1 else "end" if limit == limits[0] else "start"
+        parts.append(text(x(limit.value), top - 8, limit.name, "faint", anchor))
     parts += [
         text(x(row.value) + 5, top + ROW * place + 13, f"{row.value:.2f}", "value")
         for place, row in enumerate(rows)

@@ -122,8 +122,8 @@ def test_memory_that_grows_is_a_failure_once_it_was_looked_at_for_long_enough() 
 
 def test_an_error_under_load_is_a_failure() -> None:
     fine = {"connections": 1, "errors": 0, "first_errors": []}
-    memory = {"is_flat": None, "kinds": {}}
-    target = {"levels": [fine], "paced": fine, "memory": memory}
+    memory: dict[str, Any] = {"is_flat": None, "kinds": {}}
+    target: dict[str, Any] = {"levels": [fine], "paced": fine, "memory": memory}
 
     assert load.failures({"targets": {"stack": target}}) == []
     target["paced"] = fine | {"errors": 1, "first_errors": ["GET /: 500"]}
