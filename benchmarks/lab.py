@@ -1,7 +1,6 @@
 """The local stack in memory, with learners whose libraries are as large as a measurement needs."""
 
 import json
-import os
 import random
 import re
 from collections.abc import Callable, Iterator
@@ -11,13 +10,10 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-os.environ["LOG_LEVEL"] = (
-    "ERROR"  # of the functions in this process; those that are measured say all they say
-)
-
 from local.functions import InProcess
 from local.stack import Stack, read_template
 from local.template import Template
+from practice.log import logger
 from tests.deliveries import Deliveries
 from tests.learners import Learner, in_process, learner, new_user_id
 
@@ -109,6 +105,7 @@ class Lab:
 @contextmanager
 def laboratory(*, streams: bool = True) -> Iterator[Lab]:
     """Without its stream the table is filled some ten times as fast: the engine looks through all records for each write."""
+    logger.setLevel("ERROR")  # in this process; the functions that are measured say all they say
     made: list[Recording] = []
     template = read_template()
     if not streams:

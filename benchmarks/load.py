@@ -162,9 +162,9 @@ class Memory:
             "kinds": kinds,
             "is_flat": all(growth <= FLAT for growth in judged) if minutes >= JUDGED_MINUTES else None,
             "every_seconds": step,
-            "samples": [
-                {kind: round(value, 1) for kind, value in sample.items()} for sample in self.samples[::step]
-            ],
+            "samples": {
+                kind: [round(sample.get(kind, 0.0), 1) for sample in self.samples[::step]] for kind in kinds
+            },
         }
 
 

@@ -69,7 +69,8 @@ def test_a_cold_start_over_its_budget_or_near_fastapi_is_a_failure() -> None:
     assert cold.over(fastapi, fastapi) == []
     assert len(cold.over(row(1.51, 1.2), fastapi)) == 1
     assert len(cold.over(row(1.3, 1.45), fastapi)) == 1  # more than two thirds of 2.1
-    assert len(cold.over(row(1.7, 1.7, budget=1.8), fastapi)) == 2
+    assert cold.over(row(1.7, 1.7, budget=1.8), fastapi) == []
+    assert len(cold.over(row(1.9, 1.9, budget=1.8), fastapi)) == 2
 
 
 def test_a_warm_request_over_its_budget_or_behind_a_peer_is_a_failure() -> None:
