@@ -18,6 +18,7 @@ DEARER = {
     "it out and one to put it in.",
     "GET response": "read with strong consistency: what was just written is there. An index is read at half that price, "
     "some time later.",
+    "PATCH response": "read with strong consistency, as GET response.",
     "DELETE response": "found with strong consistency, as GET response.",
     "POST response": "a transaction, in which each write counts twice: the response and the session's place in the list by "
     "activity, only if the session and the model are still there. The naive write can leave a response below what was "
@@ -166,7 +167,7 @@ def endpoints(measured: dict[str, Any]) -> str:
     heads = ["endpoint", "requests", "read units", "write units", "$ per million"]
     rows = store.rows(measured)
     naive = ["naive: requests", "read", "write", "$ per million"]
-    why = [f"- **{name}**: {DEARER[name]}" for name in dearer(measured)]
+    why = [f"- **{name}**: {DEARER.get(name, 'nothing says why.')}" for name in dearer(measured)]
     return "\n\n".join(
         [
             table([*heads, *naive], rows),

@@ -251,7 +251,11 @@ def show(measured: dict[str, Any]) -> None:
             f"As it grows: {by}; {measured['calls']} calls of each in turn",
             [
                 "",
-                *(f"{size:,}: {what}" for size in sizes for what in ("requests", "units", "p50 ms")),
+                *(
+                    f"{size:,}: {what}"
+                    for size in sizes
+                    for what in ("units", "p50 ms", "without the engine")
+                ),
                 "flat",
             ],
             [
