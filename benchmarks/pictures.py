@@ -95,7 +95,7 @@ def bars(title: str, axis: str, rows: Sequence[Bar], limits: Sequence[Limit], na
     for mark in marks:
         parts += [
             line(x(mark), top, x(mark), bottom + 4),
-            text(x(mark), bottom + 18, f"{mark:g}", "faint", "middle"),
+            text(x(mark), bottom + 18, f"{mark:,g}", "faint", "middle"),
         ]
     for place, row in enumerate(rows):
         y = top + ROW * place
@@ -149,7 +149,7 @@ def curves(
     for mark in marks:
         parts += [
             line(left, y(mark), right, y(mark)),
-            text(left - 8, y(mark) + 4, f"{mark:g}", "faint", "end"),
+            text(left - 8, y(mark) + 4, f"{mark:,g}", "faint", "end"),
         ]
     for size in sizes:
         parts.append(text(x(size), bottom + 18, f"{size:,.0f}", "faint", "middle"))
