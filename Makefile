@@ -65,7 +65,7 @@ e2e: $(venv) $(node) .tools/sam/installed .tools/e2e/installed ## Drive the buil
 	@$(python) -m tests.e2e $(ARGS)
 
 .PHONY: bench
-bench: $(venv) $(node) .tools/bench/installed .tools/sam/installed .tools/e2e/installed ## Measure: figures, pictures, their documents (ARGS="--long", or sections: "cold warm store load pictures")
+bench: $(venv) $(node) .tools/bench/installed .tools/sam/installed .tools/e2e/installed ## Measure: writes results, pictures and their pages (ARGS="cold warm store load pictures --long")
 	@$(python) -m benchmarks $(ARGS)
 
 ##@ Build

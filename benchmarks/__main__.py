@@ -41,7 +41,8 @@ def main() -> None:
         started = time.monotonic()
         try:
             failures += measure()
-        except (SystemExit, subprocess.TimeoutExpired) as reason:  # what was measured before, and what comes after, is not lost
+        except (SystemExit, subprocess.TimeoutExpired) as reason:
+            # What was measured before is kept, and what comes after goes on.
             failures.append(f"{name} was not measured: {reason}")
         print(f"\n{name}: {time.monotonic() - started:.0f} seconds", flush=True)
     for name in pictures.DRAWN:
