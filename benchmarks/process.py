@@ -144,6 +144,7 @@ OWNERS = {
 
 def sampled(call, seconds: float):  # type: ignore[no-untyped-def]
     """The share of the processor's time that each owner of code took."""
+    import random
     import signal
 
     counts: dict[str, int] = {}
@@ -166,6 +167,7 @@ def sampled(call, seconds: float):  # type: ignore[no-untyped-def]
     started = time.process_time()
     while time.process_time() - started < seconds:
         call()
+        time.sleep(0.004 * random.random())  # out of step with the clock's ticks, at which samples are taken
     signal.setitimer(signal.ITIMER_PROF, 0)
     ours = {owner: count for owner, count in counts.items() if owner != "measuring"}
     return {
