@@ -68,7 +68,7 @@ e2e: $(venv) $(node) .tools/sam/installed .tools/e2e/installed ## Drive the buil
 	@$(python) -m tests.e2e $(ARGS)
 
 .PHONY: bench
-bench: $(venv) $(node) .tools/bench/installed ## Measure: writes benchmarks/results/*.json and prints a table
+bench: $(venv) $(node) .tools/bench/installed .tools/sam/installed .tools/e2e/installed ## Measure: writes results, pictures and their pages (ARGS="cold warm store load pictures --long")
 	@$(python) -m benchmarks $(ARGS)
 
 ##@ Build

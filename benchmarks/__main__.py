@@ -1,13 +1,19 @@
-"""`python -m benchmarks [section ...]`: measures, prints, writes benchmarks/results/*.json."""
+"""`python -m benchmarks [section ...]`: measures, prints, writes benchmarks/results, the pictures and the documents.
+
+Pictures and documents are always written; `pictures` measures nothing before. Exits with 1 when a budget is not kept, after
+everything was measured and written.
+"""
 
 import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 
-from benchmarks import bundles, cold, figures, naive, store, warm
+from benchmarks import bundles, cold, documents, figures, growth, load, naive, pictures, store, warm
 from benchmarks.lab import laboratory
 
-SECTIONS = ("cold", "warm", "store")
-QUICK = ("cold", "warm")
-"""`store` fills libraries of 100,000 sessions, and takes as long as that."""
+SECTIONS = ("cold", "warm", "store", "load", "pictures")
 
 
 def main() -> None:
@@ -15,27 +21,79 @@ def main() -> None:
     options.add_argument(
         "sections", nargs="*", choices=[*SECTIONS, []], metavar="section", help=", ".join(SECTIONS)
     )
-    options.add_argument("--rounds", type=int, default=9, help="how often everybody is measured in turn")
-    options.add_argument("--long", action="store_true", help="the largest libraries and sessions too")
+    options.add_argument("--rounds", type=int, default=7, help="how often everybody is measured in turn")
+    options.add_argument(
+        "--long", action="store_true", help="the largest libraries and sessions, and memory over 10 minutes"
+    )
+    options.add_argument("--minutes", type=float, help="how long memory is looked at under load")
     chosen = options.parse_args()
-    wanted = chosen.sections or QUICK
+    minutes = chosen.minutes or (load.LONG_MINUTES if chosen.long else load.MINUTES)
+    measured: dict[str, Callable[[], list[str]]] = {
+        "cold": lambda: measure_cold(chosen.rounds),
+        "warm": lambda: measure_warm(chosen.rounds),
+        "store": lambda: measure_store(long=chosen.long),
+        "load": lambda: measure_load(minutes),
+    }
+    failures = []
+    for name, measure in measured.items():
+        if chosen.sections and name not in chosen.sections:
+            continue
+        started = time.monotonic()
+        try:
+            failures += measure()
+        except (SystemExit, subprocess.TimeoutExpired) as reason:
+            # What was measured before is kept, and what comes after goes on.
+            failures.append(f"{name} was not measured: {reason}")
+        print(f"\n{name}: {time.monotonic() - started:.0f} seconds", flush=True)
+    for name in pictures.DRAWN:
+        pictures.draw(name, figures.read(name))
+    documents.write()
+    for failure in failures:
+        print(f"FAILED {failure}", file=sys.stderr)
+    sys.exit(1 if failures else 0)
+
+
+def measure_cold(rounds: int) -> list[str]:
     bundles.make_layers()
     with laboratory() as lab:
         naive.make_table(lab)
-        if "cold" in wanted:
-            measured = cold.measure(lab, chosen.rounds)
-            cold.show(measured)
-            figures.write("cold", measured)
-        if "warm" in wanted:
-            both = [warm.measure(lab, times, chosen.rounds) for times in warm.CALLS]
-            for measured in both:
-                warm.show(measured)
-            figures.write("warm", {"sizes": both})
-        if "store" in wanted:
-            measured = store.measure(lab, chosen.rounds, long=chosen.long)
-            store.show(measured)
-            store.write_document(measured)
-            figures.write("store", measured)
+        measured = cold.measure(lab, rounds)
+    cold.show(measured)
+    figures.write("cold", measured)
+    return cold.failures(measured)
+
+
+def measure_warm(rounds: int) -> list[str]:
+    bundles.make_layers()
+    with laboratory(streams=False) as lab:
+        naive.make_table(lab)
+        measured = {"sizes": [warm.measure(lab, times, rounds) for times in warm.CALLS]}
+    for size in measured["sizes"]:
+        warm.show(size)
+    figures.write("warm", measured)
+    return warm.failures(measured)
+
+
+def measure_store(*, long: bool) -> list[str]:
+    with laboratory(streams=False) as lab:
+        naive.make_table(lab)
+        measured = store.measure(lab)
+        store.show(measured)
+        figures.write("store", measured)
+        grown = growth.measure(lab, long=long)
+    growth.show(grown)
+    figures.write("growth", grown)
+    unexplained = [name for name in documents.dearer(measured) if name not in documents.DEARER]
+    return [
+        f"{name}: dearer than the naive way, and nothing says why" for name in unexplained
+    ] + growth.failures(grown)
+
+
+def measure_load(minutes: float) -> list[str]:
+    measured = load.measure(minutes=minutes)
+    load.show(measured)
+    figures.write("load", measured)
+    return load.failures(measured)
 
 
 if __name__ == "__main__":

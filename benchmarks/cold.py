@@ -1,124 +1,242 @@
-"""Cold: import and first request in a fresh process, beside a bare client that does one GetItem."""
+"""Cold: import and first request in a fresh process, and under Lambda's emulator, beside a bare client's one GetItem."""
 
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
+from urllib.parse import quote
 
-from benchmarks import bundles, figures, naive
-from benchmarks.lab import Lab, fill_session
+from benchmarks import bundles, figures, imports
+from benchmarks.cases import Case, Cases
+from benchmarks.lab import MODELS, Lab
+from local.functions import FunctionError
+from local.template import Function
+from tests.e2e.build import LOGS, runtime
+from tests.e2e.fleet import Emulator
+from tests.providers import FakeProvider, Played
 
 PROCESS = Path(__file__).with_name("process.py")
+BUDGET = 1.5
+BUDGET_WITH_FURTHER_CLIENT = 1.8
+OF_FASTAPI = 2 / 3
+"""Of what FastAPI + Mangum costs."""
+OWN_SERVICES = frozenset({"dynamodb"})
+"""Secrets Manager is asked without a client."""
+BETWEEN_FLOORS = 8
+"""Contenders: the floor is measured as often as that in a round, and the median is the round's."""
+FLOOR, FASTAPI = "floor", "FastAPI + Mangum"
+PLACES = ("process", "emulator")
+LOG = LOGS / "cold.log"
+ATTEMPTS = 3
+"""To start an emulator: another process may take the port that was free."""
+HAIKU = "anthropic.claude-3-haiku-20240307-v1:0"
 
 
 @dataclass(frozen=True)
 class Contender:
     name: str
     path: list[Path]
-    event: dict[str, Any]
-    budget: float | None = None
-    is_peer: bool = False
+    case: Case
+    environment: dict[str, str]
+    kind: str = "ours"
 
 
-def start(contender: Contender, variables: dict[str, str]) -> dict[str, Any]:
+Run = dict[str, Any]
+
+
+def in_process(contender: Contender) -> Run:
+    event = contender.case()
     done = subprocess.run(
         [sys.executable, "-P", "-S", PROCESS, "cold"],
-        env=bundles.environment(contender.path, variables),
-        input=json.dumps(contender.event),
+        env=bundles.environment(contender.path, contender.environment),
+        input=json.dumps(event),
         capture_output=True,
         text=True,
     )
     if done.returncode:
         raise SystemExit(f"{contender.name}\n{done.stderr}")
-    figures_of_it: dict[str, Any] = json.loads(done.stdout)
-    if figures_of_it["status"] >= 300:
-        raise SystemExit(f"{contender.name} answered {figures_of_it}")
-    return figures_of_it
+    run: Run = json.loads(done.stdout)
+    refuse_failure(contender, run["answer"])
+    return run
 
 
-def contenders(lab: Lab) -> list[Contender]:
-    ada = lab.somebody()
-    whole = fill_session(lab, ada)
-    naive.put(lab, naive.items_of(whole, ada.models_of(whole)))
-    events = {name: lab.event(ada, *asked) for name, asked in requests(whole, ada.models_of(whole)).items()}
-    return [
-        Contender("floor", bundles.path_of_floor(), {}),
-        *(Contender(name, bundles.path_of_ours(name), event, 1.5) for name, event in events.items()),
-        *(
-            Contender(name, bundles.path_of_peer(folder), events["get_session"], is_peer=True)
-            for name, folder in bundles.PEER_NAMES.items()
-        ),
-    ]
-
-
-def requests(whole: dict[str, Any], models: list[dict[str, Any]]) -> dict[str, tuple[Any, ...]]:
-    """One for each function of the contract that can be asked again and again."""
-    session = f"/sessions/{whole['session_id']}"
-    model, response = models[0], f"/responses/{whole['responses'][0]['response_id']}"
-    example = f"/few-shot-examples/{whole['settings']['few_shot_links'][0]['example_id']}"
-    responses = f"/models/{model['session_model_id']}/responses"
-    return {
-        "get_session": ("GET", session),
-        "get_settings": ("GET", session + "/settings"),
-        "get_response": ("GET", response),
-        "get_example": ("GET", example),
-        "list_sessions": ("GET", "/sessions"),
-        "list_models": ("GET", session + "/models"),
-        "list_responses": ("GET", responses),
-        "list_session_responses": ("GET", session + "/responses"),
-        "list_examples": ("GET", "/few-shot-examples"),
-        "update_session": ("PATCH", session, {"title": "Another"}),
-        "update_settings": ("PATCH", session + "/settings", {"style_preset": "balanced"}),
-        "update_model": ("PATCH", f"/models/{model['session_model_id']}", {"is_primary": True}),
-        "update_response": ("PATCH", response, {"latency_ms": 7}),
-        "update_example": ("PATCH", example, {"title": "Another"}),
-        "create_session": ("POST", "/sessions", {"class_id": whole["class_id"]}),
-        "create_example": ("POST", "/few-shot-examples", {"input_text": "2+2", "output_text": "4"}),
-        "add_model": ("POST", session + "/models", {"model_name": model["model_name"]}),
-        "add_response": ("POST", responses, {"prompt_text": "Why?", "response_text": "Because."}),
+def under_emulator(contender: Contender) -> Run:
+    """From the first event until its answer: the emulator starts its Python only then."""
+    event = contender.case()
+    folder = contender.path[0]
+    described = Function(
+        folder.name, folder.name, folder.name, folder, "handler.lambda_handler", 29, 512, {}, 0, None
+    )
+    environment = bundles.environment(contender.path, contender.environment) | {
+        "LAMBDA_TASK_ROOT": str(folder)
     }
+    for attempt in range(ATTEMPTS):
+        emulator = Emulator(described, runtime(), environment, LOG)
+        try:
+            emulator.wait_until_listening()
+            started = time.perf_counter()
+            answer = emulator.invoke(json.dumps(event).encode(), 29)
+            wall = time.perf_counter() - started
+        except FunctionError as error:
+            if attempt + 1 == ATTEMPTS:
+                raise SystemExit(f"{contender.name}: {error}") from error
+            continue
+        finally:
+            emulator.terminate()
+            emulator.wait()
+        refuse_failure(contender, answer)
+        return {"wall": wall}
+    raise AssertionError("the last attempt returns or raises")
+
+
+def refuse_failure(contender: Contender, answer: dict[str, Any] | None) -> None:
+    """A peer's, too: what fails is no measurement."""
+    status = (answer or {}).get("statusCode", 200)
+    expected = (404,) if contender.name == "default" else range(300)
+    if status not in expected or (answer or {}).get("batchItemFailures"):
+        raise SystemExit(f"{contender.name} answered {answer}")
+
+
+@contextmanager
+def contenders(lab: Lab) -> Iterator[list[Contender]]:
+    cases = Cases(lab).of()
+    missing = lab.stack.template.functions.keys() - {name.partition(":")[0] for name in cases}
+    if missing:
+        raise SystemExit(f"no event for {', '.join(sorted(missing))} in benchmarks/cases.py")
+    with FakeProvider() as models:
+        models.plays[quote(HAIKU, safe="")] = lambda _: Played(CONVERSATION)
+        variables = {
+            **lab.environment,
+            "MODELS": json.dumps({MODELS[0]: {"provider": "bedrock", "id": HAIKU}}),
+            "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": models.url,
+        }
+        yield [
+            *(
+                Contender(name, bundles.path_of_ours(name.partition(":")[0]), case, variables)
+                for name, case in cases.items()
+            ),
+            *(
+                Contender(
+                    name, bundles.path_of_peer(folder), cases["get_session"], lab.peer_environment, "peer"
+                )
+                for name, folder in bundles.PEER_NAMES.items()
+            ),
+        ]
+
+
+CONVERSATION = {
+    "output": {"message": {"role": "assistant", "content": [{"text": "A piece for several voices."}]}},
+    "stopReason": "end_turn",
+    "usage": {"inputTokens": 3, "outputTokens": 4, "totalTokens": 7},
+    "metrics": {"latencyMs": 5},
+}
 
 
 def measure(lab: Lab, rounds: int) -> dict[str, Any]:
-    all_of_them = contenders(lab)
-    runs: dict[str, list[dict[str, Any]]] = {each.name: [] for each in all_of_them}
-    for _ in range(rounds):
-        for each in all_of_them:
-            runs[each.name].append(start(each, lab.peer_environment if each.is_peer else lab.environment))
-    results = {}
-    for each in all_of_them:
-        of_it, of_floor = runs[each.name], runs["floor"]
-        results[each.name] = {
-            "ratio": ratio_of(of_it, of_floor, "wall"),
-            "processor_ratio": ratio_of(of_it, of_floor, "processor"),
-            "budget": each.budget,
-            "is_peer": each.is_peer,
-            "milliseconds": 1000 * median(run["wall"] for run in of_it),
-            "import_milliseconds": 1000 * median(run["import_wall"] for run in of_it),
+    LOGS.mkdir(parents=True, exist_ok=True)
+    LOG.unlink(missing_ok=True)
+    with contenders(lab) as everybody:
+        floor = Contender(FLOOR, bundles.path_of_floor(), dict, lab.environment, "floor")
+        runs = {
+            place: in_turn(start, floor, everybody, rounds)
+            for place, start in zip(PLACES, (in_process, under_emulator), strict=True)
         }
-    return {"rounds": rounds, "results": results}
+        rows = {each.name: row(each, runs) for each in (floor, *everybody)}
+    for each in rows.values():
+        each["over"] = over(each, rows[FASTAPI])
+    others = lab.stack.template.functions.keys() - {"get_session"}
+    return {
+        "rounds": rounds,
+        "results": rows,
+        "imports": imports.measure(lab.environment, ["get_session", *sorted(others)], runs=3),
+    }
 
 
-def ratio_of(runs: list[dict[str, Any]], base: list[dict[str, Any]], name: str) -> float:
+def in_turn(
+    start: Callable[[Contender], Run], floor: Contender, everybody: list[Contender], rounds: int
+) -> dict[str, list[Run]]:
+    runs: dict[str, list[Run]] = {each.name: [] for each in (floor, *everybody)}
+    for _ in range(rounds):
+        floors = []
+        for place, each in enumerate(everybody):
+            if place % BETWEEN_FLOORS == 0:
+                floors.append(start(floor))
+            runs[each.name].append(start(each))
+        figures_of = [name for name, value in floors[0].items() if isinstance(value, float)]
+        runs[FLOOR].append({name: median(run[name] for run in floors) for name in figures_of})
+    return runs
+
+
+def row(contender: Contender, runs: dict[str, dict[str, list[Run]]]) -> dict[str, Any]:
+    process, emulator = (runs[place][contender.name] for place in PLACES)
+    floor, emulated_floor = (runs[place][FLOOR] for place in PLACES)
+    further = sorted({name for run in process for name in run.get("services", [])} - OWN_SERVICES)
+    return {
+        "kind": contender.kind,
+        "ratio": ratio_of(process, floor, "wall"),
+        "processor_ratio": ratio_of(process, floor, "processor"),
+        "emulator_ratio": ratio_of(emulator, emulated_floor, "wall"),
+        "further_clients": further,
+        "budget": (BUDGET_WITH_FURTHER_CLIENT if further else BUDGET) if contender.kind == "ours" else None,
+        "milliseconds": 1000 * median(run["wall"] for run in process),
+        "import_milliseconds": 1000 * median(run["import_wall"] for run in process),
+        "emulator_milliseconds": 1000 * median(run["wall"] for run in emulator),
+    }
+
+
+def over(one: dict[str, Any], fastapi: dict[str, Any]) -> list[str]:
+    """What of its budget a function of ours does not keep. The peers open no further client: who does is not compared."""
+    if one["budget"] is None:
+        return []
+    found = []
+    for name, where in (("ratio", "in a process"), ("emulator_ratio", "under the emulator")):
+        if one[name] > one["budget"]:
+            found.append(f"{one[name]:.2f} {where}")
+        if one["budget"] == BUDGET and one[name] > OF_FASTAPI * fastapi[name]:
+            found.append(f"{one[name]:.2f} {where}, FastAPI {fastapi[name]:.2f}")
+    return found
+
+
+def failures(measured: dict[str, Any]) -> list[str]:
+    return [f"{name}: {text}" for name, each in measured["results"].items() for text in each["over"]]
+
+
+def ratio_of(runs: list[Run], base: list[Run], name: str) -> float:
     return figures.ratio([run[name] for run in runs], [run[name] for run in base])
 
 
 def show(measured: dict[str, Any]) -> None:
     figures.table(
         f"Cold start, {measured['rounds']} rounds: import and first request, as a ratio to the floor",
-        ["", "ratio", "by processor time", "budget", "ms", "of which import"],
+        [
+            "",
+            "in a process",
+            "by processor time",
+            "under the emulator",
+            "budget",
+            "ms",
+            "of which import",
+            "emulator ms",
+            "",
+        ],
         [
             [
                 name,
-                row["ratio"],
-                row["processor_ratio"],
-                row["budget"],
-                row["milliseconds"],
-                row["import_milliseconds"],
+                *(each[figure] for figure in ("ratio", "processor_ratio", "emulator_ratio", "budget")),
+                *(
+                    each[figure]
+                    for figure in ("milliseconds", "import_milliseconds", "emulator_milliseconds")
+                ),
+                "OVER" if each["over"] else ", ".join(each["further_clients"]),
             ]
-            for name, row in measured["results"].items()
+            for name, each in measured["results"].items()
         ],
     )
+    for operation in measured["imports"]["milliseconds"]:
+        imports.show(measured["imports"], operation, most=40 if operation == "get_session" else 8)

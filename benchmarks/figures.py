@@ -1,6 +1,7 @@
 """Ratios of one run: medians of what was measured in turn, so that a busy minute weighs on everybody alike."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 from tools.build import ROOT
 
+_FLAT = re.compile(r"\[[^\[\]{}]*\]")
+"""An array of figures: it stands on one line."""
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -21,7 +24,8 @@ def write(name: str, result: Mapping[str, Any]) -> Path:
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"
     measured = {"measured": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), **result}
-    path.write_text(json.dumps(measured, indent=1) + "\n")
+    lines = _FLAT.sub(lambda found: " ".join(found[0].split()), json.dumps(measured, indent=1))
+    path.write_text(lines + "\n")
     return path
 
 

@@ -12,6 +12,9 @@ from benchmarks import bundles, figures
 
 _LINE = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \| ( *)(\S+)")
 
+LEAST = 0.5
+"""Milliseconds, with all it brings: what costs less is not listed."""
+
 
 @dataclass
 class Module:
@@ -68,12 +71,14 @@ def costs(forest: list[Module]) -> dict[str, tuple[float, float]]:
 
 
 def measure(variables: dict[str, str], operations: list[str], runs: int) -> dict[str, Any]:
-    found = {}
+    """Every module of the first operation; of the others, what they import beyond it."""
+    found: dict[str, dict[str, list[float]]] = {}
     for operation in operations:
         forest = profile(bundles.path_of_ours(operation), variables, runs)
         found[operation] = {
             name: [round(own, 2), round(whole, 2)]
             for name, (own, whole) in sorted(costs(forest).items(), key=lambda each: -each[1][1])
+            if whole >= LEAST and (not found or name == "handler" or name not in found[operations[0]])
         }
     return {"runs": runs, "milliseconds": found}
 

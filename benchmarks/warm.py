@@ -16,6 +16,10 @@ from tests.learners import Learner
 
 CALLS = {1: 40, 10: 10}
 """Requests in a row, by how many times the standard session is as large."""
+BUDGET = 1.0
+SAMPLED_SECONDS = 2.0
+"""Of processor time, for the profile of each request."""
+PROFILED = ("bare", "ours")
 
 
 @dataclass(frozen=True)
@@ -38,10 +42,10 @@ class Worker:
             text=True,
         )
 
-    def run(self, event: dict[str, Any], calls: int) -> dict[str, Any]:
+    def run(self, event: dict[str, Any], calls: int, sampled_seconds: float = 0.0) -> dict[str, Any]:
         assert self._process.stdin
         assert self._process.stdout
-        asked = {"event": json.dumps(event), "calls": calls}
+        asked = {"event": json.dumps(event), "calls": calls, "sampled_seconds": sampled_seconds}
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         said = self._process.stdout.readline()
@@ -100,6 +104,9 @@ def measure(lab: Lab, times: int, rounds: int) -> dict[str, Any]:
             for _ in range(rounds):
                 for name, worker in workers.items():
                     runs[name].append(worker.run(request.event, CALLS[times]))
+            shares = {
+                name: workers[name].run(request.event, 1, SAMPLED_SECONDS)["shares"] for name in PROFILED
+            }
         results[request.operation] = {
             name: {
                 "ratio": figures.ratio(
@@ -107,11 +114,30 @@ def measure(lab: Lab, times: int, rounds: int) -> dict[str, Any]:
                 ),
                 "milliseconds": 1000 * median(run["seconds"] for run in of_it),
                 "requests": of_it[0]["requests"],
+                "received": of_it[0]["received"],
                 "bytes": of_it[0]["bytes"],
+                "shares": shares.get(name),
             }
             for name, of_it in runs.items()
         }
     return {"times": times, "rounds": rounds, "calls": CALLS[times], "results": results}
+
+
+def failures(measured: dict[str, Any]) -> list[str]:
+    """A request of ours that costs more than the bare handler's, or more than a peer's."""
+    found = []
+    for size in measured["sizes"]:
+        for operation, rows in size["results"].items():
+            ours = rows["ours"]["ratio"]
+            what = f"{operation}, standard session times {size['times']}: {ours:.2f}"
+            if ours > BUDGET:
+                found.append(f"{what} is over {BUDGET}")
+            found += [
+                f"{what} is behind {name}, {row['ratio']:.2f}"
+                for name, row in rows.items()
+                if name not in PROFILED and ours > row["ratio"]
+            ]
+    return found
 
 
 def show(measured: dict[str, Any]) -> None:
@@ -124,3 +150,14 @@ def show(measured: dict[str, Any]) -> None:
             for name, row in rows.items()
         ],
     )
+    for name in PROFILED:
+        shares = {operation: rows[name]["shares"] for operation, rows in measured["results"].items()}
+        owners = sorted({owner for each in shares.values() for owner in each})
+        figures.table(
+            f"In whose code the time is spent, percent: {name}",
+            ["", *owners],
+            [
+                [operation, *(100 * each.get(owner, 0.0) for owner in owners)]
+                for operation, each in shares.items()
+            ],
+        )

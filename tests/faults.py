@@ -116,19 +116,25 @@ def at(number: int, fault: Fault, *, times: int) -> Iterator[Injected]:
 def partial_batches() -> Iterator[Injected]:
     """Every batch leaves one of its keys for another request, as a throttled partition does."""
     seen = Injected()
+    keys: dict[str, dict[str, Any]] = {}
+
+    def before_call(params: dict[str, Any], **_: Any) -> None:
+        asked = json.loads(params["body"])["RequestItems"].values()
+        keys.update({key["sk"]["S"]: key for each in asked for key in each["Keys"]})
 
     def after_call(parsed: dict[str, Any], **_: Any) -> None:
         seen.requests += 1
         for name, items in parsed.get("Responses", {}).items():
             if len(items) > 1:
                 seen.done += 1
-                left = items.pop()
-                key = {"pk": left["pk"], "sk": left["sk"]}
+                key = keys[items.pop()["sk"]["S"]]  # not every request asks for what it knows of an item
                 parsed["UnprocessedKeys"] = {name: {"ConsistentRead": True, "Keys": [key]}}
 
     events = table.client().meta.events
+    events.register("before-call.dynamodb.BatchGetItem", before_call)
     events.register("after-call.dynamodb.BatchGetItem", after_call)
     try:
         yield seen
     finally:
+        events.unregister("before-call.dynamodb.BatchGetItem", before_call)
         events.unregister("after-call.dynamodb.BatchGetItem", after_call)

@@ -57,12 +57,12 @@ class Fleet:
         self._build = build
         self._logs = logs
         self._environment = environment
-        self._idle: dict[str, queue.LifoQueue[_Emulator | None]] = {}
+        self._idle: dict[str, queue.LifoQueue[Emulator | None]] = {}
         for name in self._functions:
             self._idle[name] = queue.LifoQueue()
             for _ in range(instances):
                 self._idle[name].put(None)
-        self._started: list[_Emulator] = []
+        self._started: list[Emulator] = []
         # One thread starts them all, for an emulator dies with the thread that started it.
         self._starter = ThreadPoolExecutor(1, "emulators")
 
@@ -89,7 +89,7 @@ class Fleet:
         self.close()
 
     @contextmanager
-    def _instance(self, function: Function) -> Iterator["_Emulator"]:
+    def _instance(self, function: Function) -> Iterator["Emulator"]:
         idle = self._idle[function.name]
         emulator = idle.get()
         try:
@@ -99,12 +99,12 @@ class Fleet:
         finally:
             idle.put(emulator)
 
-    def _start(self, function: Function) -> "_Emulator":
+    def _start(self, function: Function) -> "Emulator":
         artefact = self._build / function.logical_id
         packages = [self._build / layer / "python" for layer in layers(function.environment)]
         variables = {name: self._environment.get(name, value) for name, value in function.environment.items()}
         aws = {name: value for name, value in self._environment.items() if name.startswith(AWS_VARIABLES)}
-        emulator = _Emulator(
+        emulator = Emulator(
             function,
             self._runtime,
             {
@@ -129,7 +129,7 @@ class Fleet:
         return emulator
 
 
-class _Emulator:
+class Emulator:
     def __init__(
         self, function: Function, runtime: Runtime, environment: Mapping[str, str], log: Path
     ) -> None:

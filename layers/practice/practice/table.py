@@ -12,7 +12,7 @@ import random
 import re
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -339,9 +339,9 @@ def fetch(keys: Iterable[Key]) -> dict[Key, Document]:
 
 
 def in_order(keys: Sequence[Key], *attributes: str) -> Iterator[Document | None]:
-    """A document for each key, None where there is none, asked for as they are taken; beside it the named attributes alone.
-
-    One request for every hundred keys (more where they exceed 16 MB), and one more for each long text.
+    """A document for each key of one partition, None where there is none, asked for as they are taken; beside it the named
+    attributes alone. One request for every hundred keys (more where they exceed 16 MB), and for each text in parts one more
+    where `v` is among them, else two.
     """
     for start in range(0, len(keys), BATCH):
         batch = keys[start : start + BATCH]
@@ -354,11 +354,15 @@ def in_order(keys: Sequence[Key], *attributes: str) -> Iterator[Document | None]
                 more, left = _some_items(left, (*_DOCUMENT, *attributes))
                 found |= more
             item = found.get(key)
-            yield None if item is None else _whole(item, {})
+            if item is None:
+                yield None
+            else:
+                yield _whole(item, {}) if "v" in item or "parts" not in item else fetch([key]).get(key)
 
 
-_DOCUMENT: Final = ("pk", "sk", "v", "doc", "z", "parts")
-"""The attributes that make a document; a client spends its time on parsing attributes."""
+_DOCUMENT: Final = ("sk", "doc", "z", "parts")
+"""All that a list needs of a document: a client takes its time by the attribute. The partition is known, and only a document
+in parts needs its version, `v`, to be read."""
 
 
 def _whole(item: Item, found: Mapping[Key, Item]) -> Document | None:
@@ -384,7 +388,7 @@ def _items(keys: Sequence[Key]) -> dict[Key, Item]:
 
 
 def _some_items(keys: Sequence[Key], attributes: Sequence[str] = ()) -> tuple[dict[Key, Item], list[Key]]:
-    """The items of one request, or those attributes of them, and the keys that it left unanswered."""
+    """The items of one request, or of one partition those attributes of them; and the keys that it left unanswered."""
     table_name = config().table_name
     asked: dict[str, Any] = {"ConsistentRead": True, "Keys": [_keyed(key) for key in keys]}
     if attributes:
@@ -393,6 +397,10 @@ def _some_items(keys: Sequence[Key], attributes: Sequence[str] = ()) -> tuple[di
     answer = _say_batch({table_name: asked})
     left = (answer.get("UnprocessedKeys") or {}).get(table_name, {}).get("Keys", [])
     items = answer["Responses"].get(table_name, [])
+    if attributes:
+        partition = text(keys[0].pk)
+        for item in items:
+            item["pk"] = partition
     return {key_of(item): item for item in items}, [key_of(each) for each in left]
 
 
@@ -505,8 +513,9 @@ def read_index(
     limit: int | None = None,
     equal: Mapping[str, Value] | None = None,
     containing: tuple[str, Value] | None = None,
+    sk_of: Callable[[str], str] | None = None,
 ) -> Entries:
-    """Rows of a local index, strongly consistent, keys only.
+    """Rows of a local index, strongly consistent, keys only; those whose range key tells their sort key are asked for less.
 
     One request for each megabyte (some 6,000 rows) until `limit` rows are found that match `equal` or hold `containing`.
     """
@@ -517,7 +526,7 @@ def read_index(
         "KeyConditionExpression": "pk = :pk" + (" AND begins_with(#range, :prefix)" if prefix else ""),
         "ScanIndexForward": not backwards,
         "ConsistentRead": True,
-        "ProjectionExpression": "sk, #range",
+        "ProjectionExpression": "#range" if sk_of else "sk, #range",
         "ExpressionAttributeNames": names,
         "ExpressionAttributeValues": values,
     }
@@ -536,7 +545,9 @@ def read_index(
     rows: list[Entry] = []
     while True:
         answer = _say("query", params)
-        rows += [Entry(item["sk"]["S"], item[range_name]["S"]) for item in answer["Items"]]
+        for item in answer["Items"]:
+            range_key = item[range_name]["S"]
+            rows.append(Entry(sk_of(range_key) if sk_of else item["sk"]["S"], range_key))
         last = answer.get("LastEvaluatedKey")
         if limit is not None and len(rows) > limit:
             return Entries(rows[:limit], more=True)

@@ -16,7 +16,7 @@ def page(caller: Caller, query: ExamplesQuery) -> ExamplePage:
     is_filtered = query.is_active is not None
     equal = {"is_active": table.flag(bool(query.is_active)) if is_filtered else None}
     rows = lists.rows(caller, _ORDER, size, page=query.page, cursor=query.cursor, equal=equal)
-    account, items = lists.items(rows, Example, keys.account(caller.user_id), "examples")
+    account, items = lists.items(rows, Example, keys.account(caller.user_id), "examples", "v")
     filled = lists.fill(rows, items)
     return ExamplePage(
         items=filled.items,

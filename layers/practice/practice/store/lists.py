@@ -68,6 +68,7 @@ def rows(
             after=after,
             limit=limit,
             equal=matching,
+            sk_of=lambda range_key: order.key(caller.user_id, keys.last_number(range_key)).sk,
         )
 
     if cursor is not None:

@@ -238,7 +238,7 @@ def page_of_model(caller: Caller, session_model_id: int, query: SliceQuery) -> l
     )
     rows = lists.rows(caller, order, query.size, cursor=query.cursor)
     models_key = keys.models(caller.user_id, keys.session_of(session_model_id))
-    document, items = lists.items(rows, Response, models_key)
+    document, items = lists.items(rows, Response, models_key, "v")
     if document is None or not StoredModels.model_validate_json(document.text).by_id(session_model_id):
         raise ModelNotFound
     return lists.fill(rows, items)

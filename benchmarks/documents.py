@@ -1,0 +1,265 @@
+"""What the documents say of the figures: what stands between `<!-- name -->` and `<!-- /name -->` is written from them."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import figures, growth, store
+from benchmarks.warm import PROFILED
+from tools.build import ROOT
+
+PERFORMANCE = ROOT / "docs" / "performance.md"
+COST = ROOT / "docs" / "cost.md"
+
+DEARER = {
+    "GET session": "a response carries its index row's key and its version: a few bytes an item.",
+    "PATCH session": "as GET; and the change moves the session's row in the list by activity, which is one write to take "
+    "it out and one to put it in.",
+    "GET response": "read with strong consistency: what was just written is there. An index is read at half that price, "
+    "some time later.",
+    "PATCH response": "read with strong consistency, as GET response.",
+    "DELETE response": "found with strong consistency, as GET response.",
+    "POST response": "a transaction, in which each write counts twice: the response and the session's place in the list by "
+    "activity, only if the session and the model are still there. The naive write can leave a response below what was "
+    "deleted meanwhile.",
+    "POST session": "a transaction of the session, its settings, its models and the exact total of the list, ordered by "
+    "creation and by activity. A naive total is counted over the whole index, and costs more with every session.",
+    "GET sessions": "read with strong consistency, where an index alone is half price; and each session's document is "
+    "an item of its own, a whole unit, where an index that copies everything packs many into one: at each write's cost.",
+    "POST example": "a transaction with the exact total of the list, and a row of the index.",
+}
+"""Why a cell of ours is larger than the naive way's, for each endpoint that has one."""
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [
+        list(heads),
+        ["---", *["--:"] * (len(heads) - 1)],
+        *([figures.shown(cell) for cell in row] for row in rows),
+    ]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def cold(measured: dict[str, Any]) -> str:
+    rows = sorted(measured["results"].items(), key=lambda each: each[1]["emulator_ratio"])
+    over = sum(bool(row["over"]) for _, row in rows)
+    return "\n\n".join(
+        [
+            table(
+                [
+                    "",
+                    "in a process",
+                    "by processor time",
+                    "under the emulator",
+                    "budget",
+                    "further clients",
+                    "",
+                ],
+                [
+                    [
+                        name,
+                        *(row[figure] for figure in ("ratio", "processor_ratio", "emulator_ratio", "budget")),
+                        ", ".join(row["further_clients"]) if row["kind"] == "ours" else "",
+                        "; ".join(row["over"]) or ("" if row["budget"] is None else "within"),
+                    ]
+                    for name, row in rows
+                ],
+            ),
+            f"{'No row is' if not over else f'{over} rows are'} over budget; {measured['rounds']} rounds, {day(measured)}.",
+        ]
+    )
+
+
+def imports(measured: dict[str, Any]) -> str:
+    of = measured["imports"]["milliseconds"]["get_session"]
+    return table(
+        ["module imported by `get_session`", "ms with what it brings", "ms of its own"],
+        [[f"`{name}`", whole, own] for name, (own, whole) in list(of.items())[:25]],
+    )
+
+
+def warm(measured: dict[str, Any]) -> str:
+    first, *_ = measured["sizes"]
+    peers = [name for name in next(iter(first["results"].values())) if name not in PROFILED]
+    rows = [
+        [operation, *(size["results"][operation]["ours"]["ratio"] for size in measured["sizes"])]
+        + [first["results"][operation][peer]["ratio"] for peer in peers]
+        for operation in first["results"]
+    ]
+    heads = [
+        "",
+        *(
+            "ours" if size["times"] == 1 else f"ours, {size['times']} times as large"
+            for size in measured["sizes"]
+        ),
+    ]
+    return "\n\n".join([table([*heads, *peers], rows), f"{first['rounds']} rounds, {day(measured)}."])
+
+
+def profile(measured: dict[str, Any]) -> str:
+    results = measured["sizes"][0]["results"]
+    shares = {
+        (operation, who): results[operation][who]["shares"] for operation in results for who in PROFILED
+    }
+    milliseconds = {key: results[key[0]][key[1]]["milliseconds"] for key in shares}
+    owners = sorted(
+        {owner for each in shares.values() for owner in each},
+        key=lambda owner: -sum(each.get(owner, 0.0) for each in shares.values()),
+    )
+    heads = ["microseconds of processor time", *(f"{operation}, {who}" for operation, who in shares)]
+    return table(
+        heads,
+        [
+            [owner, *(round(1000 * milliseconds[key] * each.get(owner, 0.0)) for key, each in shares.items())]
+            for owner in owners
+        ],
+    )
+
+
+def load(measured: dict[str, Any]) -> str:
+    runs = [
+        (f"{target}, paced" if level is each["paced"] else target, level)
+        for target, each in measured["targets"].items()
+        for level in (*each["levels"], each["paced"])
+    ]
+    memory = [
+        [f"{target}, {kind}", row["early"], row["late"], row["growth"]]
+        for target, each in measured["targets"].items()
+        for kind, row in each["memory"]["kinds"].items()
+    ]
+    return "\n\n".join(
+        [
+            table(
+                ["", "connections", "requests a second", "p50 ms", "p95 ms", "p99 ms", "errors"],
+                [
+                    [
+                        name,
+                        *(
+                            level[figure]
+                            for figure in ("connections", "per_second", "p50", "p95", "p99", "errors")
+                        ),
+                    ]
+                    for name, level in runs
+                ],
+            ),
+            f"Resident memory over {measured['minutes']:g} minutes at {measured['pace']:g} requests a second, MB "
+            "(medians of the second quarter and of the last):",
+            table(["", "early", "late", "growth"], memory),
+            "\n".join(f"{target}: {flatness(each)}." for target, each in measured["targets"].items()),
+            f"Measured {day(measured)}.",
+        ]
+    )
+
+
+def flatness(target: dict[str, Any]) -> str:
+    verdict = target["memory"]["is_flat"]
+    return (
+        "too short a time to judge memory"
+        if verdict is None
+        else "memory is flat"
+        if verdict
+        else "memory GROWS"
+    )
+
+
+def endpoints(measured: dict[str, Any]) -> str:
+    heads = ["endpoint", "requests", "read units", "write units", "$ per million"]
+    rows = store.rows(measured)
+    naive = ["naive: requests", "read", "write", "$ per million"]
+    why = [f"- **{name}**: {DEARER.get(name, 'nothing says why.')}" for name in dearer(measured)]
+    return "\n\n".join(
+        [
+            table([*heads, *naive], rows),
+            "Where a figure of ours is larger than the naive way's:",
+            "\n".join(why),
+            f"Measured {day(measured)}.",
+        ]
+    )
+
+
+def dearer(measured: dict[str, Any]) -> list[str]:
+    return [
+        name
+        for name, row in measured["endpoints"].items()
+        if any(row["ours"][figure] > row["naive"][figure] for figure in store.FIGURES)
+    ]
+
+
+def prices(measured: dict[str, Any]) -> str:
+    return "\n\n".join(
+        [
+            table(
+                ["US dollars", "$"], [[what, f"{price:.3f}"] for what, price in measured["prices"].items()]
+            ),
+            f"The gateway and the function add ${store.AROUND:.2f} to each million calls, whatever they ask of the table.",
+        ]
+    )
+
+
+def grown(measured: dict[str, Any]) -> str:
+    parts = []
+    for by, rows in measured["by"].items():
+        sizes = [size["size"] for size in next(iter(rows.values()))["sizes"]]
+        heads = [
+            by,
+            *(f"{size:,}: {what}" for size in sizes for what in ("units", "ms", "ms without the engine")),
+            "flat",
+        ]
+        parts.append(
+            table(
+                heads,
+                [
+                    [
+                        name,
+                        *(
+                            cell
+                            for size in row["sizes"]
+                            for cell in (
+                                f"{growth.units_of(size):g} ({size['requests']})",
+                                size["p50_milliseconds"],
+                                size["own_p50_milliseconds"],
+                            )
+                        ),
+                        growth.said(row),
+                    ]
+                    for name, row in rows.items()
+                ],
+            )
+        )
+    return "\n\n".join([*parts, f"Medians of {measured['calls']} calls in turn, {day(measured)}."])
+
+
+BLOCKS: dict[Path, dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
+    PERFORMANCE: {
+        "cold": ("cold", cold),
+        "imports": ("cold", imports),
+        "warm": ("warm", warm),
+        "profile": ("warm", profile),
+        "load": ("load", load),
+    },
+    COST: {"endpoints": ("store", endpoints), "prices": ("store", prices), "growth": ("growth", grown)},
+}
+"""Document, block, result, and how the one is written from the other."""
+
+
+def day(measured: dict[str, Any]) -> str:
+    return str(measured["measured"])[:10]
+
+
+def written(document: Path) -> str:
+    """The document as it should be, by the results there are."""
+    text = document.read_text()
+    for block, (name, write) in BLOCKS[document].items():
+        around = re.compile(rf"(<!-- {block} -->\n).*?(<!-- /{block} -->)", re.DOTALL)
+        measured = figures.read(name)
+        if measured is None or not around.search(text):
+            raise SystemExit(f"{document.name} has no place for {block}, or {name} was not measured")
+        said = write(measured).replace("\\", r"\\")
+        text = around.sub(rf"\1\n{said}\n\n\2", text)
+    return text
+
+
+def write() -> None:
+    for document in BLOCKS:
+        document.write_text(written(document))
