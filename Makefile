@@ -45,8 +45,8 @@ test: $(venv) $(node) ## Run the test suite (ARGS for pytest; BASE_URL and TOKEN
 	@$(python) -m pytest -m "not e2e and not torture" -n $(workers) $(ARGS)
 
 .PHONY: torture
-torture: $(venv) $(node) ## Run the long versions of the randomised tests and of the faults (ARGS)
-	@$(python) -m pytest -m torture -n $(workers) $(ARGS)
+torture: $(venv) $(node) ## Attack, race, break and fuzz for long; goes on where it stopped (SEED, sizes of tests/torture.py)
+	@$(python) -m pytest -m "trust or torture" --torture -n $(workers) $(ARGS)
 
 .PHONY: check
 check: $(venv) .tools/sam/installed .tools/checkov/installed ## Check format, lint, types, template, contract and tracked files

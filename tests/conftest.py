@@ -12,6 +12,8 @@ import pytest
 from local.stack import Stack
 from tests.learners import BASE_URL, Learner, Send, in_process, learner, new_user_id, over_http
 
+pytest_plugins = ["tests.torture"]
+
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:

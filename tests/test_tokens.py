@@ -20,6 +20,9 @@ from local.stack import Stack, read_template
 from practice import jwks, secrets
 from practice.config import config
 from tests.learners import Answer, Learner, Send
+from tests.torture import count
+
+pytestmark = pytest.mark.trust
 
 Json = dict[str, Any]
 
@@ -262,6 +265,7 @@ def refused(answer: Answer, shown: str) -> None:
     assert answer.headers["www-authenticate"] == "Bearer", shown
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["x-request-id"]
+    count("attacks")
 
 
 @pytest.mark.parametrize("route", ROUTES)

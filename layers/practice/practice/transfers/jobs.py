@@ -5,10 +5,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
+from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as NoConnection
+
 from practice import clock, ids, keys, queues, table
 from practice.auth import Caller
 from practice.deadline import Deadline
-from practice.errors import AccountNotEmpty, ExportNotFound, ImportNotFound, Invalid
+from practice.errors import AccountNotEmpty, ExportNotFound, ImportNotFound, Invalid, StoreUnavailable
 from practice.events.messages import parsed
 from practice.models.transfer import (
     TRANSFER_MESSAGE,
@@ -32,7 +35,10 @@ POLL_SECONDS: Final = 2
 def begin(
     caller: Caller, kind: Literal["export", "import"], state: TransferState, lines: list[str] | None = None
 ) -> StoredTransfer:
-    """The job, its file if there is one, and its message. Refuses like a create while the user is erased."""
+    """The job, its file if there is one, and its message. Refuses like a create while the user is erased.
+
+    Raises StoreUnavailable when the file or the message is not taken; the job is then withdrawn.
+    """
     now = datetime.now(UTC)
     (transfer_id,) = ids.new_ids(1)
     transfer = StoredTransfer(
@@ -48,9 +54,13 @@ def begin(
         table.write(accounts.counted(caller, "transfers", 0), *table.put(key, transfer, attributes=expiry))
     except table.ConditionFailed as failed:
         raise accounts.refusal(failed) from None
-    if lines is not None:
-        files.write(files.name(caller.user_id, transfer_id), lines)
-    _ask(caller.user_id, transfer_id)
+    try:
+        if lines is not None:
+            files.write(files.name(caller.user_id, transfer_id), lines)
+        _ask(caller.user_id, transfer_id)
+    except (queues.NotSent, ClientError, NoConnection, HTTPClientError) as error:
+        table.write(table.delete(key))
+        raise StoreUnavailable(f"transfers: {type(error).__name__}") from error
     return transfer
 
 
