@@ -30,6 +30,8 @@ class Injected:
 
     requests: int = 0
     done: int = 0
+    is_dead: bool = False
+    """The process was killed: none of its threads asks for anything more."""
 
 
 class _Raw:
@@ -129,16 +131,24 @@ def at(number: int, fault: Fault, *, times: int) -> Iterator[Injected]:
     seen = Injected()
 
     def before_send(request: Any, **_: Any) -> Any:
+        if seen.is_dead:
+            raise Killed
         seen.requests += 1
         if seen.requests < number or seen.done >= times:
             return None
         seen.done += 1
-        answer = fault(request)
+        try:
+            answer = fault(request)
+        except Killed:
+            seen.is_dead = True
+            raise
         if answer is None:
             seen.done -= 1  # it spares this one
         return answer
 
-    emitters = [each.meta.events for each in (table.client(), queues.client(), outbound.client(), files.client())]
+    emitters = [
+        each.meta.events for each in (table.client(), queues.client(), outbound.client(), files.client())
+    ]
     for events in emitters:
         events.register_first("before-send", before_send)
     try:

@@ -5,7 +5,6 @@ Afterwards the learner's items hold together, and the same request sent again su
 """
 
 import json
-import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,12 +19,10 @@ import pytest
 
 from local.functions import FunctionError
 from local.stack import Stack
-from practice import clock, secrets
-from practice.config import config
-from practice.store import accounts
 from practice.transfers import requests as transfers
+from practice.turns import conversation
 from practice.turns.providers import Completion, echo
-from tests import deliveries, faults
+from tests import faults
 from tests.invariants import broken
 from tests.learners import Answer, Learner, made, new_user_id
 
@@ -34,6 +31,10 @@ pytestmark = pytest.mark.trust
 ItemsOf = Callable[[Learner], dict[tuple[str, str], Any]]
 PLAIN = {"content-type": "application/x-ndjson"}
 LATER = {"prefer": "respond-async"}
+EXAMPLE = (
+    b'\n{"type":"example","example_id":5,"input_text":"a","output_text":"b",'
+    b'"created_at":"2026-01-07T05:31:56.120501Z","updated_at":"2026-01-07T05:31:56.120501Z"}'
+)
 EXPORT = b'{"type":"practice-export","version":1,"exported_at":"2026-01-07T05:31:56.120501Z"}'
 
 
@@ -81,6 +82,7 @@ def get_job(kind: str) -> Operation:
         return w.learner.get(w.jobs[kind])
 
     return get
+
 
 OPERATIONS: dict[str, tuple[Operation, tuple[int, ...]]] = {
     "create_session": (lambda w: w.learner.post("/sessions", {"class_id": 1}), CREATED),
@@ -184,6 +186,16 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: real(min(seconds, 0.001)))
 
 
+@contextmanager
+def hurried(name: str, fault: str) -> Iterator[None]:
+    """In a process that was killed nobody waits for the models any more."""
+    with pytest.MonkeyPatch.context() as patched:
+        if fault.startswith("killed"):
+            seconds = 900 if name == "work_turn" else 29
+            patched.setattr(conversation, "MARGIN_SECONDS", seconds - 2.0)
+        yield
+
+
 def ask(operation: Operation, world: World) -> Answer | None:
     """None when the process was killed."""
     try:
@@ -208,7 +220,10 @@ SAMPLE = [(name, list(FAULTS)[number % len(FAULTS)]) for number, name in enumera
     [pytest.param(*each, marks=() if each in SAMPLE else pytest.mark.torture) for each in EVERY],
 )
 def test_nothing_is_lost_or_left_half_done(
-    somebody: Callable[[], Learner], items_of: ItemsOf, name: str, fault: str
+    somebody: Callable[[], Learner],
+    items_of: ItemsOf,
+    name: str,
+    fault: str,
 ) -> None:
     operation, success = OPERATIONS[name]
     inject, times = FAULTS[fault]
@@ -218,7 +233,7 @@ def test_nothing_is_lost_or_left_half_done(
         world = World(somebody(), somebody())
         if name in ("get_export", "get_import"):
             operation(world)
-        with faults.at(number, inject, times=times) as injected:
+        with hurried(name, fault), faults.at(number, inject, times=times) as injected:
             answer = ask(operation, world)
         if injected.requests < number:
             break
@@ -249,7 +264,9 @@ def test_nothing_is_lost_or_left_half_done(
 
 
 @pytest.mark.parametrize("name", [name for name, (_, success) in OPERATIONS.items() if success == READ])
-def test_batches_that_are_answered_in_part_are_read_to_their_end(ada: Learner, ben: Learner, name: str) -> None:
+def test_batches_that_are_answered_in_part_are_read_to_their_end(
+    ada: Learner, ben: Learner, name: str
+) -> None:
     world = World(ada, ben)
     operation, _ = OPERATIONS[name]
     if name.startswith(("list", "get")):
@@ -284,3 +301,437 @@ def test_a_learner_whose_storage_is_full_can_read_and_delete(ada: Learner, ben: 
     assert (created.status, created.detail) == (507, "storage_full")
     assert (changed.status, changed.detail) == (507, "storage_full")
     assert (read.status, deleted.status) == (200, 204)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/sessions?class_id=7", "/sessions?project_id=3&page=2&size=1", "/few-shot-examples?is_active=false"],
+)
+def test_pages_that_hold_nothing_are_not_the_end(ada: Learner, path: str) -> None:
+    for n in range(3):
+        ada.open_session(class_id=7 + n % 2, project_id=3 - n % 2)
+        ada.add_example(is_active=bool(n % 2))
+    whole = ada.get(path).json
+
+    with faults.empty_pages() as pages:
+        found = ada.get(path).json
+
+    assert found == whole
+    assert whole["items"]
+    assert pages.done
+
+
+# Sent again with the same Idempotency-Key
+
+
+KEY = {"idempotency-key": "lesson-1"}
+
+
+class Desk:
+    """A learner about to send a POST, a newcomer about to import, and what they have of everything."""
+
+    def __init__(self, learner: Learner, newcomer: Learner, items_of: ItemsOf) -> None:
+        self.learner, self.newcomer, self.items_of = learner, newcomer, items_of
+        self.session = learner.open_session()["session_id"]
+        self.models = [each["session_model_id"] for each in learner.models_of({"session_id": self.session})]
+        self.model_name = learner.models_of({"session_id": self.session})[0]["model_name"]
+
+    def counted(self) -> Counter[str]:
+        sessions = self.learner.get("/sessions?size=200").json
+        paths = [f"/sessions/{each['session_id']}" for each in sessions["items"]]
+        examples = [who.get("/few-shot-examples").json["total"] for who in (self.learner, self.newcomer)]
+        return Counter(
+            sessions=sessions["total"],
+            examples=sum(examples),
+            transfers=sum(sk.startswith("TRANSFER#") for _, sk in self.items_of(self.newcomer)),
+            responses=sum(len(self.learner.get(path).json["responses"]) for path in paths),
+            turns=sum(len(self.learner.get(f"{path}/turns").json["items"]) for path in paths),
+        )
+
+    def answered(self) -> list[str]:
+        """The models whose answers stand in the table."""
+        sessions = self.learner.get("/sessions?size=200").json["items"]
+        found = [self.learner.get(f"/sessions/{each['session_id']}").json["responses"] for each in sessions]
+        return [each["model_name"] for responses in found for each in responses]
+
+
+Post = Callable[[Desk], Answer]
+
+POSTS: dict[str, tuple[Post, Counter[str]]] = {
+    "create_session": (
+        lambda d: d.learner.post("/sessions", {"class_id": 1}, headers=KEY),
+        Counter(sessions=1),
+    ),
+    "create_example": (
+        lambda d: d.learner.post("/few-shot-examples", {"input_text": "a", "output_text": "b"}, headers=KEY),
+        Counter(examples=1),
+    ),
+    "add_model": (
+        lambda d: d.learner.post(
+            f"/sessions/{d.session}/models",
+            {"model_name": d.model_name, "generation_params": {"top_p": 0.3}},
+            headers=KEY,
+        ),
+        Counter(),
+    ),
+    "add_response": (
+        lambda d: d.learner.post(
+            f"/models/{d.models[0]}/responses", {"prompt_text": "p", "response_text": "y"}, headers=KEY
+        ),
+        Counter(responses=1, turns=1),
+    ),
+    "chat": (
+        lambda d: d.learner.post(f"/sessions/{d.session}/chat", {"prompt_text": "Why?"}, headers=KEY),
+        Counter(responses=2, turns=1),
+    ),
+    "chat later": (
+        lambda d: d.learner.post(f"/sessions/{d.session}/chat", {"prompt_text": "Why?"}, headers=KEY | LATER),
+        Counter(turns=1),
+    ),
+    "run_session": (
+        lambda d: d.learner.post("/sessions/run?class_id=1", {"prompt_text": "Why?"}, headers=KEY),
+        Counter(sessions=1, responses=2, turns=1),
+    ),
+    "create_import": (
+        lambda d: d.newcomer.post("/import", raw=EXPORT + EXAMPLE, headers=KEY | PLAIN),
+        Counter(examples=1),
+    ),
+    "create_import from a file": (
+        lambda d: d.newcomer.post("/import", headers=KEY),
+        Counter(transfers=1),
+    ),
+    "create_import later": (
+        lambda d: d.newcomer.post("/import", raw=EXPORT + b"\n" * 1_001, headers=KEY | PLAIN),
+        Counter(transfers=1),
+    ),
+}
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each model was asked."""
+    times: Counter[str] = Counter()
+    answer = echo.complete
+
+    def complete(model: Any, *arguments: Any) -> Completion:
+        times[model.id] += 1
+        return answer(model, *arguments)
+
+    monkeypatch.setattr(echo, "complete", complete)
+    return times
+
+
+@contextmanager
+def later(seconds: float) -> Iterator[None]:
+    """What was left behind has lapsed."""
+    real = time.time
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(time, "time", lambda: real() + seconds)
+        yield
+
+
+EVERY_POST = [(name, fault) for name in POSTS for fault in FAULTS]
+SOME_POSTS = [
+    *((name, "killed after") for name in ("create_session", "add_response", "run_session")),
+    *((name, "answer lost") for name in ("create_example", "chat later", "create_import")),
+    ("create_import later", "killed after"),
+    ("chat", "throttled for good"),
+]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [pytest.param(*each, marks=() if each in SOME_POSTS else pytest.mark.torture) for each in EVERY_POST],
+)
+def test_with_a_key_the_work_is_done_once_and_answered_the_same(
+    somebody: Callable[[], Learner],
+    items_of: ItemsOf,
+    asked: Counter[str],
+    name: str,
+    fault: str,
+) -> None:
+    post, work = POSTS[name]
+    inject, times = FAULTS[fault]
+    number = hit = 0
+    while True:
+        number += 1
+        desk = Desk(somebody(), somebody(), items_of)
+        before = desk.counted()
+        with hurried(name, fault), faults.at(number, inject, times=times) as injected:
+            first = ask(post, desk)
+        if injected.requests < number:
+            break
+        hit += 1
+        if not injected.done:
+            continue
+
+        where = f"request {number} of {name}, {fault}"
+        answered, asked_before = desk.answered(), Counter(asked)
+        with later(60):
+            again, once_more = ask(post, desk), ask(post, desk)
+
+        assert again is not None, where
+        assert again.status in (201, 202), (where, again.body[:300])
+        assert once_more is not None, where
+        assert (once_more.status, once_more.json) == (again.status, again.json), where
+        if first is not None and first.status == again.status:
+            assert first.json == again.json, where
+        gained = desk.counted() - before
+        if first is not None and first.status == 502:
+            assert gained["responses"] == work["responses"], (
+                where
+            )  # a turn that failed is not kept as an answer
+        else:
+            assert gained == work, where
+        if name in ("chat", "run_session"):
+            for model in answered:
+                assert asked[model] == asked_before[model], (where, model)
+        assert broken(items_of(desk.learner)) == [], where
+
+    assert hit, f"{name} made no request"
+
+
+# What arrives by queue, bus and stream: what fails comes again
+
+
+Event = dict[str, Any]
+Holds = Callable[[], None]
+
+
+def by_queue(**message: Any) -> Event:
+    attributes = {"SentTimestamp": str(int(time.time() * 1000)), "ApproximateReceiveCount": "1"}
+    record = {
+        "messageId": "1",
+        "body": json.dumps(message),
+        "eventSource": "aws:sqs",
+        "attributes": attributes,
+    }
+    return {"Records": [record]}
+
+
+def by_bus(kind: str, **detail: Any) -> Event:
+    now = {"version": 1, "updated_at": datetime.now(UTC).isoformat()}
+    return {"id": "1", "source": "practice.catalogue", "detail-type": kind, "detail": now | detail}
+
+
+def sweep(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
+    assert w.learner.delete(f"/sessions/{w.session}").status == 204
+
+    def holds() -> None:
+        assert [sk for _, sk in items_of(w.learner) if sk.startswith("SESSION#")] == []
+
+    return by_queue(sweep="session", user_id=w.learner.user_id, session_id=w.session), holds
+
+
+def sweep_example(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
+    assert w.learner.delete(f"/few-shot-examples/{w.example}").status == 204
+
+    def holds() -> None:
+        assert not any("examples" in item for (_, sk), item in items_of(w.learner).items() if sk != "ACCOUNT")
+
+    return by_queue(sweep="example", user_id=w.learner.user_id, example_id=w.example), holds
+
+
+def erase_user(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
+    def holds() -> None:
+        assert "erasing" in items_of(w.learner)[f"USER#{w.learner.user_id}", "ACCOUNT"]
+        waiting = stack.queues.peek("practice-local-ErasureQueue", 1_000_000)
+        assert any(json.loads(each["body"]) == {"user_id": w.learner.user_id} for each in waiting)
+
+    return by_bus("UserErased", user_id=w.learner.user_id), holds
+
+
+def erase_items(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
+    before = len([sk for _, sk in items_of(w.learner) if sk != "ACCOUNT"])
+    stack.invoker.invoke("erase_user", by_bus("UserErased", user_id=w.learner.user_id))
+
+    def holds() -> None:
+        [receipt] = items_of(w.learner).values()
+        assert "erasing" not in receipt
+        assert int(receipt["erased_items"]["N"]) == before
+        told = [e for e in stack.bus.published if e["detail"].get("user_id") == w.learner.user_id]
+        erased = [each["detail"] for each in told if each["detail-type"] == "UserDataErased"]
+        assert {each["items_deleted"] for each in erased} == {before}
+
+    return by_queue(user_id=w.learner.user_id), holds
+
+
+def ingest_responses(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
+    def holds() -> None:
+        found = w.learner.get(f"/sessions/{w.session}/responses?size=200").json["items"]
+        assert [each["prompt_text"] for each in found].count("From elsewhere?") == 1
+
+    message = {"prompt_text": "From elsewhere?", "response_text": "Yes.", "session_model_id": w.models[0]}
+    return by_queue(user_id=w.learner.user_id, **message), holds
+
+
+def revoke_tokens(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
+    def holds() -> None:
+        account = items_of(w.learner)[f"USER#{w.learner.user_id}", "ACCOUNT"]
+        assert account["revoked_tokens"] == {"SS": ["a token"]}
+
+    return by_bus("TokensRevoked", user_id=w.learner.user_id, token_id="a token"), holds
+
+
+def stream_changes(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
+    """An example that was added, and a session that was deleted."""
+    pk, items = f"USER#{w.learner.user_id}", items_of(w.learner)
+    added, gone = f"EXAMPLE#{w.example:016d}", f"SESSION#{w.session:016d}#5SESSION"
+    assert w.learner.delete(f"/sessions/{w.session}").status == 204
+
+    def record(number: str, name: str, image: str, sk: str) -> Event:
+        keys = {"pk": {"S": pk}, "sk": {"S": sk}}
+        dynamodb = {"Keys": keys, "SequenceNumber": number, image: items[pk, sk]}
+        return {"eventID": number, "eventName": name, "eventSource": "aws:dynamodb", "dynamodb": dynamodb}
+
+    def holds() -> None:
+        told = [e for e in stack.bus.published if e["detail"].get("user_id") == w.learner.user_id]
+        assert {each["detail-type"] for each in told} == {"ExampleCreated", "SessionDeleted"}
+        assert len({each["detail"]["event_id"] for each in told}) == 2
+        bodies = [
+            json.loads(each["body"]) for each in stack.queues.peek("practice-local-SweepQueue", 1_000_000)
+        ]
+        assert {"sweep": "session", "user_id": w.learner.user_id, "session_id": w.session} in bodies
+
+    records = [record("1", "INSERT", "NewImage", added), record("2", "REMOVE", "OldImage", gone)]
+    return {"Records": records}, holds
+
+
+def update_catalogue(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
+    class_id = new_user_id()
+
+    def holds() -> None:
+        session = w.learner.open_session(class_id=class_id)
+        assert [each["model_name"] for each in w.learner.models_of(session)] == ["alpha"]
+        assert w.learner.delete(f"/sessions/{session['session_id']}").status == 204
+
+    named = {"class_id": class_id, "status": "active", "primary_model": None, "allowed_models": ["alpha"]}
+    return by_bus("ClassUpdated", **named), holds
+
+
+def work_transfer(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
+    begun = made(export_later(w), 202)
+
+    def holds() -> None:
+        job = w.learner.get(f"/export/{begun['export_id']}").json
+        assert job["state"] == "done"
+        parts = urlsplit(job["url"])
+        connection = HTTPConnection(parts.netloc, timeout=30)
+        connection.request("GET", f"{parts.path}?{parts.query}")
+        file = connection.getresponse().read()
+        connection.close()
+        exported = w.learner.get("/export").body
+        assert file.split(b"\n")[1:] == exported.split(b"\n")[1:]  # the first line tells when
+
+    return by_queue(user_id=w.learner.user_id, transfer_id=begun["export_id"]), holds
+
+
+def work_turn(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
+    def holds() -> None:
+        turn = w.learner.get(f"/sessions/{w.session}/turns/{w.turn}").json
+        assert (turn["status"], turn["errors"]) == ("done", [])
+        assert [each["session_model_id"] for each in turn["results"]] == w.models
+        shown = w.learner.get(f"/sessions/{w.session}/responses?size=200").json["items"]
+        assert [each["prompt_text"] for each in shown].count("Later?") == len(w.models)
+
+    return by_queue(user_id=w.learner.user_id, turn_id=w.turn), holds
+
+
+def write_titles(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
+    session = w.learner.open_session()
+    w.learner.add_response(session)
+
+    def holds() -> None:
+        assert w.learner.get(f"/sessions/{session['session_id']}").json["title"]
+
+    return by_queue(user_id=w.learner.user_id, session_id=session["session_id"]), holds
+
+
+DELIVERIES: dict[str, Callable[[World, Stack, ItemsOf], tuple[Event, Holds]]] = {
+    "sweep": sweep,
+    "sweep example": sweep_example,
+    "erase_user": erase_user,
+    "erase_items": erase_items,
+    "ingest_responses": ingest_responses,
+    "revoke_tokens": revoke_tokens,
+    "stream_changes": stream_changes,
+    "update_catalogue": update_catalogue,
+    "work_transfer": work_transfer,
+    "work_turn": work_turn,
+    "write_titles": write_titles,
+}
+
+EVERY_DELIVERY = [(name, fault) for name in DELIVERIES for fault in FAULTS]
+SOME_DELIVERIES = [(name, list(FAULTS)[-1 - number % len(FAULTS)]) for number, name in enumerate(DELIVERIES)]
+
+
+def deliver(stack: Stack, name: str, event: Event) -> bool:
+    """Whether it is done with; what is not comes again."""
+    try:
+        answer = stack.invoker.invoke(name.split(maxsplit=1)[0], event)
+    except FunctionError:
+        return False
+    return not answer.get("batchItemFailures")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        pytest.param(*each, marks=() if each in SOME_DELIVERIES else pytest.mark.torture)
+        for each in EVERY_DELIVERY
+    ],
+)
+def test_a_delivery_that_fails_comes_again_and_is_done(
+    somebody: Callable[[], Learner],
+    stack: Stack,
+    items_of: ItemsOf,
+    name: str,
+    fault: str,
+) -> None:
+    inject, times = FAULTS[fault]
+    number = hit = 0
+    while True:
+        number += 1
+        world = World(somebody(), somebody())
+        event, holds = DELIVERIES[name](world, stack, items_of)
+        with hurried(name, fault), faults.at(number, inject, times=times) as injected:
+            is_done = deliver(stack, name, event)
+        if injected.requests < number:
+            assert is_done
+            holds()
+            break
+        hit += 1
+        where = f"request {number} of {name}, {fault}"
+        with later(20 * 60):
+            for _ in range(2):
+                is_done = is_done or deliver(stack, name, event)
+            assert is_done, where
+            holds()
+            assert deliver(stack, name, event), where  # as queues, bus and stream may do
+            holds()
+        if "erase" not in name:
+            assert broken(items_of(world.learner)) == [], where
+
+    assert hit, f"{name} made no request"
+
+
+# What is beside the table
+
+
+def test_no_function_is_left_out() -> None:
+    functions = {
+        each.parent.name for each in (Path(__file__).parent.parent / "functions").glob("*/handler.py")
+    }
+    tried = {name.split()[0] for name in (*OPERATIONS, *DELIVERIES, "change_class")} - {"change_class"}
+
+    assert functions - tried == {"default", "openapi"}, "ask AWS for nothing"
+    assert tried <= functions
+    posts = {name.split()[0] for name in POSTS}
+    with_key = {
+        each.parent.name
+        for each in (Path(__file__).parent.parent / "functions").glob("*/handler.py")
+        if "Once" in each.read_text()
+    }
+    assert with_key == posts
