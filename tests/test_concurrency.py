@@ -78,6 +78,7 @@ def one_history(answered: Answered, first: Json, apply: Callable[[Json, Json], J
         if version == at + 1 and changed:
             call, answer = changed[0]
             assert without_times(answer.json) == without_times(apply(state, call.body)), version
+            assert answer.json["updated_at"] > state["updated_at"]
         else:
             assert unsure, f"version {version} follows {at}"
         state, at = twins[0][1].json, version
