@@ -9,16 +9,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import pytest
 
 from local.functions import FunctionError
 from local.stack import Stack
+from practice import clock
 from practice.transfers import requests as transfers
 from practice.turns import conversation
 from practice.turns.providers import Completion, echo
@@ -57,6 +58,7 @@ class World:
 
 
 Operation = Callable[[World], Answer]
+Asking = TypeVar("Asking")
 CREATED, READ, GONE, LEFT = (201,), (200,), (204, 404), (202,)
 
 
@@ -196,7 +198,7 @@ def hurried(name: str, fault: str) -> Iterator[None]:
         yield
 
 
-def ask(operation: Operation, world: World) -> Answer | None:
+def ask(operation: Callable[[Asking], Answer], world: Asking) -> Answer | None:
     """None when the process was killed."""
     try:
         answer = operation(world)
@@ -718,7 +720,52 @@ def test_a_delivery_that_fails_comes_again_and_is_done(
     assert hit, f"{name} made no request"
 
 
-# What is beside the table
+def test_records_that_come_twice_and_out_of_order_tell_the_same(
+    somebody: Callable[[], Learner], stack: Stack, items_of: ItemsOf
+) -> None:
+    world = World(somebody(), somebody())
+    event, holds = stream_changes(world, stack, items_of)
+    before = items_of(world.learner)
+
+    event["Records"] = event["Records"][::-1] * 2
+    assert deliver(stack, "stream_changes", event)
+
+    holds()
+    assert items_of(world.learner) == before
+
+
+def test_a_clock_that_jumps_back_changes_no_order(
+    ada: Learner, items_of: ItemsOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = ada.open_session()
+    path = f"/sessions/{session['session_id']}"
+    first = ada.add_response(session)
+    kept = ada.post("/few-shot-examples", {"input_text": "a", "output_text": "b"}, headers=KEY).json
+    changed = [ada.patch(path, {"title": "one"}).json]
+
+    class Behind(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime.now(tz) - timedelta(hours=1)
+
+    monkeypatch.setattr(clock, "datetime", Behind)
+    with later(-3600):
+        second = ada.add_response(session)
+        turn = made(ada.post(f"{path}/chat", {"prompt_text": "Why?"}), 201)
+        changed += [ada.patch(path, {"title": title}).json for title in ("two", "three")]
+        twin = ada.post("/few-shot-examples", {"input_text": "a", "output_text": "b"}, headers=KEY)
+
+    moments = [each["updated_at"] for each in changed]
+    assert moments == sorted(set(moments))
+    shown = ada.get(path).json["responses"]
+    answered = [first, second, *turn["results"]]
+    assert [each["response_id"] for each in shown] == [each["response_id"] for each in answered]
+    assert [each["created_at"] for each in shown] == sorted(each["created_at"] for each in shown)
+    assert (twin.status, twin.json) == (201, kept)
+    assert broken(items_of(ada)) == []
+
+
+# Nobody is left out
 
 
 def test_no_function_is_left_out() -> None:
