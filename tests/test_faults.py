@@ -346,7 +346,10 @@ class Desk:
         return Counter(
             sessions=sessions["total"],
             examples=sum(examples),
-            transfers=sum(sk.startswith("TRANSFER#") for _, sk in self.items_of(self.newcomer)),
+            transfers=sum(
+                sk.startswith("TRANSFER#") and '"state":"failed"' not in item["doc"]["S"]
+                for (_, sk), item in self.items_of(self.newcomer).items()
+            ),
             responses=sum(len(self.learner.get(path).json["responses"]) for path in paths),
             turns=sum(len(self.learner.get(f"{path}/turns").json["items"]) for path in paths),
         )

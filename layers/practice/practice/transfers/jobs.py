@@ -50,17 +50,17 @@ def begin(
     """The job, its file if there is one, and its message. Refuses like a create while the user is erased.
 
     Goes on with the job that a dead attempt had begun. Raises StoreUnavailable when the file or the message is not taken;
-    the job is then withdrawn.
+    should the message arrive all the same, it finds a job that failed.
     """
     transfer = _read(caller.user_id, once.turn_id) if once.turn_id else None
-    if transfer is None:
+    if transfer is None or transfer.state == TransferState.FAILED:
         transfer = _written(caller, kind, state, once)
     try:
         if lines is not None and transfer.state == state:
             files.write(files.name(caller.user_id, transfer.transfer_id), lines)
         _ask(caller.user_id, transfer.transfer_id)
     except (queues.NotSent, ClientError, NoConnection, HTTPClientError) as error:
-        table.write(table.delete(keys.transfer(caller.user_id, transfer.transfer_id)))
+        _set(caller.user_id, transfer.transfer_id, TransferState.FAILED, problem=StoreUnavailable.detail)
         once.forget()
         raise StoreUnavailable(f"transfers: {type(error).__name__}") from error
     return transfer
