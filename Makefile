@@ -57,7 +57,7 @@ check: $(venv) .tools/sam/installed .tools/checkov/installed ## Check format, li
 	.tools/checkov/bin/python -m checkov.main --config-file .checkov.yaml
 	$(python) -m tools.openapi --check
 	$(python) -m tools.event_schemas --check
-	$(python) -m pytest -q tests/test_wiring.py
+	$(python) -m pytest -q tests/test_wiring.py tests/test_security.py
 	$(python) -m tools.tracked_files
 
 .PHONY: e2e
