@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ ROOT: Final = Path(__file__).parent.parent
 SEED: Final = int(os.environ.get("SEED") or 20260107)
 
 DEFAULTS: Final = {
+    "FAULTS": 100,  # percent of the table of faults, which ones is up to the seed
     "HISTORIES": 80,  # walks of the state machine
     "STEPS": 60,  # of each walk
     "RACES": 4,  # rounds of each race
@@ -49,6 +51,11 @@ BEGIN, END = "<!-- figures: make torture -->", "<!-- end of figures -->"
 SECONDS_BETWEEN_REPORTS: Final = 20.0
 
 _counts: Counter[str] = Counter()
+
+
+def chosen(case: object) -> bool:
+    """Whether the seed has this fault in its share of the table."""
+    return zlib.crc32(f"{SEED} {case}".encode()) % 100 < SIZES["FAULTS"]
 
 
 def count(what: str, number: int = 1) -> None:
@@ -90,11 +97,11 @@ class Run:
 
     def __init__(self, config: pytest.Config) -> None:
         self._terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
-        self._is_long = bool(config.getoption("--torture"))
+        self._is_narrowed = bool(config.option.keyword) or config.args_source.name != "TESTPATHS"
         self._sum: Counter[str] = Counter()
         self._cases = self._failed = 0
         self._told_at = time.monotonic()
-        self._progress = Progress() if self._is_long else None
+        self._progress = Progress() if config.getoption("--torture") else None
         if self._progress:
             self._sum.update(self._progress.counted())
             self._cases = len(self._progress.passed)
@@ -115,7 +122,7 @@ class Run:
                 self._terminal.write_line(f"\n{self._cases} cases passed: {told(self._sum)}", flush=True)
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
-        is_whole = exitstatus == pytest.ExitCode.OK and not self._failed
+        is_whole = exitstatus == pytest.ExitCode.OK and not self._failed and not self._is_narrowed
         if self._progress and is_whole:
             write_figures(self._sum, self._cases)
             self._progress.end()
@@ -213,5 +220,9 @@ def with_figures(page: str, figures: Mapping[str, Any]) -> str:
     rows = [f"| {COUNTED[name]} | {figures['counted'][name]:,} |" for name in COUNTED]
     rows.append(f"| test cases | {figures['cases']:,} |")
     table = ["| what | how many |", "|---|---:|", *rows]
-    said = f"`make torture SEED={figures['seed']}` of {figures['on']}, Python {figures['python']}:"
+    asked = {"SEED": figures["seed"]} | {
+        name: size for name, size in figures["sizes"].items() if size != DEFAULTS[name]
+    }
+    command = " ".join(["make torture", *(f"{name}={value}" for name, value in asked.items())])
+    said = f"`{command}` of {figures['on']}, Python {figures['python']}:"
     return "\n".join([before + BEGIN, "", said, "", *table, "", END + after])
