@@ -220,6 +220,19 @@ EXPECTATIONS: Final = (
         ),
     ),
     Expectation(
+        POSITIVE,
+        frozenset({"chat"}),
+        "Also refused: 400 `session_has_no_class_id`, `class_not_active`, `class_has_no_models`: a walk may delete every model "
+        "of a session, or take its class away",
+        refuses(400, "session_has_no_class_id", "class_has_no_models"),
+    ),
+    Expectation(
+        POSITIVE,
+        frozenset({"add_model"}),
+        "400 `model_not_allowed_for_class`, `session_has_no_class_id`, `class_not_active`",
+        refuses(400, "session_has_no_class_id"),
+    ),
+    Expectation(
         NEGATIVE,
         frozenset(each["operationId"] for each in OPERATIONS.values()),
         'Coercion is pydantic\'s lax mode (`"5"`, `5.0`, for an int), for path ids too',
