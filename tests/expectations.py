@@ -222,8 +222,8 @@ EXPECTATIONS: Final = (
     Expectation(
         POSITIVE,
         frozenset({"chat"}),
-        "Also refused: 400 `session_has_no_class_id`, `class_not_active`, `class_has_no_models`: a walk may delete every model "
-        "of a session, or take its class away",
+        "Also refused: 400 `session_has_no_class_id`, `class_not_active`, `class_has_no_models`: a walk may delete "
+        "every model of a session, or take its class away",
         refuses(400, "session_has_no_class_id", "class_has_no_models"),
     ),
     Expectation(
