@@ -47,8 +47,8 @@ test: $(venv) $(node_dev) ## Run the test suite (ARGS for pytest; BASE_URL and T
 	@$(python) -m pytest -m "not e2e and not torture" -n $(workers) $(ARGS)
 
 .PHONY: torture
-torture: $(venv) $(node_dev) ## Run the long versions of the randomised tests and of the faults (ARGS)
-	@$(python) -m pytest -m torture -n $(workers) $(ARGS)
+torture: $(venv) $(node_dev) ## Attack, race, break and fuzz for long; goes on where it stopped (SEED, sizes of tests/torture.py)
+	@$(python) -m pytest -m "trust or torture" --torture -n $(workers) $(ARGS)
 
 .PHONY: check
 check: $(venv) .tools/sam/installed .tools/checkov/installed ## Check format, lint, types, template, contract and tracked files
@@ -60,7 +60,7 @@ check: $(venv) .tools/sam/installed .tools/checkov/installed ## Check format, li
 	$(python) -m tools.openapi --check
 	$(python) -m tools.python_client --check
 	$(python) -m tools.event_schemas --check
-	$(python) -m pytest -q tests/test_wiring.py
+	$(python) -m pytest -q tests/test_wiring.py tests/test_security.py
 	$(python) -m tools.tracked_files
 
 .PHONY: e2e

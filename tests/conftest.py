@@ -24,6 +24,9 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(config.stash[RECORDING])
 
 
+pytest_plugins = ["tests.torture"]
+
+
 @pytest.fixture(scope="session")
 def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """The local stack in memory. Tests that look behind the front door need it, and are skipped with BASE_URL."""

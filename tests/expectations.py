@@ -6,8 +6,10 @@ are what the quoted sentence says, in the operations named; whatever else fails 
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, cast
 from zlib import crc32
 
@@ -32,6 +34,7 @@ OPERATIONS: Final[dict[tuple[str, str], Json]] = {
     for path, item in CONTRACT["paths"].items()
     for method, operation in item.items()
 }
+REQUESTS: Final = Path(os.environ["FUZZ_REQUESTS"])
 POSITIVE, NEGATIVE = "positive_data_acceptance", "negative_data_rejection"
 
 
@@ -217,6 +220,19 @@ EXPECTATIONS: Final = (
         ),
     ),
     Expectation(
+        POSITIVE,
+        frozenset({"chat"}),
+        "Also refused: 400 `session_has_no_class_id`, `class_not_active`, `class_has_no_models`: a walk may delete "
+        "every model of a session, or take its class away",
+        refuses(400, "session_has_no_class_id", "class_has_no_models"),
+    ),
+    Expectation(
+        POSITIVE,
+        frozenset({"add_model"}),
+        "400 `model_not_allowed_for_class`, `session_has_no_class_id`, `class_not_active`",
+        refuses(400, "session_has_no_class_id"),
+    ),
+    Expectation(
         NEGATIVE,
         frozenset(each["operationId"] for each in OPERATIONS.values()),
         'Coercion is pydantic\'s lax mode (`"5"`, `5.0`, for an int), for path ids too',
@@ -289,6 +305,13 @@ def map_case(context: HookContext, case: AnyCase) -> AnyCase:
 def drawn(*things: object) -> int:
     """A number that is the same in every run with the same seed."""
     return crc32(repr(things).encode("utf-8", "surrogatepass"))
+
+
+@schemathesis.hook
+def after_call(context: HookContext, case: AnyCase, response: Response) -> None:
+    """A byte for each request: how many there were."""
+    with REQUESTS.open("ab") as file:
+        file.write(b".")
 
 
 @schemathesis.hook

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.learners import Learner, at_once, walk
+from tests.learners import Learner, walk
 
 Json = dict[str, Any]
 ItemsOf = Callable[[Learner], dict[tuple[str, str], Any]]
@@ -196,23 +196,6 @@ def test_who_was_slower_is_told_the_version_that_stands(ada: Learner) -> None:
         assert ada.delete(path_of(made), headers={"if-match": gone}).status == 404
 
 
-def test_changes_of_different_fields_at_the_same_time_all_survive(ada: Learner) -> None:
-    path = path_of(ada.add_example())
-    changes: list[Json] = [
-        {"title": "t"},
-        {"input_text": "i"},
-        {"output_text": "o"},
-        {"meta": {"m": 1}},
-        {"is_active": False},
-    ]
-
-    answers = at_once(*(lambda change=change: ada.patch(path, change) for change in changes))
-
-    assert {answer.status for answer in answers} == {200}
-    stands = ada.get(path).json
-    assert all(stands.items() >= change.items() for change in changes)
-
-
 # Deletes
 
 
@@ -228,16 +211,6 @@ def test_a_deleted_example_is_gone_at_once(ada: Learner, ben: Learner) -> None:
         assert (again.status, again.json) == (404, missing)
     listed = ada.get(LIBRARY).json
     assert (listed["items"], listed["total"]) == ([kept], 1)
-
-
-def test_of_many_who_delete_an_example_one_does(ada: Learner) -> None:
-    path = path_of(ada.add_example())
-    ada.add_example()
-
-    statuses = [answer.status for answer in at_once(*[lambda: ada.delete(path)] * 6)]
-
-    assert sorted(statuses) == [204] + [404] * 5
-    assert ada.get(LIBRARY).json["total"] == 1
 
 
 def test_a_deleted_example_disappears_from_every_selection_and_the_others_keep_their_place(
@@ -422,20 +395,3 @@ def test_a_page_that_is_too_big_ends_early_and_continues_exactly(ada: Learner) -
     assert [each for page in pages for each in page["items"]] == made
     assert second["items"] == made[40:]
     assert len(ada.get(f"{LIBRARY}?size=40").body) < 5_500_000
-
-
-def test_totals_stay_exact_while_examples_come_and_go(ada: Learner) -> None:
-    old = [ada.add_example() for _ in range(8)]
-
-    at_once(
-        *(lambda each=each: ada.delete(path_of(each)).status for each in old[:5] * 2),
-        *(
-            lambda: ada.post(LIBRARY, {"input_text": "", "output_text": "", "is_active": False}).status
-            for _ in range(5)
-        ),
-    )
-
-    listed = ada.get(LIBRARY).json
-    assert (listed["total"], len(listed["items"])) == (8, 8)
-    filtered = ada.get(f"{LIBRARY}?is_active=false").json
-    assert (filtered["total"], len(filtered["items"])) == (5, 5)

@@ -465,24 +465,6 @@ def test_models_added_at_the_same_time_are_all_there_once(ada: Learner, announce
     }
 
 
-@pytest.mark.usefixtures("under_load")
-def test_fifty_merges_of_different_keys_at_the_same_time_all_survive(ada: Learner) -> None:
-    session = ada.open_session()
-    first, second = ada.models_of(session)
-
-    answers = at_once(
-        *(
-            lambda n=n: ada.patch(path_of(second if n % 2 else first), {"generation_params": {f"key {n}": n}})
-            for n in range(50)
-        )
-    )
-
-    assert [answer.status for answer in answers] == [200] * 50
-    assert [model["generation_params"] for model in ada.models_of(session)] == [
-        {**DEFAULT_PARAMS, **{f"key {n}": n for n in range(start, 50, 2)}} for start in (0, 1)
-    ]
-
-
 def test_each_model_has_a_version_of_its_own(ada: Learner) -> None:
     session = ada.open_session()
     first, second = ada.models_of(session)

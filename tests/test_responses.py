@@ -473,18 +473,6 @@ def test_the_responses_of_a_deleted_session_are_gone_at_once(ada: Learner) -> No
     assert ada.get(f"/models/{gone['session_model_id']}/responses").status == 404
 
 
-def test_responses_added_at_once_are_all_there_in_one_order(ada: Learner) -> None:
-    session = ada.open_session()
-    models = [each["session_model_id"] for each in ada.models_of(session)]
-
-    made = at_once(*(lambda n=n: keep(ada, models[n % len(models)], str(n)) for n in range(20)))
-
-    shown = ada.get(f"/sessions/{session['session_id']}").json["responses"]
-    assert sorted(each["response_text"] for each in shown) == sorted(str(n) for n in range(20))
-    assert shown == sorted(made, key=lambda each: (each["created_at"], each["response_id"]))
-    assert [each["response_id"] for each in shown] == sorted(each["response_id"] for each in made)
-
-
 # Free-form objects
 
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)

@@ -384,26 +384,6 @@ def test_the_order_of_knowledge_is_part_of_it(ada: Learner) -> None:
     assert changed["updated_at"] > session["updated_at"]
 
 
-def test_changes_of_different_fields_at_the_same_time_all_survive(ada: Learner) -> None:
-    session = ada.open_session()
-    changes: list[Json] = [
-        {"title": "Prompting 102"},
-        {"notes": "mine"},
-        {"project_id": 5},
-        {"knowledge_ids": [4]},
-        {"class_id": 6},
-        {"agent_id": 7},
-    ]
-
-    answers = at_once(*(lambda change=change: ada.patch(path_of(session), change) for change in changes))
-
-    assert [answer.status for answer in answers] == [200] * len(changes)
-    after = ada.get(path_of(session)).json
-    for change in changes:
-        assert after | change == after
-    assert len({answer.json["updated_at"] for answer in answers}) == len(changes)
-
-
 def test_a_session_moves_neither_with_its_settings_nor_with_its_responses(ada: Learner) -> None:
     opened = ada.post("/sessions", {"class_id": 1})
     session = opened.json
@@ -570,32 +550,6 @@ def test_a_deleted_session_is_gone_at_once_for_every_reader(ada: Learner) -> Non
         "next_cursor": None,
     }
     assert ada.get(f"/few-shot-examples/{example['example_id']}").json == example
-
-
-def test_of_many_who_delete_a_session_one_does(ada: Learner) -> None:
-    ada.open_session()
-    session = ada.open_session()
-
-    answers = at_once(*[lambda: ada.delete(path_of(session))] * 8)
-
-    assert sorted(answer.status for answer in answers) == [204] + [404] * 7
-    assert ada.get("/sessions").json["total"] == 1
-
-
-def test_totals_stay_exact_while_sessions_come_and_go(ada: Learner) -> None:
-    old = [ada.open_session() for _ in range(10)]
-
-    answers = at_once(
-        *(lambda session=session: ada.delete(path_of(session)) for session in old[:8]),
-        *(lambda: ada.post("/sessions", {"class_id": 1}) for _ in range(12)),
-    )
-
-    assert sorted({answer.status for answer in answers}) == [201, 204]
-    listed = ada.get("/sessions").json
-    expected = {session["session_id"] for session in old[8:]}
-    expected |= {answer.json["session_id"] for answer in answers if answer.status == 201}
-    assert listed["total"] == len(listed["items"]) == 14
-    assert {item["session_id"] for item in listed["items"]} == expected
 
 
 # Lists

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.learners import Answer, Learner, at_once, made, new_user_id
+from tests.learners import Answer, Learner, made, new_user_id
 
 Json = dict[str, Any]
 Announce = Callable[..., Any]
@@ -722,31 +722,6 @@ def test_an_agent_set_before_stays_when_it_may_not_be_set_any_more(
 
 
 # At the same time, and If-Match
-
-
-@pytest.mark.usefixtures("under_load")
-def test_fifty_merges_of_different_keys_at_the_same_time_all_survive(ada: Learner) -> None:
-    session = ada.open_session()
-    path = settings_path(session)
-
-    answers = at_once(
-        *(
-            lambda n=n: ada.patch(
-                path, {"style_params": {f"key {n}": n}, "generation_params": {f"param {n}": n}}
-            )
-            for n in range(50)
-        )
-    )
-
-    assert [answer.status for answer in answers] == [200] * 50
-    after = ada.get(path).json
-    assert after["style_params"] == {f"key {n}": n for n in range(50)}
-    merged = {**DEFAULT_PARAMS, **{f"param {n}": n for n in range(50)}}
-    assert after["generation_params"] == merged
-    assert [model["generation_params"] for model in ada.models_of(session)] == [merged] * 2
-    assert len({answer.json["updated_at"] for answer in answers}) == 50
-    for n, answer in enumerate(answers):
-        assert answer.json["style_params"][f"key {n}"] == n
 
 
 @pytest.mark.usefixtures("stack")

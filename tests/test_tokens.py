@@ -6,6 +6,7 @@ import hmac
 import json
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,7 +20,11 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from local.stack import Stack, read_template
 from practice import jwks, secrets
 from practice.config import config
-from tests.learners import Answer, Learner, Send
+from practice.store import accounts
+from tests.learners import Answer, Learner, Send, at_once, new_user_id
+from tests.torture import count
+
+pytestmark = pytest.mark.trust
 
 Json = dict[str, Any]
 
@@ -53,6 +58,7 @@ def valid(**changes: Any) -> Json:
 
 
 NOW = int(time.time())
+COMPRESSED = {"alg": "HS256", "typ": "JWT", "zip": "DEF"}
 NO_ALGORITHMS: list[Any] = ["none", "None", "NONE", "nOnE", "", None, 0, [], {}]
 
 
@@ -75,6 +81,16 @@ def attacks(secret: str) -> dict[str, str]:
         "two segments": f"{head}.{body}",
         "four segments": f"{good}.{signature}",
         "five segments, as an encrypted token has": f"{good}.{signature}.{signature}",
+        "an encrypted and compressed token": ".".join(
+            [
+                encoded({"alg": "dir", "enc": "A128GCM", "zip": "DEF"}),
+                "",
+                *[encoded(bytes(12))] * 2,
+                signature,
+            ]
+        ),
+        "compressed claims": hs256(secret, zlib.compress(json.dumps(valid()).encode()), COMPRESSED),
+        "a bomb as claims": hs256(secret, zlib.compress(b" " * 5_000_000), COMPRESSED),
         "nothing but dots": "..",
         "an unsigned one": f"{head}.{body}.",
         "another secret": hs256(other, valid()),
@@ -262,6 +278,7 @@ def refused(answer: Answer, shown: str) -> None:
     assert answer.headers["www-authenticate"] == "Bearer", shown
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["x-request-id"]
+    count("attacks")
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -346,12 +363,18 @@ def test_the_reason_is_in_the_log_and_nothing_of_the_token(
 
 NEAR_ISSUERS: list[Any] = [
     "https://issuer.example",
+    "https://issuer.example//",
+    "https://issuer.example/ ",
+    "https://issuer.example:443/",
+    "https://issuer.example/?",
+    "https://issuer.exаmple/",
     "https://ISSUER.example/",
     "http://issuer.example/",
     "https://issuer.example/.evil",
     *("", None, 5, {}, ["https://issuer.example/"]),
 ]
 NEAR_AUDIENCES: list[Any] = [
+    *("practice/", "practice\0", "practices", ["practice "], "practice,other", "practice other"),
     *("Practice", "practice ", "practic", ["other"], [["practice"]], {"practice": 1}, ["practice", 5]),
     *("", None, 5, {}, []),
 ]
@@ -400,7 +423,13 @@ def deployed(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deploy]:
         (
             {"TOKEN_LEEWAY_SECONDS": "7200"},
             [{"exp": NOW - 60}, {"nbf": NOW + 60}, {"iat": NOW + 60}],
-            [{"exp": NOW - 7201}, {"nbf": NOW + 36_000}, {"iat": NOW + 36_000}],
+            [
+                {"exp": NOW - 7200},
+                {"exp": NOW - 7200.0},
+                {"exp": NOW - 7201},
+                {"nbf": NOW + 36_000},
+                {"iat": NOW + 36_000},
+            ],
         ),
         (
             {"TOKEN_USER_CLAIM": "https://example.com/user_id"},
@@ -518,6 +547,40 @@ def test_a_secret_is_asked_for_once_in_five_minutes_and_outlives_its_store(
     secrets_manager.answer = says({}, 500)
     assert user_seen(send, hs256(OLD, valid())).status == 201
     refused(user_seen(send, hs256(NEW, valid())), "another secret")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "good"),
+    [
+        (OLD, {"current": NEW, "previous": OLD}, OLD),
+        ({"current": NEW, "previous": OLD}, {"current": NEW}, NEW),
+    ],
+    ids=["the new secret comes", "the old one goes"],
+)
+def test_a_rotation_while_learners_are_at_work_refuses_nobody(
+    before: Any,
+    after: Any,
+    good: str,
+    secrets_manager: Loopback,
+    send: Send,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(secrets, "LIFETIME_SECONDS", 0.0)
+
+    def store(value: Any) -> None:
+        text = value if isinstance(value, str) else json.dumps(value)
+        secrets_manager.answer = says({"SecretString": text})
+
+    def work() -> list[int]:
+        token = hs256(good, valid(sub=new_user_id()))
+        return [user_seen(send, token).status for _ in range(4)]
+
+    store(before)
+    *worked, _ = at_once(*[work] * 6, lambda: store(after))
+
+    assert worked == [[201] * 4] * 6
+    gone, come = (user_seen(send, hs256(key, valid())).status for key in (OLD, NEW))
+    assert (gone, come) == (401 if after == {"current": NEW} else 201, 201)
 
 
 @pytest.mark.parametrize(
@@ -822,3 +885,76 @@ def test_a_deployment_may_take_both_kinds_of_tokens(deployed: Deploy, stack: Sta
             user_seen(send, hs256(RSA.pem, valid(), {"alg": "HS256", "kid": RSA.kid})),
             "the public key as secret",
         )
+
+
+def test_keys_that_change_while_learners_are_at_work_cost_one_request_and_let_nobody_else_in(
+    issuer: Loopback, send: Send, clock: Callable[[float], None]
+) -> None:
+    assert user_seen(send, EC.sign()).status == 201
+    clock(61)
+    issuer.answer = says({"keys": [NEXT_RSA.jwk, EC.jwk]})
+    forged = Signer(NEXT_RSA.kid, RSA.private)
+
+    answers = at_once(
+        *[lambda: [user_seen(send, EC.sign()), user_seen(send, EC.sign())]] * 4,
+        *[lambda: [user_seen(send, NEXT_RSA.sign()), user_seen(send, NEXT_RSA.sign())]] * 4,
+        *[lambda: [user_seen(send, forged.sign()), user_seen(send, RSA.sign(kid="made up"))]] * 4,
+    )
+
+    assert {each.status for pair in answers[:8] for each in pair} == {201}
+    for pair in answers[8:]:
+        for each in pair:
+            refused(each, "forged while the keys change")
+    refused(user_seen(send, RSA.sign()), "the key that went")
+    assert issuer.requests == 2
+
+
+# Revocation
+
+
+REVOCATIONS: dict[str, tuple[Json, Json]] = {
+    "all tokens of the user": ({"iat": NOW - 60}, {"issued_before": "2100-01-01T00:00:00Z"}),
+    "a token that does not tell when it was issued": ({}, {"issued_before": "1990-01-01T00:00:00Z"}),
+    "one token": ({"jti": "stolen"}, {"token_id": "stolen"}),
+}
+
+
+@pytest.mark.parametrize("kind", REVOCATIONS)
+def test_a_revocation_counts_within_a_minute_at_one_read_a_minute(
+    kind: str,
+    stack: Stack,
+    send: Send,
+    monkeypatch: pytest.MonkeyPatch,
+    requests_to_table: Callable[[], Any],
+    hand_in: Callable[..., Any],
+) -> None:
+    claims, revoked = REVOCATIONS[kind]
+    user_id, passed = new_user_id(), 0.0
+    token = hs256(stack.token_secret, valid(sub=user_id, **claims))
+    another = hs256(stack.token_secret, valid(sub=user_id, iat=NOW - 30, jti="mine"))
+    nobody = "GET", "/user/practice/few-shot-examples/1"
+
+    class Time:
+        @staticmethod
+        def monotonic() -> float:
+            return time.monotonic() + passed
+
+        time = staticmethod(time.time)
+
+    monkeypatch.setattr(accounts, "time", Time)
+
+    def ask(bearer: str) -> Answer:
+        return send(*nobody, {"host": "localhost", "authorization": f"Bearer {bearer}"}, None)
+
+    with requests_to_table() as requests:
+        assert [ask(token).status for _ in range(5)] == [404] * 5
+    assert len(requests) == 1 + 5, "one for the account, one each for the example"
+
+    hand_in("TokensRevoked", {"user_id": user_id, **revoked})
+    passed = 59.0
+    with requests_to_table() as requests:
+        for _ in range(5):
+            refused(ask(token), kind)
+    assert len(requests) == 1
+    if kind != "all tokens of the user":
+        assert ask(another).status == 404

@@ -128,6 +128,7 @@ _PASSING = _THROTTLES | {
     "InternalFailure",
     "ServiceUnavailable",
     "TransactionInProgressException",
+    "IdempotentParameterMismatchException",  # every call has a token of its own: not the caller's doing
     "ReplicatedWriteConflictException",
 }
 _CONFLICTS = frozenset({"TransactionConflictException", "TransactionConflict"})

@@ -40,7 +40,7 @@ class Once:
     key: keys.Key | None = None
     attempt: str = ""
     turn_id: int | None = None
-    """The turn that a dead attempt had begun: what it stored is to be used."""
+    """The turn, session or transfer that a dead attempt had begun: what it stored is to be used."""
     replay: Replay | None = None
 
     def commit(self, writes: list[table.Write], answer: Versioned[Any]) -> None:
@@ -73,7 +73,7 @@ class Once:
         )
 
     def pointing_to(self, turn_id: int) -> list[table.Write]:
-        """For the transaction that begins a turn: whoever takes over continues it. To come last in its transaction."""
+        """For the transaction that begins it: whoever takes over continues it. To come last in its transaction."""
         if self.key is None:
             return []
         pointer = {"turn_id": table.number(turn_id)}
@@ -103,7 +103,7 @@ class Once:
             return  # another attempt took over, and answers from the same turn
 
     def forget(self) -> None:
-        """After a turn that nobody answered, which is not kept: the next request with this key begins another one."""
+        """After what came to nothing, which is not kept: the next request with this key begins another one."""
         if self.key is None:
             return
         try:

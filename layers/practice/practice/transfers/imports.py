@@ -81,8 +81,16 @@ def put_back(caller: Caller, source: Source, counts: Counts, once: Once, seconds
     )
     try:
         once.commit([ending], Versioned(counts, 1))
-    except table.ConditionFailed:
-        raise ImportInProgress from None
+    except table.ConditionFailed as failed:
+        if not _ended(failed.item or {}, counts):
+            raise ImportInProgress from None
+
+
+def _ended(account: table.Item, counts: Counts) -> bool:
+    """Whether this import had ended when its ending was sent again, after a lost acknowledgement."""
+    none = {"N": "0"}
+    held = [int(account.get(name, none)["N"]) for name in ("sessions", "examples")]
+    return "importing" not in account and held == [counts.sessions, counts.examples]
 
 
 def _numbered(lines: Iterable[str]) -> Iterator[tuple[int, Line]]:
@@ -233,7 +241,10 @@ def _claim(user_id: int, seconds: float) -> str:
             table.update(key, set_to=set_to, condition=condition, values=values)
         )
     except table.ConditionFailed as failed:
-        raise (ImportInProgress if failed.item and "importing" in failed.item else AccountNotEmpty) from None
+        before = failed.item or {}
+        # Sent again after a lost acknowledgement, the request meets the claim it wrote itself.
+        if before.get("importing") != table.text(claim):
+            raise (ImportInProgress if "importing" in before else AccountNotEmpty) from None
     if "importing" in before:
         _clear(user_id, claim)
     return claim

@@ -5,10 +5,20 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
+from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as NoConnection
+
 from practice import clock, ids, keys, queues, table
 from practice.auth import Caller
 from practice.deadline import Deadline
-from practice.errors import AccountNotEmpty, ExportNotFound, ImportNotFound, Invalid
+from practice.errors import (
+    AccountNotEmpty,
+    ExportNotFound,
+    ImportNotFound,
+    Invalid,
+    RequestInFlight,
+    StoreUnavailable,
+)
 from practice.events.messages import parsed
 from practice.models.transfer import (
     TRANSFER_MESSAGE,
@@ -30,9 +40,35 @@ POLL_SECONDS: Final = 2
 
 
 def begin(
-    caller: Caller, kind: Literal["export", "import"], state: TransferState, lines: list[str] | None = None
+    caller: Caller,
+    kind: Literal["export", "import"],
+    state: TransferState,
+    lines: list[str] | None = None,
+    *,
+    once: Once,
 ) -> StoredTransfer:
-    """The job, its file if there is one, and its message. Refuses like a create while the user is erased."""
+    """The job, its file if there is one, and its message. Refuses like a create while the user is erased.
+
+    Goes on with the job that a dead attempt had begun. Raises StoreUnavailable when the file or the message is not taken;
+    should the message arrive all the same, it finds a job that failed.
+    """
+    transfer = _read(caller.user_id, once.turn_id) if once.turn_id else None
+    if transfer is None or transfer.state == TransferState.FAILED:
+        transfer = _written(caller, kind, state, once)
+    try:
+        if lines is not None and transfer.state == state:
+            files.write(files.name(caller.user_id, transfer.transfer_id), lines)
+        _ask(caller.user_id, transfer.transfer_id)
+    except (queues.NotSent, ClientError, NoConnection, HTTPClientError) as error:
+        _set(caller.user_id, transfer.transfer_id, TransferState.FAILED, problem=StoreUnavailable.detail)
+        once.forget()
+        raise StoreUnavailable(f"transfers: {type(error).__name__}") from error
+    return transfer
+
+
+def _written(
+    caller: Caller, kind: Literal["export", "import"], state: TransferState, once: Once
+) -> StoredTransfer:
     now = datetime.now(UTC)
     (transfer_id,) = ids.new_ids(1)
     transfer = StoredTransfer(
@@ -44,13 +80,13 @@ def begin(
     )
     expiry = {"ttl": table.number(int((now + KEPT).timestamp()))}
     key = keys.transfer(caller.user_id, transfer_id)
+    writes = [accounts.counted(caller, "transfers", 0), *table.put(key, transfer, attributes=expiry)]
     try:
-        table.write(accounts.counted(caller, "transfers", 0), *table.put(key, transfer, attributes=expiry))
+        table.write(*writes, *once.pointing_to(transfer_id))
     except table.ConditionFailed as failed:
+        if failed.index >= len(writes):
+            raise RequestInFlight(1) from None
         raise accounts.refusal(failed) from None
-    if lines is not None:
-        files.write(files.name(caller.user_id, transfer_id), lines)
-    _ask(caller.user_id, transfer_id)
     return transfer
 
 

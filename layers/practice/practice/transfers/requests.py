@@ -24,7 +24,7 @@ def export(caller: Caller) -> Reply[str | Export]:
     kept: list[str] = []
     for line in exports.lines(caller.user_id):
         if not room.take(line) or not deadline.remaining():
-            transfer = jobs.begin(caller, "export", TransferState.QUEUED)
+            transfer = jobs.begin(caller, "export", TransferState.QUEUED, once=Once())
             location = f"/user/practice/export/{transfer.transfer_id}"
             return Reply(jobs.wire_export(caller, transfer), HTTPStatus.ACCEPTED, {"location": location})
         kept.append(line + "\n")
@@ -50,7 +50,7 @@ def put_back(caller: Caller, event: Event, once: Once, deadline: Deadline) -> Re
 def _job(
     caller: Caller, once: Once, state: TransferState, lines: list[str] | None = None
 ) -> Reply[Counts | Import]:
-    transfer = jobs.begin(caller, "import", state, lines)
+    transfer = jobs.begin(caller, "import", state, lines, once=once)
     location = f"/user/practice/import/{transfer.transfer_id}"
     answer = jobs.wire_import(caller, transfer)
     once.keep(answer.model_dump_json(), HTTPStatus.ACCEPTED, location)
