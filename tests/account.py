@@ -7,7 +7,8 @@ from practice.api import Endpoint
 from practice.auth import Caller
 from practice.models.transfer import TransferState
 from practice.transfers import jobs
-from tests.learners import Learner, made
+from tests.learners import Learner, made, new_user_id
+from tests.planted import filled
 from tools.openapi import endpoints
 
 ENDPOINTS = [each for each in endpoints() if each.caller_name]
@@ -37,6 +38,7 @@ class Account:
         waiting = who.post(f"{path}/chat", {"prompt_text": text}, headers={"prefer": "respond-async"})
         self.model_name = response["model_name"]
         self.ids |= {
+            "agent_id": new_user_id(),
             "example_id": example["example_id"],
             "session_id": session["session_id"],
             "setting_id": session["settings"]["setting_id"],
@@ -54,10 +56,23 @@ class Account:
             path = path.replace("{" + name + "}", str(replaced.get(name, self.ids[name])))
         return path
 
+    def target(self, endpoint: Endpoint, query: str = "", **replaced: object) -> str:
+        return self.path_of(endpoint, **replaced) + query_string(endpoint, query)
 
-def required_query(endpoint: Endpoint, **given: Any) -> dict[str, Any]:
-    """What a query string has to say, all of it ids."""
-    if endpoint.query_model is None:
-        return {}
-    fields = endpoint.query_model.model_fields
-    return {name: given.get(name, 1) for name, each in fields.items() if each.is_required()}
+    def body_of(self, endpoint: Endpoint) -> dict[str, Any]:
+        """One that fits, with every field and ids of the account's own; empty where none is taken."""
+        known = {**self.ids, "class_id": 1, "model_name": self.model_name, "prompt_text": self.text}
+
+        def plant(name: str, _: dict[str, Any]) -> Any:
+            return known.get(name.removeprefix("few_shot_").removesuffix("s"), ...)
+
+        return filled(endpoint.body_model, plant) if endpoint.body_model else {}
+
+
+def query_string(endpoint: Endpoint, query: str = "") -> str:
+    """What has to be said, all of it ids, before `query`: of two the last counts."""
+    fields = endpoint.query_model.model_fields if endpoint.query_model else {}
+    said = "&".join(
+        [*(f"{name}=1" for name, each in fields.items() if each.is_required()), *([query] if query else [])]
+    )
+    return f"?{said}" if said else ""

@@ -20,9 +20,8 @@ from practice import table
 from practice.api import Endpoint
 from practice.limits import MAX_ID
 from practice.store import accounts
-from tests.account import ENDPOINTS, Account, required_query
-from tests.learners import Answer, Learner, new_user_id
-from tests.planted import filled
+from tests.account import ENDPOINTS, Account, query_string
+from tests.learners import Answer, Learner
 from tools.openapi import document
 
 Json = dict[str, Any]
@@ -98,23 +97,11 @@ def unchanged(theirs: Account, items_of: ItemsOf) -> Iterator[None]:
     assert items_of(theirs.owner) == before
 
 
-def a_body(endpoint: Endpoint, account: Account) -> Json:
-    """One that fits, with the account's own ids."""
-    known: Json = {**account.ids, "class_id": 1, "agent_id": new_user_id(), "model_name": account.model_name}
-    known["prompt_text"] = account.text
-
-    def plant(name: str, _: Json) -> Any:
-        return known.get(name.removeprefix("few_shot_").removesuffix("s"), ...)
-
-    return filled(endpoint.body_model, plant) if endpoint.body_model else {}
-
-
 def ask(
     account: Account, endpoint: Endpoint, path: str, query: Json, body: Json, **headers: str
 ) -> tuple[Answer, Seen]:
     """With what was asked of the table, all of it the account's own or nobody's."""
-    said = required_query(endpoint) | query
-    target = path + (f"?{urlencode(said)}" if said else "")
+    target = path + query_string(endpoint, urlencode(query))
     raw = b"" if endpoint.takes else json.dumps(body).encode()
     with watched() as seen:
         answer = account.owner.ask(endpoint.method, target, raw=raw, headers=headers)
@@ -147,7 +134,7 @@ PATH_IDS = [(endpoint, name) for endpoint in ENDPOINTS for name in endpoint.path
 def test_an_id_of_somebody_elses_in_a_path_is_an_unknown_one(
     endpoint: Endpoint, name: str, mine: Account, theirs: Account, items_of: ItemsOf
 ) -> None:
-    body = a_body(endpoint, mine)
+    body = mine.body_of(endpoint)
     before = items_of(mine.owner)
     unknown, asked = ask(mine, endpoint, mine.path_of(endpoint, **{name: NOBODYS}), {}, body)
     assert unknown.status == 404
@@ -186,7 +173,7 @@ def test_an_id_of_somebody_elses_in_a_body_is_an_unknown_one(
     endpoint: Endpoint, place: tuple[str, ...], mine: Account, theirs: Account
 ) -> None:
     def answer_to(number: int) -> tuple[Answer, Seen]:
-        body = a_body(endpoint, mine)
+        body = mine.body_of(endpoint)
         inner = body
         for step in place[:-1]:
             inner = inner[step]
@@ -213,7 +200,7 @@ def test_an_agent_that_is_not_shared_is_not_accessible(
     private = announce_agent(theirs.owner.user_id, name="theirs", system_prompt="theirs")
 
     answer, _ = ask(
-        mine, endpoint, mine.path_of(endpoint), {}, a_body(endpoint, mine) | {"agent_id": private}
+        mine, endpoint, mine.path_of(endpoint), {}, mine.body_of(endpoint) | {"agent_id": private}
     )
 
     assert (answer.status, answer.json) == (404, {"detail": "agent not found or not accessible"})
@@ -233,7 +220,7 @@ def test_an_id_of_somebody_elses_in_a_query_is_an_unknown_one(
     endpoint: Endpoint, name: str, somebody: Callable[[], Learner], theirs: Account
 ) -> None:
     mine = Account(somebody(), "mine")
-    body = a_body(endpoint, mine)
+    body = mine.body_of(endpoint)
     unknown, asked = ask(mine, endpoint, mine.path_of(endpoint), {name: NOBODYS}, body)
 
     for kind, foreign in theirs.ids.items():
@@ -348,16 +335,15 @@ def test_two_learners_may_use_the_same_idempotency_key(
 ) -> None:
     key = {"idempotency-key": "the same"}
     one, other = Account(somebody(), "theirs"), Account(somebody(), "mine")
-    first, _ = ask(one, endpoint, one.path_of(endpoint), {}, a_body(endpoint, one), **key)
+    first, _ = ask(one, endpoint, one.path_of(endpoint), {}, one.body_of(endpoint), **key)
     assert first.status in (201, 202)
 
-    answer, _ = ask(other, endpoint, other.path_of(endpoint), {}, a_body(endpoint, other), **key)
+    answer, _ = ask(other, endpoint, other.path_of(endpoint), {}, other.body_of(endpoint), **key)
 
     assert answer.status == first.status
     assert "theirs" not in answer.body.decode()
-    again, _ = ask(one, endpoint, one.path_of(endpoint), {}, a_body(endpoint, one), **key)
-    if "agent_id" not in a_body(endpoint, one):
-        assert again.body == first.body
+    again, _ = ask(one, endpoint, one.path_of(endpoint), {}, one.body_of(endpoint), **key)
+    assert again.body == first.body
 
 
 def test_somebody_elses_export_becomes_ones_own_and_takes_nothing_from_them(

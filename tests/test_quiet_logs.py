@@ -35,7 +35,7 @@ from practice.store import accounts
 from practice.turns import configuration
 from practice.turns.providers import bedrock
 from tests import deliveries, faults
-from tests.account import ENDPOINTS, Account, required_query
+from tests.account import ENDPOINTS, Account
 from tests.learners import Answer, Learner, made, new_user_id
 from tests.planted import each_filled, filled
 from tests.providers import FakeProvider, Play, Played, completion
@@ -104,11 +104,6 @@ def a_raw_body(endpoint: Endpoint, account: Account) -> bytes:
     return json.dumps(a_body(endpoint, account)).encode()
 
 
-def target(endpoint: Endpoint, account: Account, query: Json | None = None, **replaced: Any) -> str:
-    said = required_query(endpoint) | (query or {})
-    return account.path_of(endpoint, **replaced) + (f"?{urlencode(said)}" if said else "")
-
-
 def told_nothing(answer: Answer, what: object) -> None:
     """A refusal names the place of what is wrong, and an unknown field by its name where those are forbidden."""
     if answer.status < 400:
@@ -138,12 +133,12 @@ def requests_to(endpoint: Endpoint, account: Account) -> Iterator[Answer]:
     """The refused ones first, so that what is named is still there."""
     ask, method = account.owner.ask, endpoint.method
     body, raw_body = a_body(endpoint, account), a_raw_body(endpoint, account)
-    plain = target(endpoint, account)
+    plain = account.target(endpoint)
     for name in endpoint.path_parameters:
-        yield ask(method, target(endpoint, account, None, **{name: CANARY}), raw=b"{}")
+        yield ask(method, account.target(endpoint, "", **{name: CANARY}), raw=b"{}")
     for name in [*(endpoint.query_model.model_fields if endpoint.query_model else ()), CANARY]:
         for value in (CANARY, f"1,{CANARY}{'x' * 2000}"):
-            yield ask(method, target(endpoint, account, {name: value}), raw=raw_body)
+            yield ask(method, account.target(endpoint, urlencode({name: value})), raw=raw_body)
     for raw in (
         f'{{"{CANARY}": {CANARY}}}'.encode(),
         f'["{CANARY}"]'.encode(),
@@ -270,7 +265,7 @@ def test_a_fault_of_the_table_leaves_no_text_in_the_logs(
 
     def send(what: str) -> None:
         answer = account.owner.ask(
-            endpoint.method, target(endpoint, account), raw=raw, headers={"idempotency-key": what}
+            endpoint.method, account.target(endpoint), raw=raw, headers={"idempotency-key": what}
         )
         told_nothing(answer, (endpoint.name, what))
         statuses.add(answer.status)
@@ -492,7 +487,7 @@ def test_what_is_told_on_the_bus_holds_no_text(
     account = Account(somebody(), CANARY)
     for endpoint in sorted(ENDPOINTS, key=lambda each: each.method == "DELETE"):
         raw = a_raw_body(endpoint, account)
-        account.owner.ask(endpoint.method, target(endpoint, account), raw=raw)
+        account.owner.ask(endpoint.method, account.target(endpoint), raw=raw)
     delivered.run()
 
     events = delivered.published(account.owner.user_id)

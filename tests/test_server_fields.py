@@ -16,9 +16,9 @@ from pydantic import BaseModel
 import practice.models
 from local.stack import Stack
 from practice.api import Endpoint
-from tests.account import ENDPOINTS, Account, required_query
+from tests.account import ENDPOINTS, Account
 from tests.learners import Answer, Learner
-from tests.planted import each_filled, filled
+from tests.planted import each_filled
 
 Json = dict[str, Any]
 ItemsOf = Callable[[Learner], dict[tuple[str, str], Any]]
@@ -87,18 +87,8 @@ def is_strict(endpoint: Endpoint) -> bool:
     return endpoint.body_model is not None and endpoint.body_model.model_config.get("extra") == "forbid"
 
 
-def a_body(endpoint: Endpoint, account: Account) -> Json:
-    known: Json = {**account.ids, "class_id": 1, "model_name": account.model_name, "prompt_text": "Why?"}
-
-    def plant(name: str, _: Json) -> Any:
-        return known.get(name.removeprefix("few_shot_").removesuffix("s"), ...)
-
-    return filled(endpoint.body_model, plant) if endpoint.body_model else {}
-
-
 def send(account: Account, endpoint: Endpoint, body: Json) -> Answer:
-    query = "&".join(f"{name}={value}" for name, value in required_query(endpoint).items())
-    return account.owner.ask(endpoint.method, f"{account.path_of(endpoint)}?{query}", body)
+    return account.owner.ask(endpoint.method, account.target(endpoint), body)
 
 
 def told(answer: Answer) -> Any:
@@ -118,7 +108,7 @@ def account(stack: Stack, somebody: Callable[[], Learner]) -> Account:
 def test_a_field_of_the_servers_is_not_written(
     endpoint: Endpoint, account: Account, items_of: ItemsOf
 ) -> None:
-    body, foreign = a_body(endpoint, account), foreign_fields(endpoint)
+    body, foreign = account.body_of(endpoint), foreign_fields(endpoint)
     send(account, endpoint, body)  # a PATCH changes something the first time
     before = items_of(account.owner)
     expected = send(account, endpoint, body)
@@ -158,7 +148,7 @@ def test_a_field_of_the_servers_is_refused_where_unknown_ones_are(
     before = items_of(account.owner)
     foreign = foreign_fields(endpoint)
 
-    together = send(account, endpoint, foreign | a_body(endpoint, account))
+    together = send(account, endpoint, foreign | account.body_of(endpoint))
 
     assert together.status == 422
     assert {(each["type"], *each["loc"]) for each in together.detail} == {

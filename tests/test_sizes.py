@@ -13,7 +13,7 @@ import pytest
 from local.gateway import build_event
 from local.stack import Stack
 from practice.api import Endpoint
-from tests.account import ENDPOINTS, Account, required_query
+from tests.account import ENDPOINTS, Account
 from tests.learners import Answer, Learner
 
 Json = dict[str, Any]
@@ -34,12 +34,6 @@ def unchanged(account: Account, items_of: ItemsOf) -> Iterator[None]:
     before = items_of(account.owner)
     yield
     assert items_of(account.owner) == before
-
-
-def target(endpoint: Endpoint, account: Account, query: str = "", **replaced: Any) -> str:
-    needed = "&".join(f"{name}={value}" for name, value in required_query(endpoint).items())
-    said = "&".join(part for part in (needed, query) if part)
-    return account.path_of(endpoint, **replaced) + (f"?{said}" if said else "")
 
 
 def refused(answer: Answer, what: str, *statuses: int) -> None:
@@ -74,13 +68,13 @@ BODIES: dict[str, bytes] = {
 @pytest.mark.parametrize("endpoint", WITH_BODY, ids=lambda each: each.name)
 def test_a_body_without_measure_is_refused(endpoint: Endpoint, account: Account) -> None:
     for name, raw in BODIES.items():
-        refused(account.owner.ask(endpoint.method, target(endpoint, account), raw=raw), name)
+        refused(account.owner.ask(endpoint.method, account.target(endpoint), raw=raw), name)
 
 
 def test_a_body_of_more_than_ten_megabytes_stops_at_the_gateway(account: Account) -> None:
     for endpoint in ENDPOINTS:
         answer = account.owner.ask(
-            endpoint.method, target(endpoint, account), raw=b"x" * (10 * 1024 * 1024 + 1)
+            endpoint.method, account.target(endpoint), raw=b"x" * (10 * 1024 * 1024 + 1)
         )
 
         assert (answer.status, answer.json) == (413, {"message": "Request Entity Too Large"}), endpoint.name
@@ -95,12 +89,12 @@ def test_an_id_without_measure_is_refused_in_a_path(
     endpoint: Endpoint, account: Account, stack: Stack
 ) -> None:
     """Behind the gateway too, which takes no such path."""
-    match = stack.gateway.router.match(endpoint.method, target(endpoint, account))
+    match = stack.gateway.router.match(endpoint.method, account.target(endpoint))
     assert match
     headers = {"authorization": f"Bearer {account.owner.token}"}
     for name in endpoint.path_parameters:
         for value in (*NUMBERS, *PERCENT, "\ud800", "1\n2", "\0"):
-            event = build_event(endpoint.method, target(endpoint, account), headers, b"{}", match)
+            event = build_event(endpoint.method, account.target(endpoint), headers, b"{}", match)
             event["pathParameters"] = match.path_parameters | {name: value}
 
             answer = stack.invoker.invoke(match.route.function, event)
@@ -115,7 +109,7 @@ def test_a_query_without_measure_is_refused(endpoint: Endpoint, account: Account
     for name in endpoint.query_model.model_fields:
         for value in (*map(quote, NUMBERS), *PERCENT, "x" * 8192):
             answer = account.owner.ask(
-                endpoint.method, target(endpoint, account, f"{name}={value}"), raw=b"{}"
+                endpoint.method, account.target(endpoint, f"{name}={value}"), raw=b"{}"
             )
 
             refused(answer, f"{name}={value[:20]}", 414, 422, 431)
@@ -126,7 +120,7 @@ def test_a_query_of_ten_thousand_parameters_is_answered_by_what_it_says(
     endpoint: Endpoint, account: Account, stack: Stack
 ) -> None:
     """The gateway stops long before."""
-    where = target(endpoint, account)
+    where = account.target(endpoint)
     match = stack.gateway.router.match(endpoint.method, where.partition("?")[0])
     assert match
     headers = {"authorization": f"Bearer {account.owner.token}"}
@@ -159,7 +153,7 @@ def test_headers_without_measure_are_refused_or_ignored(
     endpoint: Endpoint, account: Account, stack: Stack
 ) -> None:
     """At the gateway by their size; behind it ten thousand of them are as good as none."""
-    where = target(endpoint, account, "", **dict.fromkeys(endpoint.path_parameters, 2**53 - 1))
+    where = account.target(endpoint, "", **dict.fromkeys(endpoint.path_parameters, 2**53 - 1))
     plain = account.owner.ask(endpoint.method, where, raw=b"[")
     for name, value in HEADERS.items():
         answer = account.owner.ask(endpoint.method, where, raw=b"[", headers={name: value})
@@ -184,7 +178,7 @@ def test_of_a_key_that_comes_twice_the_last_is_judged(endpoint: Endpoint, accoun
     name = next(iter(endpoint.body_model.model_fields))
     pairs = ",".join(f'"{name}": null' for _ in range(1000))
     for raw in (f'{{{pairs}, "{name}": {{"a": []}}}}', f'{{"{name}": 1, "{name}": [[{{}}]]}}'):
-        answer = account.owner.ask(endpoint.method, target(endpoint, account), raw=raw.encode())
+        answer = account.owner.ask(endpoint.method, account.target(endpoint), raw=raw.encode())
 
         refused(answer, raw[:40])
         assert name in {problem["loc"][1] for problem in answer.detail}
@@ -195,7 +189,7 @@ def test_a_token_without_measure_is_refused(endpoint: Endpoint, account: Account
     for token in ("." * 9000, "a." * 4000, account.owner.token + "=" * 9000, "e30." * 3):
         answer = account.owner.ask(
             endpoint.method,
-            target(endpoint, account),
+            account.target(endpoint),
             raw=b"{}",
             headers={"authorization": f"Bearer {token}"},
         )
