@@ -6,6 +6,7 @@ from typing import Any
 from practice.api import Endpoint
 from practice.auth import Caller
 from practice.models.transfer import TransferState
+from practice.store.idempotency import Once
 from practice.transfers import jobs
 from tests.learners import Learner, made, new_user_id
 from tests.planted import filled
@@ -46,7 +47,9 @@ class Account:
             "response_id": response["response_id"],
             "turn_id": made(waiting, 202)["turn_id"],
             "import_id": made(who.post("/import"), 202)["import_id"],
-            "export_id": jobs.begin(Caller(who.user_id, 2**40), "export", TransferState.QUEUED).transfer_id,
+            "export_id": jobs.begin(
+                Caller(who.user_id, 2**40), "export", TransferState.QUEUED, once=Once()
+            ).transfer_id,
         }
 
     def path_of(self, endpoint: Endpoint, **replaced: object) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from local.stack import Stack
+from tests import deliveries
 from tests.learners import BASE_URL, Learner, Returning, Send, in_process, learner, new_user_id, over_http
 from tests.recording import Recording
 from tests.unreliable import Unreliable
@@ -34,7 +35,15 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
         pytest.skip("looks behind the front door of the local stack, and BASE_URL points at another one")
     with Stack() as running:
         request.config.stash[RECORDING].shows_all &= "streams" in running.capabilities
+        deliveries.cease(running)
         yield running
+
+
+@pytest.fixture(autouse=True)
+def _quiet_stream(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "stack" in request.fixturenames:
+        deliveries.cease(request.getfixturevalue("stack"))
 
 
 @pytest.fixture(scope="session")

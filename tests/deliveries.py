@@ -1,17 +1,25 @@
-"""Delivers what the local stack's threads would, one step after the other: stream records, messages, events."""
+"""Delivers what the local stack's threads would, one step after the other: stream records, messages, events.
+
+The table has its stream only while something is delivered: the engine counts all records of a stream at every write, so
+that a suite with one would end far slower than it began.
+"""
 
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from local.consumers import EventConsumer, QueueConsumer, StreamConsumer
 from local.stack import Stack
 
+if TYPE_CHECKING:
+    from types_boto3_dynamodb.type_defs import StreamSpecificationTypeDef
+
 
 class Deliveries:
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
+        self._listens = True
         template, triggers = stack.template, stack.triggers
         self._stream = [StreamConsumer(triggers, each, stack.engine) for each in template.stream_triggers]
         self._queues = [QueueConsumer(triggers, each) for each in template.queue_triggers]
@@ -24,6 +32,16 @@ class Deliveries:
             for name, function in template.functions.items()
             if name in {rule.function for rule in template.rules}
         ]
+
+    def listen(self, *, on: bool) -> None:
+        """Whether changes of the table become records."""
+        if on is not self._listens:
+            table_name = self._stack.template.environment["TABLE_NAME"]
+            view: StreamSpecificationTypeDef = {"StreamEnabled": on}
+            if on:
+                view["StreamViewType"] = "NEW_AND_OLD_IMAGES"
+            self._stack.engine.client().update_table(TableName=table_name, StreamSpecification=view)
+            self._listens = on
 
     def step_of(self, function: str) -> bool:
         """One batch of the function's queue."""
@@ -62,9 +80,15 @@ def _to(stack: Stack) -> Deliveries:
 
 
 def of(stack: Stack) -> Deliveries:
-    """With nothing left to deliver."""
+    """With nothing left to deliver; from here on to the end of the test, what changes is."""
     if "streams" not in stack.capabilities:
         pytest.skip(f"{stack.engine.name} has no streams")
     deliveries = _to(stack)
+    deliveries.listen(on=True)
     deliveries.run()
     return deliveries
+
+
+def cease(stack: Stack) -> None:
+    if "streams" in stack.capabilities:
+        _to(stack).listen(on=False)

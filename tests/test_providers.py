@@ -452,9 +452,10 @@ def test_a_title_is_written_by_any_provider(
     writer: str,
 ) -> None:
     deployment.has(TITLE_MODEL=writer)
+    delivered = deliveries.of(stack)
     ada.add_response(ada.open_session(**lesson))
 
-    deliveries.of(stack)
+    delivered.run()
 
     assert asked(fake) == {BEDROCK_PATH if writer == "claude" else "gpt"}
 
