@@ -17,6 +17,7 @@ from tests.recording import Recording
 from tests.unreliable import Unreliable
 
 RECORDING = pytest.StashKey[Recording]()
+STACK = pytest.StashKey[Stack]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -36,14 +37,16 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     with Stack() as running:
         request.config.stash[RECORDING].shows_all &= "streams" in running.capabilities
         deliveries.cease(running)
+        request.config.stash[STACK] = running
         yield running
+        del request.config.stash[STACK]
 
 
 @pytest.fixture(autouse=True)
 def _quiet_stream(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
-    if "stack" in request.fixturenames:
-        deliveries.cease(request.getfixturevalue("stack"))
+    if running := request.config.stash.get(STACK, None):
+        deliveries.cease(running)
 
 
 @pytest.fixture(scope="session")

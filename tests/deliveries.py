@@ -90,5 +90,6 @@ def of(stack: Stack) -> Deliveries:
 
 
 def cease(stack: Stack) -> None:
+    """No change is a record any more, until the next `of`."""
     if "streams" in stack.capabilities:
         _to(stack).listen(on=False)

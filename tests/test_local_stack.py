@@ -30,6 +30,7 @@ Parameters:
   Stage: {Type: String, Default: dev}
   TokenSecretArn: {Type: String, Default: ""}
   UnclaimedModels: {Type: String, Default: ""}
+  UserRequestsPerMinute: {Type: Number, Default: 0}
   ProviderSecretArn: {Type: String, Default: ""}
 Globals:
   Function:

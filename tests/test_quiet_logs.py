@@ -19,7 +19,7 @@ import warnings
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import pytest
 from botocore.awsrequest import AWSResponse
@@ -39,6 +39,7 @@ from tests.account import ENDPOINTS, Account
 from tests.learners import Answer, Learner, made, new_user_id
 from tests.planted import each_filled, filled
 from tests.providers import FakeProvider, Play, Played, completion
+from tests.roles import BEDROCK_MODEL
 from tools.event_schemas import TAKEN
 
 Json = dict[str, Any]
@@ -316,7 +317,7 @@ def test_what_a_provider_says_stays_out_of_the_logs(
     monkeypatch.setattr("practice.turns.conversation.MARGIN_SECONDS", 28.5)
     session = ada.open_session(knowledge_ids=[1])
     with FakeProvider() as fake:
-        served = {"provider": kind, "id": "fake", "base_url": f"{fake.url}/v1", "key": "acme"}
+        served = {"provider": kind, "id": BEDROCK_MODEL, "base_url": f"{fake.url}/v1", "key": "acme"}
         monkeypatch.setenv("MODELS", json.dumps({"*": served}))
         monkeypatch.setenv("KNOWLEDGE_BASE_ID", "KB12345678")
         monkeypatch.setattr("practice.turns.providers.openai.secret", lambda _: json.dumps({"acme": CANARY}))
@@ -325,7 +326,7 @@ def test_what_a_provider_says_stays_out_of_the_logs(
         forget()
         statuses = []
         for what, play in PLAYS.items():
-            fake.plays = {"fake": play, "KB12345678": play}
+            fake.plays = {quote(BEDROCK_MODEL, safe=""): play, BEDROCK_MODEL: play, "KB12345678": play}
             answer = ada.post(f"/sessions/{session['session_id']}/chat", {"prompt_text": CANARY})
             if answer.status >= 400:
                 told_nothing(answer, what)

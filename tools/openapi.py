@@ -123,7 +123,8 @@ class _Generator(GenerateJsonSchema):
 
     def int_schema(self, schema: Any) -> Json:
         made = super().int_schema(schema)
-        return made if made.get("maximum", MAX_ID) < 2**31 else made | INT64
+        # One more than 64 bits hold is a knowledge id too.
+        return made | INT64 if 2**31 <= made.get("maximum", MAX_ID) < 2**63 else made
 
     def nullable_schema(self, schema: Any) -> Json:
         made = super().nullable_schema(schema)

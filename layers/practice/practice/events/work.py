@@ -37,7 +37,7 @@ class SweepParts(BaseModel):
     """Of a long document that was deleted by its main item alone."""
 
     sweep: Literal["parts"] = "parts"
-    pk: str
+    pk: Annotated[str, Field(pattern=r"^USER#[1-9][0-9]{0,15}$")]
     sk: str
     version: int
     count: Annotated[int, Field(ge=1, le=100)]
