@@ -22,7 +22,10 @@ from practice.limits import MAX_ID
 from practice.store import accounts
 from tests.account import ENDPOINTS, Account, query_string
 from tests.learners import Answer, Learner
+from tests.torture import count
 from tools.openapi import document
+
+pytestmark = pytest.mark.trust
 
 Json = dict[str, Any]
 ItemsOf = Callable[[Learner], dict[tuple[str, str], Any]]
@@ -141,6 +144,7 @@ def test_an_id_of_somebody_elses_in_a_path_is_an_unknown_one(
 
     for kind, foreign in theirs.ids.items():
         answer, seen = ask(mine, endpoint, mine.path_of(endpoint, **{name: foreign}), {}, body)
+        count("attacks")
 
         assert shown(answer) == shown(unknown), kind
         assert answer.body == unknown.body, kind
@@ -184,6 +188,7 @@ def test_an_id_of_somebody_elses_in_a_body_is_an_unknown_one(
     unknown, asked = answer_to(NOBODYS)
     for kind, foreign in theirs.ids.items():
         answer, seen = answer_to(foreign)
+        count("attacks")
 
         assert shown(answer)[0] == shown(unknown)[0], kind
         assert shown(answer)[2] == shown(unknown)[2], kind
@@ -225,6 +230,7 @@ def test_an_id_of_somebody_elses_in_a_query_is_an_unknown_one(
 
     for kind, foreign in theirs.ids.items():
         answer, seen = ask(mine, endpoint, mine.path_of(endpoint), {name: foreign}, body)
+        count("attacks")
 
         assert shown(answer) == shown(unknown), kind
         assert {*seen.operations} == {*asked.operations}, kind
@@ -320,6 +326,7 @@ def test_a_cursor_with_any_character_changed_is_refused(endpoint: Endpoint, read
 
     for each in forged + cut + others:
         answer, seen = ask(reader, endpoint, f"{path}?cursor={each}", {}, {})
+        count("attacks")
 
         assert answer.status == 422, each
         assert [problem["loc"] for problem in answer.detail] == [["query", "cursor"]], each

@@ -35,7 +35,7 @@ DEFAULTS: Final = {
 SIZES: Final = {name: int(os.environ.get(name) or size) for name, size in DEFAULTS.items()}
 
 COUNTED: Final = {
-    "attacks": "tokens and headers that were refused",
+    "attacks": "tokens, and ids and cursors of somebody else's, that were refused",
     "steps": "steps of histories, each answer compared whole",
     "states": "distinct states that histories came through",
     "faults": "faults injected",
