@@ -14,7 +14,6 @@ from local.functions import InProcess
 from local.stack import Stack, read_template
 from local.template import Template
 from practice.log import logger
-from practice.snapshots import begin_copy
 from tests.deliveries import Deliveries
 from tests.learners import Learner, in_process, learner, new_user_id
 
@@ -107,7 +106,6 @@ class Lab:
 def laboratory(*, streams: bool = True) -> Iterator[Lab]:
     """Without its stream the table is filled some ten times as fast: the engine looks through all records for each write."""
     logger.setLevel("ERROR")  # in this process; the functions that are measured say all they say
-    begin_copy()  # a laboratory before this one had other secrets
     made: list[Recording] = []
     template = read_template()
     if not streams:
