@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ from practice import keys, table
 from practice.auth import Caller
 from practice.store import accounts
 from practice.store.idempotency import Once
-from practice.transfers import exports, imports
+from practice.transfers import exports, imports, jobs
 from practice.transfers import requests as at_once
 from tests.learners import Answer, Learner
 
@@ -284,6 +285,37 @@ def test_a_bad_file_fails_its_job_with_the_reason(ada: Learner, stack: Stack) ->
     job = ada.get(waiting.headers["location"]).json
     assert job["state"] == "failed"
     assert "2" in job["problem"]
+
+
+def test_an_import_that_two_workers_are_given_is_done(
+    ada: Learner, ben: Learner, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A queue may deliver a message twice, and a request sent again asks again."""
+    ada.add_example()
+    waiting = ben.post("/import")
+    by_link("PUT", waiting.json["upload_url"], ada.get("/export").body)
+    check, other = imports.check, iter([lambda: deliver(stack, ben, waiting.json["import_id"])])
+
+    def overtaken(lines: Callable[[], Any]) -> Any:
+        next(other, lambda: None)()
+        return check(lines)
+
+    monkeypatch.setattr(imports, "check", overtaken)
+    deliver(stack, ben, waiting.json["import_id"])
+
+    job = ben.get(waiting.headers["location"]).json
+    assert (job["state"], job["problem"], job["counts"]["examples"]) == ("done", None, 1)
+
+
+def test_a_file_that_never_comes_is_looked_for_ever_more_seldom() -> None:
+    looks, age = 0, timedelta()
+    while age < jobs.KEPT:
+        age += timedelta(seconds=jobs.poll_delay(age))
+        looks += 1
+
+    assert jobs.poll_delay(timedelta(seconds=20)) == 2
+    assert jobs.poll_delay(timedelta(minutes=10)) <= 30
+    assert looks < 1000
 
 
 def test_files_go_with_an_erasure(

@@ -36,7 +36,10 @@ from practice.transfers import exports, files, imports
 KEPT: Final = timedelta(hours=24)
 FILE_BYTES: Final = 1024 * 1024 * 1024
 POLL_SECONDS: Final = 2
-"""How soon after its begin, and then how often, an import looks for its file."""
+"""How soon after its begin an import looks for its file."""
+SELDOMER_SECONDS: Final = 30
+"""It waits a second longer for each so many of its age: a job whose file never comes shall not keep the workers busy."""
+LONGEST_POLL_SECONDS: Final = 300
 
 
 def begin(
@@ -55,8 +58,10 @@ def begin(
     transfer = _read(caller.user_id, once.turn_id) if once.turn_id else None
     if transfer is None or transfer.state == TransferState.FAILED:
         transfer = _written(caller, kind, state, once)
+    if transfer.state != state:
+        return transfer  # its worker has begun
     try:
-        if lines is not None and transfer.state == state:
+        if lines is not None:
             files.write(files.name(caller.user_id, transfer.transfer_id), lines)
         _ask(caller.user_id, transfer.transfer_id)
     except (queues.NotSent, ClientError, NoConnection, HTTPClientError) as error:
@@ -93,6 +98,11 @@ def _written(
 def _ask(user_id: int, transfer_id: int, delay: int = 0) -> None:
     message = TransferMessage(user_id=user_id, transfer_id=transfer_id)
     queues.send_later(os.environ["TRANSFER_QUEUE_URL"], message.model_dump_json(), delay)
+
+
+def poll_delay(age: timedelta) -> int:
+    """Seconds until a waiting import looks for its file again."""
+    return min(LONGEST_POLL_SECONDS, POLL_SECONDS + int(age.total_seconds()) // SELDOMER_SECONDS)
 
 
 def get_export(caller: Caller, export_id: int) -> Export:
@@ -148,7 +158,9 @@ def work(record: Mapping[str, Any], deadline: Deadline) -> None:
         return  # erased, expired, or delivered twice
     key = files.name(user_id, transfer_id)
     if transfer.state == TransferState.WAITING and files.size(key) is None:
-        _ask(user_id, transfer_id, POLL_SECONDS)
+        _ask(
+            user_id, transfer_id, poll_delay(datetime.now(UTC) - datetime.fromisoformat(transfer.created_at))
+        )
         return
     _set(user_id, transfer_id, TransferState.RUNNING)
     if transfer.kind == "export":
@@ -198,6 +210,8 @@ def _set(
         if document is None:
             return
         before = StoredTransfer.model_validate_json(document.text)
+        if before.state == TransferState.DONE:
+            return  # by a worker that was given the same message
         after = before.model_copy(update={"state": state, "counts": counts, "problem": problem})
         try:
             table.write(*table.revise(document, after))
