@@ -1,7 +1,9 @@
 """The drills of docs/runbook.md, by the book, on the local stack."""
 
 import json
+import random
 import re
+import shlex
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -431,6 +433,46 @@ def test_a_batch_that_lambda_gave_up_is_read_from_the_stream_again(
     delivered.run()
 
 
+def test_empty_pages_of_the_stream_are_not_its_end_and_are_not_read_for_ever(
+    ada: Learner,
+    stack: Stack,
+    delivered: Deliveries,
+    broken: pytest.MonkeyPatch,
+    empty: Callable[[str], None],
+    given_up: Callable[[], None],
+    make_redrive: Callable[..., tuple[int, str, str]],
+) -> None:
+    empty("StreamDeadLetters")
+    session = ada.open_session()
+    delivered.run()
+    ada.delete(f"/sessions/{session['session_id']}")
+    given_up()
+    streams = LocalStack(stack.url).client("dynamodbstreams")
+    read, met = streams.get_records, set[str]()
+
+    def nothing(ShardIterator: str) -> Any:  # noqa: N803 (as botocore calls it)
+        return {"Records": [], "NextShardIterator": ShardIterator}
+
+    def nothing_at_first(ShardIterator: str) -> Any:  # noqa: N803
+        if ShardIterator in met:
+            return read(ShardIterator=ShardIterator)
+        met.add(ShardIterator)
+        return nothing(ShardIterator)
+
+    broken.setattr(streams, "get_records", nothing)
+    code, _, complained = make_redrive("StreamDeadLetters", dry=False)
+    assert (code, redrive.GONE in complained) == (1, True)
+
+    broken.setattr(streams, "get_records", nothing_at_first)
+    code, _, complained = make_redrive("StreamDeadLetters", dry=False)
+
+    assert (code, complained) == (0, "")
+    assert met
+    sweeps = [json.loads(each["body"]) for each in delivered.waiting("SweepQueue")]
+    assert session["session_id"] in [each.get("session_id") for each in sweeps]
+    delivered.run()
+
+
 def test_a_batch_that_the_stream_has_forgotten_stays_and_says_so(
     ada: Learner,
     stack: Stack,
@@ -475,6 +517,34 @@ def test_a_turn_that_its_workers_died_on_is_done_after_all(
     done = ada.get(turn).json
     assert (done["status"], len(done["results"]), done["errors"]) == ("done", 2, [])
     assert delivered.set_aside("TurnDeadLetters") == []
+
+
+@pytest.mark.usefixtures("delivered")
+def test_a_look_at_a_queue_that_takes_too_long_ends_and_says_so(
+    stack: Stack,
+    broken: pytest.MonkeyPatch,
+    empty: Callable[[str], None],
+    make_redrive: Callable[..., tuple[int, str, str]],
+) -> None:
+    empty("SweepDeadLetters")
+    for number in range(3):
+        stack.queues.send("practice-local-SweepDeadLetters", json.dumps({"session_id": number}))
+    receive, times = Redrive._receive, 0
+
+    def a_few_times(self: Redrive) -> Any:
+        nonlocal times
+        times += 1
+        assert times < 20, "it goes round in circles"
+        return receive(self)
+
+    broken.setattr(redrive, "HIDDEN_SECONDS", 0)
+    broken.setattr(Redrive, "_receive", a_few_times)
+    code, said, _ = make_redrive("SweepDeadLetters")
+    broken.undo()
+
+    assert (code, "SweepDeadLetters: 3 messages and perhaps more" in said) == (0, True)
+    assert "SweepDeadLetters: 3 messages\n" in make_redrive("SweepDeadLetters")[1]
+    empty("SweepDeadLetters")
 
 
 @pytest.mark.usefixtures("delivered")
@@ -640,6 +710,38 @@ def test_erasures_revocations_and_announcements_outlive_going_back(
     assert stored.model_names() == ["since"]
     again = run_restore(f"carry --from {old} --to {new}")
     assert not any(name in again for name in (f"#{ada.user_id}", f"#{ben.user_id}"))
+
+
+def test_an_agent_too_long_for_one_item_outlives_going_back(
+    stack: Stack,
+    announce_agent: Callable[..., int],
+    restored: Callable[[], str],
+    on: Callable[[str], None],
+    run_restore: Callable[[str], str],
+) -> None:
+    old, owner = stack.template.table["TableName"], new_user_id()
+    before, since = (random.Random(seed).randbytes(400_000).hex() for seed in (1, 2))
+    agent_id = announce_agent(owner, system_prompt=before, updated_at="2026-01-01T00:00:00Z")
+    new = restored()
+    for day in (2, 3):
+        announce_agent(owner, agent_id=agent_id, system_prompt=since, updated_at=f"2026-01-0{day}T00:00:00Z")
+
+    run_restore(f"carry --from {old} --to {new} --apply")
+
+    def stored(name: str) -> Any:
+        return stack.engine.client().query(
+            TableName=name,
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": {"S": f"AGENT#{agent_id}"}},
+        )["Items"]
+
+    on(new)
+    agent = catalogue.look_up(None, agent_id).agent
+    assert agent is not None
+    assert agent.system_prompt == since
+    assert len(stored(new)) > 2, "nothing to drill"
+    assert stored(new) == stored(old)
+    assert f"AGENT#{agent_id}" not in run_restore(f"carry --from {old} --to {new}")
 
 
 def test_one_user_gets_back_what_was_deleted(
@@ -832,11 +934,32 @@ def test_the_plan_of_a_restore_is_a_script_of_calls_that_aws_knows() -> None:
     assert script.index("carry --from") < script.rindex("delete-function-concurrency")
 
 
+def test_a_restore_is_deployed_in_spite_of_its_own_alarms_and_on_functions_that_are_stopped() -> None:
+    [said] = [
+        command
+        for step in restore.steps(NAMES, AT)
+        for command in step.commands
+        if str(command).startswith("make deploy")
+    ]
+    given = dict(each.split("=", 1) for each in shlex.split(str(said))[2:])
+
+    chosen = deploy.parameters(given["ENV"], given.get("PARAMETERS", ""))
+
+    assert (chosen["DeploymentPreference"], chosen["ProvisionedConcurrency"]) == ("AllAtOnce", "0")
+
+
 class Account:
     """CloudFormation and Lambda of an account with one stack."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, Json]] = []
+        self.parameters = {
+            "Stage": "prod",
+            "KmsKeyArn": "",
+            "EventBusName": "default",
+            "ProvisionedConcurrency": "0",
+        }
+        self.outputs = {"TableName": "prod-PracticeTable-1A2B"}
         self.says: Json = {"Payload": BytesIO(b'{"batchItemFailures": []}')}
         functions = [each.logical_id for each in template().functions.values()]
         self.resources = [
@@ -846,10 +969,9 @@ class Account:
         ]
 
     def describe_stacks(self, **_: Any) -> Json:
-        values = {"Stage": "prod", "KmsKeyArn": "", "EventBusName": "default"}
-        return {
-            "Stacks": [{"Parameters": [{"ParameterKey": k, "ParameterValue": v} for k, v in values.items()]}]
-        }
+        parameters = [{"ParameterKey": k, "ParameterValue": v} for k, v in self.parameters.items()]
+        outputs = [{"OutputKey": k, "OutputValue": v} for k, v in self.outputs.items()]
+        return {"Stacks": [{"Parameters": parameters, "Outputs": outputs}]}
 
     def invoke(self, **asked: Any) -> Json:
         self.asked.append(("invoke", asked))
@@ -882,13 +1004,81 @@ def test_a_plan_names_what_the_stack_has(capsys: pytest.CaptureFixture[str]) -> 
         restore.main(["plan", "--stack", "prod", "--at", "2026-01-07T09:00:00"])
 
 
-def test_a_function_of_a_stack_that_reports_a_failure_has_not_taken_it(account: Account) -> None:
+def test_no_plan_for_functions_that_aws_would_not_stop(account: Account) -> None:
+    account.parameters["ProvisionedConcurrency"] = "3"
+
+    with pytest.raises(SystemExit, match="ProvisionedConcurrency is 3"):
+        restore.main(["plan", "--stack", "prod", "--at", "2026-01-07T09:00:00+00:00"])
+
+
+@pytest.fixture
+def moved(account: Account, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> deployed.Stack:
+    """The stack after a restore, its table not adopted yet; queues and table are those of the local stack."""
+    account.resources = [each for each in account.resources if each["LogicalResourceId"] != "PracticeTable"]
+    account.resources += [
+        _resource("AWS::SQS::Queue", each.logical_id)
+        | {"PhysicalResourceId": LocalStack(stack.url).physical(each.logical_id)}
+        for each in template().queues.values()
+    ]
+    account.outputs["TableName"] = stack.template.table["TableName"]
+    by_local = LocalStack(stack.url).client
+    monkeypatch.setattr(
+        deployed,
+        "_client",
+        lambda service: by_local(service) if service in ("sqs", "dynamodb") else account,
+    )
+    return deployed.Stack("prod")
+
+
+def test_a_stack_that_was_moved_hands_back_before_its_table_is_adopted(
+    ada: Learner,
+    stack: Stack,
+    delivered: Deliveries,
+    broken: pytest.MonkeyPatch,
+    empty: Callable[[str], None],
+    moved: deployed.Stack,
+) -> None:
+    empty("IngestionDeadLetters")
+    session = ada.open_session()
+    set_aside_by_a_bug(broken, delivered, stack, "IngestionQueue", a_response(ada, session))
+
+    [(_, became)] = Redrive(moved, "IngestionDeadLetters").hand_back()
+    delivered.run()
+
+    assert became == "sent to IngestionQueue"
+    assert texts_of(ada, session) == ["an answer nobody may read"]
+    assert Names.of(moved).table == stack.template.table["TableName"]
+
+
+@pytest.mark.usefixtures("delivered")
+def test_a_resource_that_a_stack_lacks_is_named(
+    ada: Learner, stack: Stack, account: Account, empty: Callable[[str], None], moved: deployed.Stack
+) -> None:
+    empty("TitlesDeadLetters")
+    account.resources = [each for each in account.resources if each["LogicalResourceId"] != "TitlesQueue"]
+    stack.queues.send("practice-local-TitlesDeadLetters", json.dumps({"user_id": ada.user_id}))
+
+    with pytest.raises(redrive.CannotHandBack, match="prod has no TitlesQueue"):
+        list(Redrive(moved, "TitlesDeadLetters").hand_back())
+    empty("TitlesDeadLetters")
+
+
+def test_a_function_of_a_stack_is_called_as_everybody_calls_it_and_its_failure_is_no_success(
+    account: Account,
+) -> None:
     stack = deployed.Stack("prod")
 
     stack.invoke("StreamChanges", {"Records": []})
 
     assert account.asked == [
-        ("invoke", {"FunctionName": "prod-StreamChanges-1A2B", "Payload": b'{"Records": []}'})
+        (
+            "invoke",
+            {
+                "FunctionName": "prod-StreamChanges-1A2B",
+                "Qualifier": "live",
+                "Payload": b'{"Records": []}',
+            },
+        )
     ]
     for said in (
         {"Payload": BytesIO(b'{"batchItemFailures": [{"itemIdentifier": "1"}]}')},

@@ -15,11 +15,17 @@ from local.intrinsics import REGION
 from local.stack import read_template
 from local.template import queue_url
 
+ALIAS = "live"
+"""What everything calls that calls a function; a rollback moves it."""
 ADAPTIVE = Config(retries={"mode": "adaptive", "total_max_attempts": 8})
 
 
 class NotTaken(Exception):
     """A function failed on what it was given, or reported it as failed."""
+
+
+class NotDeployed(Exception):
+    """The stack has no such resource."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +35,17 @@ class Stack:
     name: str
 
     def physical(self, logical_id: str) -> str:
-        """The name of a table or function, the URL of a queue."""
-        return next(
-            str(each["PhysicalResourceId"])
-            for each in _listed(self.name)
-            if each["LogicalResourceId"] == logical_id
-        )
+        """The name of a function, the URL of a queue. Raises NotDeployed."""
+        for each in _listed(self.name):
+            if each["LogicalResourceId"] == logical_id:
+                return str(each["PhysicalResourceId"])
+        raise NotDeployed(f"{self.name} has no {logical_id}")
+
+    @property
+    def table(self) -> str:
+        """The table that the functions use; after a restore it is no resource of the stack until it is adopted."""
+        values = {each["OutputKey"]: each["OutputValue"] for each in self._described()["Outputs"]}
+        return str(values["TableName"])
 
     def all_of(self, kind: str) -> list[str]:
         """The physical names of all resources of a type."""
@@ -43,9 +54,12 @@ class Stack:
         )
 
     def parameter(self, name: str) -> str:
-        [stack] = self.client("cloudformation").describe_stacks(StackName=self.name)["Stacks"]
-        values = {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]}
+        values = {each["ParameterKey"]: each["ParameterValue"] for each in self._described()["Parameters"]}
         return str(values[name])
+
+    def _described(self) -> dict[str, Any]:
+        [stack] = self.client("cloudformation").describe_stacks(StackName=self.name)["Stacks"]
+        return dict(stack)
 
     def client(self, service: str) -> Any:
         return _client(service)
@@ -53,7 +67,7 @@ class Stack:
     def invoke(self, logical_id: str, event: object) -> None:
         """Waits for the function. Raises NotTaken."""
         answer = self.client("lambda").invoke(
-            FunctionName=self.physical(logical_id), Payload=json.dumps(event).encode()
+            FunctionName=self.physical(logical_id), Qualifier=ALIAS, Payload=json.dumps(event).encode()
         )
         said = json.loads(answer["Payload"].read() or b"null")
         if "FunctionError" in answer or (said or {}).get("batchItemFailures"):
@@ -85,7 +99,11 @@ class LocalStack:
         for queue in template().queues.values():
             if queue.logical_id == logical_id:
                 return queue_url(queue.name)
-        return str(template().table["TableName"]) if logical_id == "PracticeTable" else logical_id
+        return logical_id
+
+    @property
+    def table(self) -> str:
+        return str(template().table["TableName"])
 
     def parameter(self, name: str) -> str:
         defaults = {"EventBusName": "default", "CatalogueSource": "practice.catalogue"}

@@ -22,13 +22,15 @@ from typing import Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from practice import keys
-from tools.deployed import Deployed, LocalStack, NotTaken, Stack, template
+from tools.deployed import Deployed, LocalStack, NotDeployed, NotTaken, Stack, template
 
 HIDDEN_SECONDS: Final = 300
 """How long a message that this run has received stays hidden from others."""
 SHOWN: Final = 100
 WAIT_SECONDS: Final = 1
 """A queue that is asked to wait looks everywhere; otherwise it may say that it is empty when it is not."""
+PAGES: Final = 100
+"""Requests for the records of one batch: a page may be empty with others behind it, and an open shard has no last one."""
 FAILED_TOO_OFTEN: Final = "failed too often"
 
 
@@ -122,10 +124,16 @@ class Redrive:
         self._deployed = deployed
         self._url = deployed.physical(queue)
         self._held: dict[str, Letter] = {}
+        self.is_cut_short = False
+        """Whether the first messages were visible again before the last were read: there may be more than were seen."""
 
     @cached_property
     def _sqs(self) -> Any:
         return self._deployed.client("sqs")
+
+    @cached_property
+    def _table(self) -> str:
+        return self._deployed.table
 
     def look(self) -> list[Letter]:
         """All messages, visible again when they have been read."""
@@ -153,7 +161,7 @@ class Redrive:
                 try:
                     became = self._hand_back(letter)
                     self._delete(letter)
-                except (ClientError, BotoCoreError, NotTaken) as error:
+                except (ClientError, BotoCoreError, NotDeployed, NotTaken) as error:
                     raise CannotHandBack(f"{letter.message_id}: {error}") from error
                 yield letter, became
 
@@ -164,17 +172,19 @@ class Redrive:
         What is not deleted becomes visible again at the end.
         """
         began = time.time()
-        self._held = {}
+        self._held, self.is_cut_short = {}, False
 
         def receive() -> Iterator[Letter]:
             seen: set[str] = set()
             while messages := self._receive():
                 letters = [_letter(each) for each in messages]
                 self._held |= {each.message_id: each for each in letters}
-                for letter in letters:
-                    if letter.message_id not in seen and letter.sent_at <= began:
-                        seen.add(letter.message_id)
-                        yield letter
+                fresh = [each for each in letters if each.message_id not in seen]
+                if not fresh:
+                    self.is_cut_short = True
+                    return
+                seen |= {each.message_id for each in fresh}
+                yield from (each for each in fresh if each.sent_at <= began)
 
         try:
             yield receive()
@@ -227,7 +237,7 @@ class Redrive:
             return False
         key = keys.account(user_id)
         found = self._deployed.client("dynamodb").get_item(
-            TableName=self._deployed.physical("PracticeTable"),
+            TableName=self._table,
             Key={"pk": {"S": key.pk}, "sk": {"S": key.sk}},
             ConsistentRead=True,
         )
@@ -261,10 +271,8 @@ class Redrive:
     def _read_again(self, letter: Letter, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The records that Lambda gave up, of which it tells the place alone; a stream keeps them for 24 hours."""
         streams = self._deployed.client("dynamodbstreams")
-        table = self._deployed.client("dynamodb").describe_table(
-            TableName=self._deployed.physical("PracticeTable")
-        )
-        arn = table["Table"]["LatestStreamArn"]
+        table = self._deployed.client("dynamodb").describe_table(TableName=self._table)
+        arn, last = table["Table"]["LatestStreamArn"], int(batch["endSequenceNumber"])
         try:
             iterator = streams.get_shard_iterator(
                 StreamArn=arn,
@@ -273,16 +281,17 @@ class Redrive:
                 SequenceNumber=batch["startSequenceNumber"],
             )["ShardIterator"]
             records: list[dict[str, Any]] = []
-            while iterator and len(records) < int(batch["batchSize"]):
+            for _ in range(PAGES):
                 page = streams.get_records(ShardIterator=iterator)
                 records += page["Records"]
-                iterator = page.get("NextShardIterator") if page["Records"] else None
+                iterator = page.get("NextShardIterator")
+                if not iterator or (records and _sequence_number(records[-1]) >= last):
+                    break
         except ClientError as error:
             if error.response["Error"]["Code"] in TRIMMED:
                 raise CannotHandBack(f"{letter.message_id}: {GONE}") from error
             raise
-        last = int(batch["endSequenceNumber"])
-        records = [each for each in records if int(each["dynamodb"]["SequenceNumber"]) <= last]
+        records = [each for each in records if _sequence_number(each) <= last]
         if len(records) < int(batch["batchSize"]):
             raise CannotHandBack(f"{letter.message_id}: {GONE}")
         source = {"eventSource": "aws:dynamodb", "eventSourceARN": arn}
@@ -291,6 +300,10 @@ class Redrive:
 
 GONE: Final = "the stream has its records no more; see the drill for what is left to do"
 TRIMMED: Final = ("TrimmedDataAccessException", "ExpiredIteratorException", "ResourceNotFoundException")
+
+
+def _sequence_number(record: Mapping[str, Any]) -> int:
+    return int(record["dynamodb"]["SequenceNumber"])
 
 
 def _as_lambda_spells(value: Any) -> Any:
@@ -340,7 +353,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _tell(letters: list[Letter], redrive: Redrive) -> int:
-    print(f"{redrive.queue}: {len(letters)} messages")
+    more = " and perhaps more: the first came back before the last were read" if redrive.is_cut_short else ""
+    print(f"{redrive.queue}: {len(letters)} messages{more}")
     for reason, count in Counter(letter.reason for letter in letters).most_common():
         print(f"  {count:>5}  {reason}")
     now = time.time()

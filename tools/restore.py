@@ -30,6 +30,7 @@ from botocore import xform_name
 from practice import keys
 from practice.events.work import SweepSession
 from practice.ids import SHARDS
+from practice.table import part_keys
 from tools.build import ROOT
 from tools.deployed import Deployed, LocalStack, Stack, template
 
@@ -93,7 +94,7 @@ class Names:
         by_http = {route.function for route in template().routes}
         return cls(
             stack=stack.name,
-            table=stack.physical("PracticeTable"),
+            table=stack.table,
             functions=stack.all_of("AWS::Lambda::Function"),
             behind=[
                 stack.physical(each.logical_id)
@@ -161,7 +162,8 @@ def steps(names: Names, at: datetime) -> list[Step]:
         f'STREAM="$({_described(new, "LatestStreamArn")})"',
         f'python -m tools.restore template --table {new} --stream "$STREAM" > restored.yaml',
         "mv restored.yaml template.yaml",
-        f"make deploy ENV={names.stage}",
+        # A deployment that is shifted fails while an alarm rings, and functions without concurrency make one ring.
+        f'make deploy ENV={names.stage} PARAMETERS="DeploymentPreference=AllAtOnce ProvisionedConcurrency=0"',
     ]
     carried: list[Command | str] = [
         _tool(names, f"carry --from {names.table} --to {new}"),
@@ -344,7 +346,7 @@ def carry(deployed: Deployed, new: str, old: str | None) -> Iterator[Change]:
         there = _get(dynamodb, new, {"pk": item["pk"], "sk": item["sk"]})
         if item["sk"]["S"] != "ACCOUNT":
             if there is None or _text(there, "updated_at") < _text(item, "updated_at"):
-                yield _put(dynamodb, new, item)
+                yield _replacement(dynamodb, new, old, item, there or {})
             continue
         yield from _revocations(dynamodb, new, item, there or {})
         moment = _number(item, "erased_at")
@@ -359,7 +361,7 @@ def _counters(dynamodb: Any, new: str, old: str | None) -> Iterator[Change]:
     """A counter that went back would hand out ids for a second time."""
     for shard in range(SHARDS):
         key = keys.lease(shard)
-        wire = {"pk": {"S": key.pk}, "sk": {"S": key.sk}}
+        wire = _wire(key)
         restored = _number(_get(dynamodb, new, wire) or {}, "next", 0)
         before = _number(_get(dynamodb, old, wire) or {}, "next", 0) if old else restored
         target = int(before) + (AHEAD if old else AHEAD_BLINDLY)
@@ -410,8 +412,22 @@ def _revocations(dynamodb: Any, new: str, item: Item, there: Item) -> Iterator[C
         yield Change(f"{item['pk']['S']}: {len(tokens)} tokens revoked by name", add)
 
 
-def _put(dynamodb: Any, new: str, item: Item) -> Change:
-    return Change(item["pk"]["S"], lambda: dynamodb.put_item(TableName=new, Item=item))
+def _replacement(dynamodb: Any, new: str, old: str, item: Item, there: Item) -> Change:
+    """The item with its parts, and without those of what is there. Parts first: nobody reads them before their item."""
+
+    def put() -> None:
+        parts = part_keys(item)
+        for key in parts:
+            part = _get(dynamodb, old, _wire(key))
+            if part is None:
+                raise SystemExit(f"{key.pk}: {old} lacks its part {key.sk}; try again")
+            dynamodb.put_item(TableName=new, Item=part)
+        dynamodb.put_item(TableName=new, Item=item)
+        for key in part_keys(there):
+            if key not in parts:
+                dynamodb.delete_item(TableName=new, Key=_wire(key))
+
+    return Change(item["pk"]["S"], put)
 
 
 def _erasure(deployed: Deployed, user_id: int, moment: float) -> Change:
@@ -459,8 +475,7 @@ def user(dynamodb: Any, restored: str, live: str, user_id: int, only: frozenset[
     A session brings the examples that it has selected. Each is there whole or not at all: its own item comes last, in one
     transaction with the account's count. Refuses a user who was erased, and a session that is still being swept.
     """
-    account = keys.account(user_id)
-    wire = {"pk": {"S": account.pk}, "sk": {"S": account.sk}}
+    wire = _wire(keys.account(user_id))
     if "erased_at" in (_get(dynamodb, live, wire) or {}):
         raise SystemExit("this user's data was erased at their request")
     there = [each["sk"]["S"] for each in _of_user(dynamodb, live, user_id)]
@@ -519,6 +534,10 @@ def _with_its_count(dynamodb: Any, live: str, account: Key, name: str, item: Ite
 
 
 # Requests
+
+
+def _wire(key: keys.Key) -> Key:
+    return {"pk": {"S": key.pk}, "sk": {"S": key.sk}}
 
 
 def _get(dynamodb: Any, table: str, key: Key) -> Item | None:
@@ -609,6 +628,11 @@ def main(arguments: list[str] | None = None) -> int:
 def _plan(stack: Stack, at: datetime) -> int:
     if at.tzinfo is None:
         raise SystemExit("--at needs a time zone, such as +00:00")
+    if (kept := stack.parameter("ProvisionedConcurrency")) != "0":
+        raise SystemExit(
+            f"ProvisionedConcurrency is {kept}, and AWS stops no function that has some: deploy it as 0 first,"
+            " then plan again. The restore leaves it at 0"
+        )
     print("set -euo pipefail\n")
     print("\n\n".join(map(str, steps(Names.of(stack), at))))
     return 0
