@@ -1342,14 +1342,15 @@ def test_a_model_taken_out_of_the_configuration_fails_at_once_and_asks_nobody(
 
 # The page itself
 
-PAGE = (ROOT / "docs/runbook.md").read_text().partition("## Drills")[2]
+PAGE = (ROOT / "docs/runbook.md").read_text()
+DRILLS = PAGE.partition("## Drills")[2]
 GLOBAL_OPTIONS = {"query", "output", "region"}
 
 
 def test_every_drill_of_the_page_is_rehearsed_here() -> None:
     sections = re.findall(r"^# (.+)$", Path(__file__).read_text(), re.MULTILINE)
 
-    assert set(re.findall(r"^### (.+)$", PAGE, re.MULTILINE)) <= set(sections)
+    assert set(re.findall(r"^### (.+)$", DRILLS, re.MULTILINE)) <= set(sections)
 
 
 @pytest.fixture(scope="module")
@@ -1363,20 +1364,8 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
             f"#!/bin/bash\nprintf '%s\\0' {name} \"$@\" >> {log}\nprintf '\\n' >> {log}\necho stub\n"
         )
         stub.chmod(0o755)
-    names = [
-        "SINCE",
-        "NOW",
-        "BUS",
-        "BUS_ARN",
-        "ARCHIVE_ARN",
-        "ERASE_USER_ARN",
-        "RULE_ARNS",
-        "FUNCTION_LOGS",
-        "NEW_TABLE",
-        "PARAMETERS_AS_DEPLOYED",
-    ]
     script = "set -eu\n" + "\n".join(re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
-    environment = {"PATH": f"{folder}:/usr/bin:/bin", **dict.fromkeys(names, "given")}
+    environment = {"PATH": f"{folder}:/usr/bin:/bin", "NEW_TABLE": "given"}
     run = subprocess.run(["bash"], input=script, text=True, capture_output=True, env=environment, cwd=folder)
     assert (run.returncode, run.stderr) == (0, "")
     return [line.rstrip("\0").split("\0") for line in log.read_text().split("\0\n") if line]
@@ -1402,6 +1391,22 @@ def test_the_commands_of_the_page_are_calls_that_aws_knows(said: list[list[str]]
             if member and member.type_name in ("structure", "list", "map") and value[:1] in "{[":
                 validate_parameters(json.loads(value), member)
     assert len(calls) > 15
+
+
+def test_the_names_that_the_page_asks_the_stack_for_are_in_the_template(said: list[list[str]]) -> None:
+    declared = parse((ROOT / "template.yaml").read_text())
+    alias = f"Alias{declared['Globals']['Function']['AutoPublishAlias']}"
+    option = "--logical-resource-id"
+    asked = {arguments[arguments.index(option) + 1] for arguments in said if option in arguments}
+
+    assert {name.removesuffix(alias) for name in asked} <= declared["Resources"].keys()
+    replayed = {name.removesuffix(alias) for name in asked if name.endswith(alias)}
+    assert replayed == {
+        name
+        for name, resource in declared["Resources"].items()
+        for event in resource.get("Properties", {}).get("Events", {}).values()
+        if event["Type"] == "EventBridgeRule"
+    }
 
 
 def test_the_commands_of_the_page_are_targets_and_tools_of_this_repository(

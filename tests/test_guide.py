@@ -101,7 +101,7 @@ def test_a_section_does_what_it_says(
                 case "python":
                     program = place.folder / "program.py"
                     program.write_text(place.here(block.text))
-                    place.shell(f"TOKEN=$TOKEN PYTHONPATH=clients/python .venv/bin/python {program.name}")
+                    place.shell(f"PYTHONPATH=clients/python .venv/bin/python {program.name}")
 
 
 def test_a_block_that_fails_is_noticed(tmp_path: Path) -> None:
