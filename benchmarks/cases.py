@@ -174,7 +174,11 @@ class Cases:
         yield self._asked("run_session", "POST", f"/sessions/run?class_id={self._class_id}", asked)
         yield chat("chat")
         yield chat("chat: for later", prefer="respond-async")
-        yield "work_turn", lambda: self._lab.hold("work_turn", self._queued)
+        yield "work_turn", self._worked
+
+    def _worked(self) -> Event:
+        self._lab.deliveries.run()  # turns that were cancelled, or asked for later, wait before it
+        return self._lab.hold("work_turn", self._queued)
 
     def _events(self) -> Iterator[tuple[str, Case]]:
         lab, ada = self._lab, self._ada

@@ -16,7 +16,7 @@ from practice.errors import StoreUnavailable
 from practice.keys import Key
 from practice.store import turns
 from practice.turns import configuration, conversation
-from tests.learners import BASE_URL, Answer, Learner, Send, made
+from tests.learners import BASE_URL, Answer, Learner, Send, made, walk
 from tests.providers import FakeProvider, Played, completion, in_turn, says
 
 Announce = Callable[..., Any]
@@ -722,6 +722,20 @@ def test_fifty_turns_at_once_on_one_session_lose_nothing(ada: Learner, class_of:
 
 
 # Side by side
+
+
+def test_a_turn_of_which_nothing_is_left_is_on_no_page(ada: Learner) -> None:
+    session = ada.open_session()
+    path = f"/sessions/{session['session_id']}"
+    answered = made(ada.post(f"{path}/chat", {"prompt_text": "Why?"}), 201)
+    added = [ada.add_response(session)["response_id"] for _ in range(3)]
+    for result in answered["results"]:
+        assert ada.delete(f"/responses/{result['response_id']}").status == 204
+
+    pages = walk(ada, f"{path}/turns?size=2")
+
+    assert [turn["turn_id"] for page in reversed(pages) for turn in page["items"]] == added
+    assert ada.get(f"{path}/turns/{answered['results'][0]['response_id']}").status == 404
 
 
 def test_turns_are_listed_in_order_with_answers_parameters_and_what_made_them(

@@ -422,7 +422,7 @@ def _newest_first(
         if stored and item and stored.turn_id >= turn_id:
             documents = list(group) if stored.turn_id == turn_id else []
             answers = {each.response_id: each for each in live_responses(documents, models)}
-            turn = _turn(_visible(_standing(item, stored, answers), answers), before)
+            turn = _turn(_visible(_standing(item, stored, answers), answers))
             if turn:
                 yield turn
             item = next(items, None)
@@ -458,11 +458,11 @@ def _visible(standing: Standing, answers: Answers) -> Standing:
     return Standing(standing.turn, standing.status, standing.errors, answers, standing.is_lost)
 
 
-def _turn(standing: Standing, before: int | None = None) -> Turn | None:
+def _turn(standing: Standing) -> Turn | None:
     """None for a settled turn of which nothing is left: its answers were deleted, and it goes with them."""
     status, errors = standing.shown()
     results = standing.results()
-    if status == TurnStatus.DONE and not results and not errors and before is None:
+    if status == TurnStatus.DONE and not results and not errors:
         return None
     turn = standing.turn
     return Turn(
