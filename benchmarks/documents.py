@@ -203,7 +203,7 @@ def grown(measured: dict[str, Any]) -> str:
         sizes = [size["size"] for size in next(iter(rows.values()))["sizes"]]
         heads = [
             by,
-            *(f"{size:,}: {what}" for size in sizes for what in ("units", "ms", "ms without the engine")),
+            *(f"{size:,}: {what}" for size in sizes for what in ("units", "ms")),
             "flat",
         ]
         parts.append(
@@ -218,7 +218,6 @@ def grown(measured: dict[str, Any]) -> str:
                             for cell in (
                                 f"{growth.units_of(size):g} ({size['requests']})",
                                 size["p50_milliseconds"],
-                                size["own_p50_milliseconds"],
                             )
                         ),
                         growth.said(row),

@@ -1,20 +1,12 @@
-"""That a call costs the same as libraries and sessions grow: its units by what the engine counts, its time by the clock.
-
-The engine of a laptop reads all rows of a range before it cuts a page at 1 MB, which DynamoDB does not. So the time that
-is spent waiting for it is measured apart, and a row is judged by the rest.
-"""
+"""That a call costs the same as libraries and sessions grow: its units by what the engine counts, its time by the clock."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from statistics import median
 from typing import Any
-from unittest.mock import patch
-
-from botocore.httpsession import URLLib3Session
 
 from benchmarks import figures
 from benchmarks.lab import Lab, fill_session, prose, token_usage
@@ -71,12 +63,11 @@ def _in_turn(sizes: Sizes) -> dict[str, Any]:
 
 def _row(name: str, sizes: Sizes) -> dict[str, Any]:
     times: dict[int, list[float]] = {count: [] for count in sizes}
-    waits: dict[int, list[float]] = {count: [] for count in sizes}
     spent: dict[int, Spent] = {}
     for turn in range(CALLS + 1):
         for count, (who, asked) in sizes.items():
             request = asked[name].request(turn)
-            with counting(table_client()) as spent[count], waiting() as waited:
+            with counting(table_client()) as spent[count]:
                 started = time.perf_counter()
                 answer = who.ask(*request)
                 took = time.perf_counter() - started
@@ -84,12 +75,10 @@ def _row(name: str, sizes: Sizes) -> dict[str, Any]:
                 raise SystemExit(f"{request}: {answer.status} {answer.body[:300]!r}")
             if turn:
                 times[count].append(took)
-                waits[count].append(took - sum(waited))
     measured = [
         {
             "size": count,
             "p50_milliseconds": 1000 * median(times[count]),
-            "own_p50_milliseconds": 1000 * median(waits[count]),
             **spent[count].row(),
         }
         for count in sizes
@@ -98,46 +87,28 @@ def _row(name: str, sizes: Sizes) -> dict[str, Any]:
     return {"flat_from": flat_from, "sizes": measured, **verdict(measured, flat_from)}
 
 
-@contextmanager
-def waiting() -> Iterator[list[float]]:
-    """Collects the seconds from each request to the table until its answer is there, unparsed."""
-    waited: list[float] = []
-    send = URLLib3Session.send
-
-    def timed(session: URLLib3Session, request: Any) -> Any:
-        started = time.perf_counter()
-        try:
-            return send(session, request)
-        finally:
-            waited.append(time.perf_counter() - started)
-
-    with patch.object(URLLib3Session, "send", timed):
-        yield waited
-
-
 def verdict(measured: list[dict[str, Any]], flat_from: int) -> dict[str, Any]:
     """How much dearer the dearest size is than the cheapest; `is_flat` is None with fewer than two to compare."""
     compared = [size for size in measured if size["size"] >= flat_from]
     if len(compared) < 2:
-        return {"units_ratio": None, "p50_ratio": None, "own_p50_ratio": None, "is_flat": None}
+        return {"units_ratio": None, "p50_ratio": None, "is_flat": None}
 
     def ratio(figure: Callable[[dict[str, Any]], float]) -> float:
         return max(map(figure, compared)) / min(map(figure, compared))
 
     by_units = ratio(units_of)
-    by_p50 = ratio(lambda size: size["own_p50_milliseconds"])
+    by_p50 = ratio(lambda size: size["p50_milliseconds"])
     same = len({size["requests"] for size in compared}) == 1
     return {
         "units_ratio": by_units,
-        "p50_ratio": ratio(lambda size: size["p50_milliseconds"]),
-        "own_p50_ratio": by_p50,
+        "p50_ratio": by_p50,
         "is_flat": same and by_units <= FLAT_UNITS and by_p50 <= FLAT_P50,
     }
 
 
 def failures(measured: dict[str, Any]) -> list[str]:
     return [
-        f"{name}: not flat over {by} (units {row['units_ratio']:.2f}, p50 {row['own_p50_ratio']:.2f})"
+        f"{name}: not flat over {by} (units {row['units_ratio']:.2f}, p50 {row['p50_ratio']:.2f})"
         for by, rows in measured["by"].items()
         for name, row in rows.items()
         if row["is_flat"] is False
@@ -251,24 +222,12 @@ def show(measured: dict[str, Any]) -> None:
             f"As it grows: {by}; {measured['calls']} calls of each in turn",
             [
                 "",
-                *(
-                    f"{size:,}: {what}"
-                    for size in sizes
-                    for what in ("units", "p50 ms", "without the engine")
-                ),
+                *(f"{size:,}: {what}" for size in sizes for what in ("units", "p50 ms")),
                 "flat",
             ],
             [
                 [name]
-                + [
-                    figure
-                    for size in row["sizes"]
-                    for figure in (
-                        units_of(size),
-                        size["p50_milliseconds"],
-                        size["own_p50_milliseconds"],
-                    )
-                ]
+                + [figure for size in row["sizes"] for figure in (units_of(size), size["p50_milliseconds"])]
                 + [said(row)]
                 for name, row in rows.items()
             ],

@@ -89,8 +89,7 @@ def size(count: int, units: float, milliseconds: float, requests: int = 2) -> di
         "requests": requests,
         "read_units": units,
         "write_units": 0.0,
-        "p50_milliseconds": milliseconds + 9,
-        "own_p50_milliseconds": milliseconds,
+        "p50_milliseconds": milliseconds,
     }
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from local.stack import Stack
 from practice import clock, keys, table
+from practice.limits import SESSION_IDS
 from practice.models.response import Response
 from practice.store.responses import of_model
 from tests.learners import Answer, Learner, made, walk
@@ -161,6 +162,48 @@ def test_the_responses_of_a_session_come_newest_first_page_by_page_each_ascendin
     assert newest["items"] == responses[-50:]
     assert before["items"] == responses[-57:-50]
     assert before_that["items"] == responses[-58:-57]
+
+
+def size_of(response: Json, user_id: int) -> int:
+    """Bytes of its item as DynamoDB counts them, for a text that needs no compression."""
+    told = Response.model_validate(response)
+    [write] = table.put(keys.response(user_id, told.response_id), told, attributes=of_model(told))
+    item = write.params["Item"]
+    numbers = {name for name, value in item.items() if "N" in value}
+    return sum(len(name) + (2 if name in numbers else len(item[name]["S"])) for name in item)
+
+
+def test_of_the_shortest_responses_as_many_are_embedded_as_a_megabyte_holds(
+    stack: Stack, ada: Learner
+) -> None:
+    session = ada.open_session()
+    responses = seed(stack, ada, session, 3_600, "")
+
+    whole = ada.get(path_of(session)).json
+
+    embedded = whole["responses"]
+    older_ones = responses[: -len(embedded)]
+    assert embedded == responses[-len(embedded) :]
+    assert sum(size_of(each, ada.user_id) for each in responses[-len(embedded) - 5 :]) > MEGABYTE
+    page = ada.get(f"{path_of(session)}/responses?size=200&cursor={whole['responses_next_cursor']}").json
+    assert page["items"] == older_ones[-200:]
+
+
+def test_a_query_is_never_cut_by_the_number_of_its_rows_before_its_page_is_full() -> None:
+    """So the rows that are asked for at most, which spare a laptop's engine the rest of a range, change no answer."""
+    shortest = {
+        "response_id": SESSION_IDS + 3,
+        "session_model_id": SESSION_IDS + 2,
+        "session_id": SESSION_IDS,
+        "model_name": "m",
+        "prompt_text": "p",
+        "response_text": "",
+        "created_at": "2026-01-01T00:00:00.000000Z",
+        "token_usage": None,
+        "latency_ms": 0,
+    }
+
+    assert size_of(shortest, user_id=1) * table.ROWS > MEGABYTE
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 50])

@@ -43,6 +43,9 @@ BATCH: Final = 100
 """Keys a BatchGetItem takes."""
 DELETIONS: Final = 25
 """Items a BatchWriteItem takes."""
+ROWS: Final = 3_500
+"""More than a page of 1 MB holds: 3,449 of the shortest responses. DynamoDB cuts a page by its bytes before it comes so far;
+the engine of a laptop reads a range to its end, or to this, before it cuts."""
 
 PATIENCE_SECONDS: Final = 8.0
 """How long contention is waited out before the client is asked to come back."""
@@ -421,7 +424,7 @@ class Found(NamedTuple):
     """Where the next page starts (exclusive); None when the span is exhausted."""
 
 
-def read(span: Span, *, backwards: bool = True, after: str | None = None, limit: int | None = None) -> Found:
+def read(span: Span, *, backwards: bool = True, after: str | None = None, limit: int = ROWS) -> Found:
     """One strongly consistent Query: at most 1 MB of neighbouring items."""
     params: dict[str, Any] = {
         "KeyConditionExpression": "pk = :pk AND sk BETWEEN :first AND :last",
@@ -432,11 +435,10 @@ def read(span: Span, *, backwards: bool = True, after: str | None = None, limit:
         },
         "ScanIndexForward": not backwards,
         "ConsistentRead": True,
+        "Limit": limit,
     }
     if after is not None:
         params["ExclusiveStartKey"] = _keyed(Key(span.pk, after))
-    if limit is not None:
-        params["Limit"] = limit
     answer = _say("query", params)
     items: list[Item] = answer["Items"]
     by_key = {key_of(item): item for item in items}
