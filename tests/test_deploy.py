@@ -69,6 +69,9 @@ PROD = f"TokenSecretArn={SECRET} TokenIssuer=https://login.example.com CorsOrigi
         ("DeletionProtection=false", "DeletionProtection"),
         ("JwksUrl=http://login.example.com/jwks", "JwksUrl"),
         ("LogRetentionDays=8", "LogRetentionDays"),
+        ("UserRequestsPerMinute=0.5", "UserRequestsPerMinute"),
+        ("TokenLeewaySeconds=301", "TokenLeewaySeconds"),
+        ("HistoryTokens=4e3", "HistoryTokens"),
         ("SnapStart=PublishedVersions ProvisionedConcurrency=2", "SnapStart"),
     ],
 )

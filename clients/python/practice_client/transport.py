@@ -112,7 +112,7 @@ class Transport:
         for attempt in range(1, self._tries + 1):
             token = self._token if isinstance(self._token, str) else self._token()
             sent = {**headers, "authorization": f"Bearer {token}", "accept": "application/json"}
-            pause = random.uniform(0, min(8.0, 0.25 * 2**attempt))  # noqa: S311
+            pause = random.uniform(0, min(8.0, 0.25 * 2**attempt))  # noqa: S311  # spreads retries, hides nothing
             try:
                 response = self._pool.request(
                     method,
