@@ -135,7 +135,7 @@ OWNERS = {
     "/python/practice/log.py": "log",
     "/jwt/": "token",
     "/python/practice/auth.py": "token",
-    "/python/practice/table.py": "table.py",
+    "/python/practice/table/": "table",
     "/python/practice/": "our own code",
     "/functions/": "our own code",
     "/peers/": "the bare handler",

@@ -136,6 +136,11 @@ class Queues:
         with self._transaction() as db:
             db.execute("DELETE FROM messages WHERE receipt = ?", (receipt,))
 
+    def purge(self, queue: str) -> None:
+        """Delete all messages, those that wait for their time too."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM messages WHERE queue = ?", (queue,))
+
     def release(self, receipt: str, delay: float) -> None:
         """Let a received message be received again after `delay` seconds."""
         with self._transaction() as db:

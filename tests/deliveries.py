@@ -59,6 +59,12 @@ class Deliveries:
         while any(step() for step in steps):
             pass
 
+    def forget_what_waits(self) -> None:
+        """Messages that earlier tests left for later: an import whose file never comes is looked for again and again."""
+        for name, queue in self._stack.queues.declared.items():
+            if queue.dead_letters:
+                self._stack.queues.purge(name)
+
     def waiting(self, queue: str) -> list[dict[str, Any]]:
         return self._stack.queues.peek(f"practice-local-{queue}", 1_000_000)
 
@@ -86,6 +92,7 @@ def of(stack: Stack) -> Deliveries:
     deliveries = _to(stack)
     deliveries.listen(on=True)
     deliveries.run()
+    deliveries.forget_what_waits()
     return deliveries
 
 

@@ -137,7 +137,7 @@ def test_a_turn_is_told_once_with_all_its_models(ada: Learner, delivered: Delive
 def test_a_response_too_long_for_a_record_is_told_all_the_same(
     ada: Learner, delivered: Deliveries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("practice.table.PART_BYTES", 500)
+    monkeypatch.setattr("practice.table.items.PART_BYTES", 500)
     noise = "".join(chr(0x4E00 + (n * n * 7919 + n * 104729) % 20000) for n in range(3000))
     response = ada.add_response(ada.open_session(title="t"), response_text=noise, latency_ms=5)
     delivered.run()

@@ -259,7 +259,7 @@ def test_a_fault_of_the_table_leaves_no_text_in_the_logs(
     endpoint: Endpoint, somebody: Callable[[], Learner], overheard: Overheard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)
-    monkeypatch.setattr(table, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("practice.table.requests.PATIENCE_SECONDS", 0.0)
     account = Account(somebody(), CANARY)
     raw = a_raw_body(endpoint, account)
     statuses = set()

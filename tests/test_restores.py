@@ -250,7 +250,7 @@ MAY_STAY = {
     "practice.events.outbound.client": "a client, without its connections",
     "practice.queues.client": "a client, without its connections",
     "practice.snapshots._forgets": "the list of what to forget",
-    "practice.table.client": "a client, without its connections",
+    "practice.table.requests.client": "a client, without its connections",
     "practice.turns.configuration.configuration": "the environment, the same in every copy",
     "practice.turns.configuration.model_named": "the environment, the same in every copy",
     "practice.turns.knowledge._client": "a client, without its connections",
@@ -296,4 +296,4 @@ def test_all_that_a_process_keeps_is_forgotten_or_may_stay(copies: dict[bool, li
     assert copies[False][0]["kept"]["practice.store.accounts._remembered"]
     for copy in copies[True]:
         assert {name: copy["kept"][name] for name in MUST_GO} == dict.fromkeys(MUST_GO, 0)
-        assert copy["kept"]["practice.table.client"] == 1, "what only costs time to make is kept"
+        assert copy["kept"]["practice.table.requests.client"] == 1, "what only costs time to make is kept"

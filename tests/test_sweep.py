@@ -39,7 +39,8 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a few items are many batches, and texts of a few kilobytes many parts."""
     monkeypatch.setattr(table, "DELETIONS", 3)
     monkeypatch.setattr(table, "BATCH", 4)
-    monkeypatch.setattr(table, "PART_BYTES", 2_000)
+    monkeypatch.setattr("practice.table.reads.BATCH", 4)
+    monkeypatch.setattr("practice.table.items.PART_BYTES", 2_000)
 
 
 def long_text(size: int) -> str:

@@ -1,0 +1,248 @@
+"""Reading the table: by key, by neighbourhood, and by the rows of an index. Always strongly consistent."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from practice.config import config
+from practice.keys import Key, Span
+from practice.table.items import Document, Item, Value, document_in, key_of, keyed, names_in, part_keys, text
+from practice.table.requests import ask, attempts
+
+BATCH: Final = 100
+"""Keys a BatchGetItem takes."""
+ROWS: Final = 3_500
+"""More than a page of 1 MB holds: 3,449 of the shortest responses. DynamoDB cuts a page by its bytes before it comes so far;
+the engine of a laptop reads a range to its end, or to this, before it cuts."""
+
+
+def fetch(keys: Iterable[Key]) -> dict[Key, Document]:
+    """The documents that exist, each as of one moment; one request for every hundred keys (and one more for long texts).
+
+    Strongly consistent. A document that is replaced between the request for it and the one for its parts is asked for again.
+    """
+    wanted = list(dict.fromkeys(keys))
+    documents: dict[Key, Document] = {}
+    for _ in attempts():
+        items = _items(wanted)
+        extra = _items([key for item in items.values() for key in part_keys(item)])
+        torn = []
+        for key, item in items.items():
+            document = document_in(item, extra)
+            if document is None:
+                torn.append(key)
+            else:
+                documents[key] = document
+        if not torn:
+            break
+        wanted = torn
+    return documents
+
+
+def in_order(keys: Sequence[Key], *attributes: str) -> Iterator[Document | None]:
+    """A document for each key of one partition, None where there is none, asked for as they are taken; beside it the named
+    attributes alone. One request for every hundred keys (more where they exceed 16 MB), and for each text in parts one more
+    where `v` is among them, else two.
+    """
+    for start in range(0, len(keys), BATCH):
+        batch = keys[start : start + BATCH]
+        found: dict[Key, Item] = {}
+        left: Sequence[Key] = list(dict.fromkeys(batch))
+        tries = attempts()
+        for key in batch:
+            while key in left:
+                next(tries)
+                more, left = _some_items(left, (*_DOCUMENT, *attributes))
+                found |= more
+            item = found.get(key)
+            if item is None:
+                yield None
+            else:
+                yield _whole(item, {}) if "v" in item or "parts" not in item else fetch([key]).get(key)
+
+
+_DOCUMENT: Final = ("sk", "doc", "z", "parts")
+"""All that a list needs of a document: a client takes its time by the attribute. The partition is known, and only a document
+in parts needs its version, `v`, to be read."""
+
+
+def _whole(item: Item, found: Mapping[Key, Item]) -> Document | None:
+    """The document an item holds, its parts among `found` or asked for; None when it was deleted meanwhile."""
+    key = key_of(item)
+    return (
+        document_in(item, found)
+        or document_in(item, _items(part_keys(item)))
+        or fetch([key]).get(key)  # it was replaced between the two requests
+    )
+
+
+def _items(keys: Sequence[Key]) -> dict[Key, Item]:
+    found: dict[Key, Item] = {}
+    for start in range(0, len(keys), BATCH):
+        left: Sequence[Key] = keys[start : start + BATCH]
+        for _ in attempts():
+            more, left = _some_items(left)
+            found |= more
+            if not left:
+                break
+    return found
+
+
+def _some_items(keys: Sequence[Key], attributes: Sequence[str] = ()) -> tuple[dict[Key, Item], list[Key]]:
+    """The items of one request, or of one partition those attributes of them; and the keys that it left unanswered."""
+    table_name = config().table_name
+    asked: dict[str, Any] = {"ConsistentRead": True, "Keys": [keyed(key) for key in keys]}
+    if attributes:
+        asked["ProjectionExpression"] = ", ".join(f"#{name}" for name in attributes)
+        asked["ExpressionAttributeNames"] = {f"#{name}": name for name in attributes}
+    answer = ask("batch_get_item", {"RequestItems": {table_name: asked}})
+    left = (answer.get("UnprocessedKeys") or {}).get(table_name, {}).get("Keys", [])
+    items = answer["Responses"].get(table_name, [])
+    if attributes:
+        partition = text(keys[0].pk)
+        for item in items:
+            item["pk"] = partition
+    return {key_of(item): item for item in items}, [key_of(each) for each in left]
+
+
+_WITHIN: Final = "pk = :pk AND sk BETWEEN :first AND :last"
+
+
+def _ends(span: Span) -> dict[str, Value]:
+    return {":pk": text(span.pk), ":first": text(span.first), ":last": text(span.last)}
+
+
+def _query(params: dict[str, Any]) -> dict[str, Any]:
+    return ask("query", {"TableName": config().table_name, **params})
+
+
+class Found(NamedTuple):
+    documents: list[Document]
+    """In the order they were read."""
+    next_sk: str | None
+    """Where the next page starts (exclusive); None when the span is exhausted."""
+
+
+def read(span: Span, *, backwards: bool = True, after: str | None = None, limit: int = ROWS) -> Found:
+    """One strongly consistent Query: at most 1 MB of neighbouring items."""
+    params: dict[str, Any] = {
+        "KeyConditionExpression": _WITHIN,
+        "ExpressionAttributeValues": _ends(span),
+        "ScanIndexForward": not backwards,
+        "ConsistentRead": True,
+        "Limit": limit,
+    }
+    if after is not None:
+        params["ExclusiveStartKey"] = keyed(Key(span.pk, after))
+    answer = _query(params)
+    items: list[Item] = answer["Items"]
+    by_key = {key_of(item): item for item in items}
+    documents: list[Document] = []
+    for item in items:
+        if "v" not in item:
+            continue  # a part: its document gathers it
+        document = _whole(item, by_key)
+        if document is not None:
+            documents.append(document)
+    last = answer.get("LastEvaluatedKey")
+    return Found(documents, last["sk"]["S"] if last else None)
+
+
+def find(span: Span, condition: str, values: Mapping[str, Value]) -> Iterator[Document]:
+    """Those of neighbouring items for which the condition holds, strongly consistent; one request for each megabyte."""
+    params: dict[str, Any] = {
+        "KeyConditionExpression": _WITHIN,
+        "FilterExpression": condition,
+        "ExpressionAttributeNames": names_in(condition),
+        "ExpressionAttributeValues": {**_ends(span), **values},
+        "ConsistentRead": True,
+    }
+    while True:
+        answer = _query(params)
+        for item in answer["Items"]:
+            key = key_of(item)
+            document = document_in(item, {}) or fetch([key]).get(key)
+            if document is not None:
+                yield document
+        if "LastEvaluatedKey" not in answer:
+            return
+        params["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+
+def read_keys(span: Span) -> list[Key]:
+    """The keys of the first megabyte of neighbouring items, parts included; empty when there are none. One request."""
+    params = {
+        "KeyConditionExpression": _WITHIN,
+        "ExpressionAttributeValues": _ends(span),
+        "ProjectionExpression": "pk, sk",
+        "ConsistentRead": True,
+    }
+    return [key_of(item) for item in _query(params)["Items"]]
+
+
+_MOST_ROWS: Final = 2**31 - 1
+
+
+class Entry(NamedTuple):
+    """One row of a local index."""
+
+    sk: str
+    range_key: str
+
+
+class Entries(NamedTuple):
+    entries: list[Entry]
+    more: bool
+
+
+def read_index(
+    index: str,
+    pk: str,
+    prefix: str,
+    *,
+    range_name: str,
+    backwards: bool,
+    after: Entry | None = None,
+    limit: int | None = None,
+    equal: Mapping[str, Value] | None = None,
+    containing: tuple[str, Value] | None = None,
+    sk_of: Callable[[str], str] | None = None,
+) -> Entries:
+    """Rows of a local index, strongly consistent, keys only; those whose range key tells their sort key are asked for less.
+
+    One request for each megabyte (some 6,000 rows) until `limit` rows are found that match `equal` or hold `containing`.
+    """
+    names = {"#range": range_name}
+    values: dict[str, Value] = {":pk": text(pk)} | ({":prefix": text(prefix)} if prefix else {})
+    params: dict[str, Any] = {
+        "IndexName": index,
+        "KeyConditionExpression": "pk = :pk" + (" AND begins_with(#range, :prefix)" if prefix else ""),
+        "ScanIndexForward": not backwards,
+        "ConsistentRead": True,
+        "ProjectionExpression": "#range" if sk_of else "sk, #range",
+        "ExpressionAttributeNames": names,
+        "ExpressionAttributeValues": values,
+    }
+    if equal:
+        params["FilterExpression"] = " AND ".join(f"#{name} = :{name}" for name in equal)
+        names |= {f"#{name}": name for name in equal}
+        values |= {f":{name}": value for name, value in equal.items()}
+    elif containing:
+        params["FilterExpression"] = f"contains(#{containing[0]}, :contained)"
+        names[f"#{containing[0]}"] = containing[0]
+        values[":contained"] = containing[1]
+    elif limit is not None:
+        params["Limit"] = min(limit + 1, _MOST_ROWS)
+    if after is not None:
+        params["ExclusiveStartKey"] = keyed(Key(pk, after.sk)) | {range_name: text(after.range_key)}
+    rows: list[Entry] = []
+    while True:
+        answer = _query(params)
+        for item in answer["Items"]:
+            range_key = item[range_name]["S"]
+            rows.append(Entry(sk_of(range_key) if sk_of else item["sk"]["S"], range_key))
+        last = answer.get("LastEvaluatedKey")
+        if limit is not None and len(rows) > limit:
+            return Entries(rows[:limit], more=True)
+        if last is None:
+            return Entries(rows, more=False)
+        params["ExclusiveStartKey"] = last
