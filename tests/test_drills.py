@@ -37,11 +37,14 @@ from tests import deliveries, invariants
 from tests.deliveries import Deliveries
 from tests.learners import Learner, learner, made, new_user_id
 from tests.providers import FakeProvider, Played
-from tools import deploy, deployed, redrive, restore
+from tools import deploy, deployed, redrive
 from tools.build import ROOT
 from tools.deployed import LocalStack, template
 from tools.redrive import Redrive
-from tools.restore import Command, Names
+from tools.restore import __main__ as restore
+from tools.restore import tables
+from tools.restore.changes import AHEAD_BLINDLY
+from tools.restore.plan import Command, Names, steps
 
 ItemsOf = Callable[[Learner], dict[tuple[str, str], Any]]
 HandIn = Callable[[str, dict[str, Any]], Any]
@@ -624,7 +627,7 @@ def test_after_a_restore_no_id_is_given_to_a_second_thing(
     run_restore: Callable[[str], str],
 ) -> None:
     monkeypatch.setattr(ids, "SHARDS", 1)  # so that a counter that went back surely repeats itself
-    monkeypatch.setattr(restore, "SHARDS", 1)
+    monkeypatch.setattr("tools.restore.changes.SHARDS", 1)
     old = stack.template.table["TableName"]
     new = restored()
     ids.forget_lease()
@@ -658,8 +661,8 @@ def test_without_the_old_table_the_counters_move_far_ahead(
         client.get_item(TableName=new, Key={"pk": {"S": f"IDS#{shard}"}, "sk": {"S": "LEASE"}})["Item"]
         for shard in range(ids.SHARDS)
     ]
-    assert min(int(each["next"]["N"]) for each in moved) >= restore.AHEAD_BLINDLY
-    assert ids.SHARDS * ids.UNITS * restore.AHEAD_BLINDLY < 2**38 / 2000
+    assert min(int(each["next"]["N"]) for each in moved) >= AHEAD_BLINDLY
+    assert ids.SHARDS * ids.UNITS * AHEAD_BLINDLY < 2**38 / 2000
 
 
 def test_erasures_revocations_and_announcements_outlive_going_back(
@@ -877,9 +880,9 @@ def test_a_restored_table_is_compared_with_the_template() -> None:
     as_restored = {name: whole[name] for name in ("KeySchema", "LocalSecondaryIndexes")}
     without_one = {**whole, "LocalSecondaryIndexes": declared["LocalSecondaryIndexes"][1:]}
 
-    assert restore.differences(whole, ttl, backups) == []
-    assert restore.differences(without_one, ttl, backups) == ["no index by_created"]
-    assert restore.differences(as_restored, {}, {}) == [
+    assert tables.differences(whole, ttl, backups) == []
+    assert tables.differences(without_one, ttl, backups) == ["no index by_created"]
+    assert tables.differences(as_restored, {}, {}) == [
         "no stream, or another one",
         "no deletion protection",
         "no time to live by ttl",
@@ -915,7 +918,7 @@ AT = datetime(2026, 1, 7, 9, tzinfo=UTC)
 
 
 def test_the_plan_of_a_restore_is_a_script_of_calls_that_aws_knows() -> None:
-    plan = restore.steps(NAMES, AT)
+    plan = steps(NAMES, AT)
     session = botocore.session.get_session()
 
     for step in plan:
@@ -937,7 +940,7 @@ def test_the_plan_of_a_restore_is_a_script_of_calls_that_aws_knows() -> None:
 def test_a_restore_is_deployed_in_spite_of_its_own_alarms_and_on_functions_that_are_stopped() -> None:
     [said] = [
         command
-        for step in restore.steps(NAMES, AT)
+        for step in steps(NAMES, AT)
         for command in step.commands
         if str(command).startswith("make deploy")
     ]
@@ -1091,15 +1094,15 @@ def test_a_function_of_a_stack_is_called_as_everybody_calls_it_and_its_failure_i
 
 def test_the_stack_moves_to_a_restored_table_and_takes_it_in_later(stack: Stack, tmp_path: Path) -> None:
     arn = "arn:aws:dynamodb:us-east-1:000000000000:table/practice-restored/stream/2026"
-    text = restore.moved_template((ROOT / "template.yaml").read_text(), "practice-restored", arn)
+    text = tables.moved_template((ROOT / "template.yaml").read_text(), "practice-restored", arn)
     moved = parse(text)
 
     assert "PracticeTable" not in text
     assert moved["Globals"]["Function"]["Environment"]["Variables"]["TABLE_NAME"] == "practice-restored"
     changes = moved["Resources"]["StreamChanges"]["Properties"]["Events"]["Changes"]["Properties"]
     assert changes["Stream"] == arn
-    assert moved["Resources"].keys() | {"PracticeTable"} == restore.adopted(moved)["Resources"].keys()
-    adopted = restore.adopted(moved)["Resources"]["PracticeTable"]
+    assert moved["Resources"].keys() | {"PracticeTable"} == tables.adopted(moved)["Resources"].keys()
+    adopted = tables.adopted(moved)["Resources"]["PracticeTable"]
     assert adopted["DeletionPolicy"] == "Retain"
     assert "TableName" not in adopted["Properties"]
 

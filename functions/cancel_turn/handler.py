@@ -6,7 +6,7 @@ from practice.api import endpoint
 from practice.auth import Caller
 from practice.errors import SessionNotFound, TurnAlreadyStarted, TurnNotFound
 from practice.models.fields import PathId
-from practice.store import turns
+from practice.store import shown_turns
 
 
 @endpoint(
@@ -16,4 +16,4 @@ from practice.store import turns
 )
 def lambda_handler(caller: Caller, session_id: PathId, turn_id: PathId) -> None:
     """Cancels a turn that waits in the queue; it stays readable, as cancelled."""
-    turns.cancel(caller, session_id, turn_id)
+    shown_turns.cancel(caller, session_id, turn_id)

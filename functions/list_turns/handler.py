@@ -6,7 +6,7 @@ from practice.errors import SessionNotFound
 from practice.models.fields import PathId
 from practice.models.page import SliceQuery
 from practice.models.turn_page import TurnPage
-from practice.store import turns
+from practice.store import shown_turns
 
 
 @endpoint("GET /user/practice/sessions/{session_id}/turns", refuses=(SessionNotFound,))
@@ -15,4 +15,4 @@ def lambda_handler(caller: Caller, session_id: PathId, query: SliceQuery) -> Tur
 
     The cursor leads to older ones.
     """
-    return turns.page(caller, session_id, query)
+    return shown_turns.page(caller, session_id, query)

@@ -3,42 +3,31 @@
 A turn's item says how it began and never changes; what became of it stands in attributes beside the document. With it are
 written the places of its answers, which no reader shows before they are filled. An answer fills its place and nothing else,
 so models of one turn never wait for each other, and a session that was deleted meanwhile does not come back.
-
-A response that was added by POST or queue has no such item: it is a turn of its own, made on reading.
 """
 
 import json
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Final
 
 from pydantic import TypeAdapter
 
-from practice import cursors, keys, table
-from practice.answers import Room
-from practice.auth import Caller
-from practice.errors import RequestInFlight, SessionNotFound, TurnAlreadyStarted, TurnNotFound
-from practice.limits import PAGE_SIZE
-from practice.models.page import SliceQuery
+from practice import keys, table
+from practice.errors import RequestInFlight, SessionNotFound
 from practice.models.response import Response
-from practice.models.session_model import StoredModels
 from practice.models.turn import (
     AskedModel,
     ErrorCode,
     Result,
     StoredTurn,
-    Turn,
     TurnError,
     TurnSettings,
     TurnStatus,
 )
-from practice.models.turn_page import TurnPage
 from practice.store.idempotency import Once
 from practice.store.responses import active, of_model, set_aside
-from practice.store.views import live_responses
 
 TRANSACTION: Final = 100
 """Actions that one transaction takes."""
@@ -185,13 +174,13 @@ def read(user_id: int, turn_id: int) -> Standing | None:
     """Two requests. The answers whose models were deleted are among them."""
     key = keys.turn(user_id, turn_id)
     document = table.fetch([key]).get(key)
-    return _standing_of(user_id, document) if document else None
+    return standing_of(user_id, document) if document else None
 
 
-def _standing_of(user_id: int, document: table.Document) -> Standing:
+def standing_of(user_id: int, document: table.Document) -> Standing:
     turn = StoredTurn.model_validate_json(document.text)
     found = table.fetch(keys.response(user_id, each.response_id) for each in turn.asked)
-    return _standing(document, turn, _answers(found.values()))
+    return standing_in(document, turn, _answers(found.values()))
 
 
 def _answers(documents: Iterable[table.Document]) -> Answers:
@@ -199,7 +188,7 @@ def _answers(documents: Iterable[table.Document]) -> Answers:
     return {response.response_id: response for response in responses}
 
 
-def _standing(document: table.Document, turn: StoredTurn, answers: Answers) -> Standing:
+def standing_in(document: table.Document, turn: StoredTurn, answers: Answers) -> Standing:
     status = TurnStatus(document.string("status"))
     errors = document.item.get("errors")
     return Standing(
@@ -321,199 +310,6 @@ def _outcome(standing: Standing) -> dict[str, object]:
     return {"models": models, "errors": errors}
 
 
-def cancel(caller: Caller, session_id: int, turn_id: int) -> None:
-    """Ends what has not started. Raises Conflict for what has, NotFound for what is not there."""
-    for _ in table.attempts():
-        shown = get(caller, session_id, turn_id).turn
-        if shown.status == TurnStatus.CANCELLED:
-            return
-        standing = read(caller.user_id, turn_id)
-        if standing is None or standing.status != TurnStatus.QUEUED:
-            raise TurnAlreadyStarted
-        try:
-            withdraw(caller.user_id, standing.turn)
-        except table.ConditionFailed:
-            continue
-        return
-
-
 def withdraw(user_id: int, turn: StoredTurn) -> None:
     """From the queue. Raises ConditionFailed when it waits there no more."""
     _close(user_id, Standing(turn, TurnStatus.CANCELLED, [], {}), was=TurnStatus.QUEUED)
-
-
-# Reading
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    turn: Turn
-    next_cursor: str | None
-
-
-def get(caller: Caller, session_id: int, turn_id: int, cursor: str | None = None) -> Slice:
-    """Two requests; one for a response that is a turn of its own."""
-    before = _unsealed(caller, "get_turn", turn_id, cursor)
-    turn_key, models_key = keys.turn(caller.user_id, turn_id), keys.models(caller.user_id, session_id)
-    response_key = keys.response(caller.user_id, turn_id)
-    found = table.fetch([turn_key, models_key, response_key])
-    if models_key not in found:
-        raise SessionNotFound
-    if keys.session_of(turn_id) != session_id:
-        raise TurnNotFound
-    models = StoredModels.model_validate_json(found[models_key].text)
-    if turn_key in found:
-        standing = _standing_of(caller.user_id, found[turn_key])
-        standing = _visible(standing, _only_live(standing.answers.values(), models))
-        turn = _turn(standing)
-    else:
-        documents = [found[response_key]] if response_key in found else []
-        own = [each for each in live_responses(documents, models) if _turn_of(found[response_key]) == turn_id]
-        turn = _turn_of_its_own(own[0], models) if own else None
-    if turn is None:
-        raise TurnNotFound
-    kept, complete = _fitting(turn, Room(), before, is_first=True)
-    assert kept is not None
-    return Slice(kept, None if complete else _sealed(caller, "get_turn", turn_id, _lowest(kept)))
-
-
-def page(caller: Caller, session_id: int, query: SliceQuery) -> TurnPage:
-    """Ascending; the newest without a cursor, `next_cursor` leads to the older ones.
-
-    Three requests, and one more for each megabyte of answers.
-    """
-    before = _unsealed(caller, "list_turns", session_id, query.cursor)
-    size = query.size or PAGE_SIZE
-    models_key = keys.models(caller.user_id, session_id)
-    document = table.fetch([models_key]).get(models_key)
-    if document is None:
-        raise SessionNotFound
-    models = StoredModels.model_validate_json(document.text)
-    room = Room()
-    newest_first: list[Turn] = []
-    shown: int | None = None
-    for turn in _newest_first(caller.user_id, session_id, models, before, size):
-        if len(newest_first) == size:
-            break
-        kept, complete = _fitting(turn, room, before, is_first=not newest_first)
-        if kept is None:
-            break
-        newest_first.append(kept)
-        shown = kept.turn_id if complete else _lowest(kept)
-        if not complete:
-            break
-    else:
-        shown = None
-    cursor = None if shown is None else _sealed(caller, "list_turns", session_id, shown)
-    return TurnPage(items=newest_first[::-1], next_cursor=cursor)
-
-
-def _newest_first(
-    user_id: int, session_id: int, models: StoredModels, before: int | None, size: int
-) -> Iterator[Turn]:
-    """Turns with an item and responses that are turns of their own, merged in the order of their ids."""
-    items = _documents(keys.turns(user_id, session_id, before), size + 1)
-    at_most = max(size, size * len(models.models)) + 1
-    responses = groupby(_documents(keys.responses(user_id, session_id, before), at_most), _turn_of)
-    item = next(items, None)
-    turn_id, group = next(responses, (0, iter(())))
-    while item or turn_id:
-        stored = StoredTurn.model_validate_json(item.text) if item else None
-        if stored and item and stored.turn_id >= turn_id:
-            documents = list(group) if stored.turn_id == turn_id else []
-            answers = {each.response_id: each for each in live_responses(documents, models)}
-            turn = _turn(_visible(_standing(item, stored, answers), answers))
-            if turn:
-                yield turn
-            item = next(items, None)
-            if stored.turn_id != turn_id:
-                continue
-        else:
-            yield from (_turn_of_its_own(each, models) for each in live_responses(group, models))
-        turn_id, group = next(responses, (0, iter(())))
-
-
-def _documents(span: keys.Span, limit: int) -> Iterator[table.Document]:
-    after: str | None = None
-    while True:
-        found = table.read(span, after=after, limit=limit)
-        yield from found.documents
-        after = found.next_sk
-        if after is None:
-            return
-
-
-def _turn_of(document: table.Document) -> int:
-    """The turn a response belongs to: its own id when it was added by hand."""
-    turn = document.item.get("turn")
-    return int(turn["N"]) if turn else keys.number_in(document.key.sk)
-
-
-def _only_live(responses: Iterable[Response], models: StoredModels) -> Answers:
-    live = {model.session_model_id for model in models.models}
-    return {each.response_id: each for each in responses if each.session_model_id in live}
-
-
-def _visible(standing: Standing, answers: Answers) -> Standing:
-    return Standing(standing.turn, standing.status, standing.errors, answers, standing.is_lost)
-
-
-def _turn(standing: Standing) -> Turn | None:
-    """None for a settled turn of which nothing is left: its answers were deleted, and it goes with them."""
-    status, errors = standing.shown()
-    results = standing.results()
-    if status == TurnStatus.DONE and not results and not errors:
-        return None
-    turn = standing.turn
-    return Turn(
-        turn_id=turn.turn_id,
-        session_id=turn.session_id,
-        status=status,
-        prompt_text=turn.prompt_text,
-        created_at=turn.created_at,
-        results=results,
-        errors=errors,
-        settings=turn.settings,
-    )
-
-
-def _turn_of_its_own(response: Response, models: StoredModels) -> Turn:
-    is_primary = response.session_model_id == models.primary_id
-    return Turn(
-        turn_id=response.response_id,
-        session_id=response.session_id,
-        status=TurnStatus.DONE,
-        prompt_text=response.prompt_text,
-        created_at=response.created_at,
-        results=[Result.of(response, is_primary=is_primary, generation_params={})],
-        errors=[],
-        settings=None,
-    )
-
-
-def _fitting(turn: Turn, room: Room, before: int | None, *, is_first: bool) -> tuple[Turn | None, bool]:
-    """The turn with as many of its last results as there is room for, and whether that is all that was left of it."""
-    left = [each for each in turn.results if before is None or each.response_id < before]
-    own = turn.model_copy(update={"results": []})
-    if not room.take(own.model_dump_json()):
-        return None, False
-    kept: list[Result] = []
-    for result in reversed(left):
-        if not room.take(result.model_dump_json()):
-            break
-        kept.append(result)
-    if left and not kept and not is_first:
-        return None, False
-    return own.model_copy(update={"results": kept[::-1]}), len(kept) == len(left)
-
-
-def _lowest(turn: Turn) -> int:
-    return turn.results[0].response_id
-
-
-def _sealed(caller: Caller, route: str, of: int, before: int) -> str:
-    return cursors.seal(str(before), caller.user_id, route, of)
-
-
-def _unsealed(caller: Caller, route: str, of: int, cursor: str | None) -> int | None:
-    return None if cursor is None else int(cursors.unseal(cursor, caller.user_id, route, of))

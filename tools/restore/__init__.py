@@ -1,0 +1,1 @@
+"""Going back to an earlier state of the table. `python -m tools.restore` says how."""

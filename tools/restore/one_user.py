@@ -1,0 +1,72 @@
+"""What one user lost, out of a restored table into the live one."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from practice import keys
+from tools.restore.changes import Change
+from tools.restore.items import Item, Key, item_at, of_user, wire_key
+
+
+def user(dynamodb: Any, restored: str, live: str, user_id: int, only: frozenset[int]) -> Iterator[Change]:
+    """The user's sessions and examples that are in the restored table and no more in the live one.
+
+    A session brings the examples that it has selected. Each is there whole or not at all: its own item comes last, in one
+    transaction with the account's count. Refuses a user who was erased, and a session that is still being swept.
+    """
+    wire = wire_key(keys.account(user_id))
+    if "erased_at" in (item_at(dynamodb, live, wire) or {}):
+        raise SystemExit("this user's data was erased at their request")
+    there = [each["sk"]["S"] for each in of_user(dynamodb, live, user_id)]
+    items = of_user(dynamodb, restored, user_id)
+    sessions: dict[int, list[Item]] = {}
+    examples: dict[int, Item] = {}
+    for item in items:
+        sk = item["sk"]["S"]
+        if sk.startswith("SESSION#"):
+            sessions.setdefault(keys.session_id_in(sk), []).append(item)
+        elif sk.startswith("EXAMPLE#"):
+            examples[keys.number_in(sk)] = item
+    gone = {number for number in sessions if keys.session(user_id, number).sk not in there}
+    wanted = gone & only if only else gone
+    selected = {
+        int(number)
+        for session_id in wanted
+        for item in sessions[session_id]
+        for number in item.get("examples", {}).get("NS", ())
+    }
+    for number, item in examples.items():
+        if keys.example(user_id, number).sk not in there and (not only or number in only | selected):
+            yield Change(f"example {number}", _with_its_count(dynamodb, live, wire, "examples", item))
+    for session_id in sorted(wanted):
+        prefix = keys.session(user_id, session_id).sk.removesuffix("5SESSION")
+        if any(sk.startswith(prefix) for sk in there):
+            raise SystemExit(f"of session {session_id} something is there: `orphans`, then try again")
+        *below, itself = _itself_last(sessions[session_id], prefix + "5SESSION")
+
+        def bring(below: list[Item] = below, itself: Item = itself) -> None:
+            for item in below:
+                dynamodb.put_item(TableName=live, Item=item)
+            _with_its_count(dynamodb, live, wire, "sessions", itself)()
+
+        yield Change(f"session {session_id}, {len(below)} items below it", bring)
+
+
+def _itself_last(items: list[Item], sk: str) -> list[Item]:
+    found = sorted(items, key=lambda item: bool(item["sk"]["S"] == sk))
+    if found[-1]["sk"]["S"] != sk:
+        raise SystemExit(f"{sk} was deleted already at that time")
+    return found
+
+
+def _with_its_count(dynamodb: Any, live: str, account: Key, name: str, item: Item) -> Callable[[], object]:
+    counted = {
+        "TableName": live,
+        "Key": account,
+        "UpdateExpression": "ADD #name :one",
+        "ConditionExpression": "attribute_not_exists(#erased_at)",
+        "ExpressionAttributeNames": {"#name": name, "#erased_at": "erased_at"},
+        "ExpressionAttributeValues": {":one": {"N": "1"}},
+    }
+    put = {"TableName": live, "Item": item, "ConditionExpression": "attribute_not_exists(pk)"}
+    return lambda: dynamodb.transact_write_items(TransactItems=[{"Put": put}, {"Update": counted}])
