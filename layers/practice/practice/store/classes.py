@@ -81,14 +81,10 @@ def _has_response(user_id: int, view: View) -> bool:
         return True
     if "answered" not in view.models_document.item:
         return False
-    after: str | None = None
-    while True:
-        found = table.read(keys.responses(user_id, view.session.session_id), after=after)
-        if live(found.documents, view.models) or any(_is_awaited(document) for document in found.documents):
-            return True
-        if found.next_sk is None:
-            return False
-        after = found.next_sk
+    return any(
+        _is_awaited(document) or live([document], view.models)
+        for document in table.walk(keys.responses(user_id, view.session.session_id))
+    )
 
 
 def _is_awaited(document: table.Document) -> bool:

@@ -104,9 +104,9 @@ def _newest_first(
     user_id: int, session_id: int, models: StoredModels, before: int | None, size: int
 ) -> Iterator[Turn]:
     """Turns with an item and responses that are turns of their own, merged in the order of their ids."""
-    items = _documents(keys.turns(user_id, session_id, before), size + 1)
+    items = table.walk(keys.turns(user_id, session_id, before), limit=size + 1)
     at_most = max(size, size * len(models.models)) + 1
-    responses = groupby(_documents(keys.responses(user_id, session_id, before), at_most), _turn_of)
+    responses = groupby(table.walk(keys.responses(user_id, session_id, before), limit=at_most), _turn_of)
     item = next(items, None)
     turn_id, group = next(responses, (0, iter(())))
     while item or turn_id:
@@ -123,16 +123,6 @@ def _newest_first(
         else:
             yield from (_turn_of_its_own(each, models) for each in live_responses(group, models))
         turn_id, group = next(responses, (0, iter(())))
-
-
-def _documents(span: keys.Span, limit: int) -> Iterator[table.Document]:
-    after: str | None = None
-    while True:
-        found = table.read(span, after=after, limit=limit)
-        yield from found.documents
-        after = found.next_sk
-        if after is None:
-            return
 
 
 def _turn_of(document: table.Document) -> int:

@@ -28,6 +28,7 @@ from practice.table.reads import (
     read,
     read_index,
     read_keys,
+    walk,
 )
 from practice.table.requests import (
     PATIENCE_SECONDS,
@@ -97,6 +98,7 @@ __all__ = [
     "unchanged",
     "update",
     "usage",
+    "walk",
     "write",
     "write_returning",
     "write_returning_old",

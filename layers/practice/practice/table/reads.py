@@ -147,6 +147,17 @@ def read(span: Span, *, backwards: bool = True, after: str | None = None, limit:
     return Found(documents, last["sk"]["S"] if last else None)
 
 
+def walk(span: Span, *, backwards: bool = True, limit: int = ROWS) -> Iterator[Document]:
+    """All neighbouring items, a page asked for as it is reached."""
+    after: str | None = None
+    while True:
+        found = read(span, backwards=backwards, after=after, limit=limit)
+        yield from found.documents
+        after = found.next_sk
+        if after is None:
+            return
+
+
 def find(span: Span, condition: str, values: Mapping[str, Value]) -> Iterator[Document]:
     """Those of neighbouring items for which the condition holds, strongly consistent; one request for each megabyte."""
     params: dict[str, Any] = {

@@ -124,19 +124,9 @@ def _settings(settings: StoredSettings, examples: set[int]) -> SettingsLine:
     )
 
 
-def _ascending(span: keys.Span) -> Iterator[table.Document]:
-    after: str | None = None
-    while True:
-        found = table.read(span, backwards=False, after=after)
-        yield from found.documents
-        after = found.next_sk
-        if after is None:
-            return
-
-
 def _turns(user_id: int, session_id: int) -> Iterator[str]:
     """Those that have ended: what is under way is nothing yet."""
-    for document in _ascending(keys.turns(user_id, session_id)):
+    for document in table.walk(keys.turns(user_id, session_id), backwards=False):
         status = TurnStatus(document.string("status"))
         if status not in _ENDED:
             continue
@@ -156,6 +146,6 @@ def _turns(user_id: int, session_id: int) -> Iterator[str]:
 
 
 def _responses(user_id: int, session_id: int, models: StoredModels) -> Iterator[str]:
-    for document in _ascending(keys.responses(user_id, session_id)):
+    for document in table.walk(keys.responses(user_id, session_id), backwards=False):
         for response in live_responses([document], models):
             yield _line(ResponseLine(**response.model_dump(exclude={"session_id"})))
