@@ -74,7 +74,7 @@ def warm() -> None:
     """In what was recorded; None while the real table answers."""
     real = URLLib3Session.send
 
-    def send(session, request):  # type: ignore[no-untyped-def]
+    def send(session, request):  # type: ignore[no-untyped-def]  # like botocore's own, which has no types
         nonlocal place
         if place is None:
             answer = real(session, request)
@@ -82,9 +82,9 @@ def warm() -> None:
             return answer
         status, headers, content = recorded[place]
         place += 1
-        return AWSResponse(request.url, status, headers, Raw(content))  # type: ignore[arg-type]
+        return AWSResponse(request.url, status, headers, Raw(content))  # type: ignore[arg-type]  # all of it that is asked for
 
-    URLLib3Session.send = send  # type: ignore[method-assign]
+    URLLib3Session.send = send  # type: ignore[method-assign]  # the network is what is replaced
     from handler import lambda_handler
 
     for count, line in enumerate(sys.stdin):
@@ -142,7 +142,7 @@ OWNERS = {
 }
 
 
-def sampled(call, seconds: float):  # type: ignore[no-untyped-def]
+def sampled(call, seconds: float):  # type: ignore[no-untyped-def]  # types would be one more import
     """The share of the processor's time that each owner of code took."""
     import random
     import signal
@@ -155,7 +155,7 @@ def sampled(call, seconds: float):  # type: ignore[no-untyped-def]
             owners[name] = next((owner for part, owner in OWNERS.items() if part in name), "")
         return owners[name]
 
-    def note(_: int, frame) -> None:  # type: ignore[no-untyped-def]
+    def note(_: int, frame) -> None:  # type: ignore[no-untyped-def]  # its type is in `types`: an import
         owner = ""
         while frame and not owner:
             owner = owner_of(frame.f_code.co_filename)

@@ -7,7 +7,7 @@ from practice import keys, table
 from practice.errors import SessionFull
 from practice.limits import MODELS_BYTES, SESSION_MODELS
 from practice.models.session_model import StoredModel, StoredModels
-from practice.store.views import View, live
+from practice.store.views import View, is_live
 
 
 def in_line_with_class(user_id: int, view: View, names: list[str]) -> StoredModels:
@@ -81,8 +81,9 @@ def _has_response(user_id: int, view: View) -> bool:
         return True
     if "answered" not in view.models_document.item:
         return False
+    model_ids = {model.session_model_id for model in view.models.models}
     return any(
-        _is_awaited(document) or live([document], view.models)
+        _is_awaited(document) or is_live(document, model_ids)
         for document in table.walk(keys.responses(user_id, view.session.session_id))
     )
 

@@ -178,6 +178,7 @@ def read(user_id: int, turn_id: int) -> Standing | None:
 
 
 def standing_of(user_id: int, document: table.Document) -> Standing:
+    """Of the item of a turn. One request."""
     turn = StoredTurn.model_validate_json(document.text)
     found = table.fetch(keys.response(user_id, each.response_id) for each in turn.asked)
     return standing_in(document, turn, _answers(found.values()))
@@ -189,6 +190,7 @@ def _answers(documents: Iterable[table.Document]) -> Answers:
 
 
 def standing_in(document: table.Document, turn: StoredTurn, answers: Answers) -> Standing:
+    """The same, of what was read already."""
     status = TurnStatus(document.string("status"))
     errors = document.item.get("errors")
     return Standing(

@@ -1,6 +1,6 @@
 """Reading one session: its own item, its settings, its models and its newest responses are neighbours in the table."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from practice import cursors, keys, table
@@ -93,14 +93,16 @@ def read_view(user_id: int, session_id: int, *, with_responses: bool) -> View:
 
 def live(documents: Iterable[table.Document], models: StoredModels) -> list[table.Document]:
     """Responses that are answered, and whose model was not deleted."""
-    standing = {model.session_model_id for model in models.models}
-    return [
-        document
-        for document in documents
-        if document.content
+    model_ids = {model.session_model_id for model in models.models}
+    return [document for document in documents if is_live(document, model_ids)]
+
+
+def is_live(document: table.Document, model_ids: Container[int]) -> bool:
+    return (
+        bool(document.content)
         and "of_model" in document.item
-        and keys.model_in(document.string("of_model")) in standing
-    ]
+        and keys.model_in(document.string("of_model")) in model_ids
+    )
 
 
 def live_responses(documents: Iterable[table.Document], models: StoredModels) -> list[Response]:

@@ -155,7 +155,7 @@ def _named(error: ClientError) -> Exception:
 
 
 def _named_cancellation(error: ClientError) -> Exception:
-    reasons: list[dict[str, Any]] = error.response.get("CancellationReasons", [])  # type: ignore[assignment]
+    reasons: list[dict[str, Any]] = error.response.get("CancellationReasons", [])  # type: ignore[assignment]  # untyped too
     codes = [reason.get("Code", "None") for reason in reasons]
     # A conflict hides what the conditions would say once the other transaction is through.
     if any(code in _CONFLICTS for code in codes):
