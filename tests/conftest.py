@@ -166,10 +166,12 @@ def unreliable(stack: Stack) -> Iterator[Unreliable]:
 
 
 @pytest.fixture
-def hand_in(send: Send) -> Callable[[str, dict[str, Any]], Any]:
+def hand_in(send: Send, signing_secret: str) -> Callable[[str, dict[str, Any]], Any]:
     """Delivers an event of the catalogue to its function, as the bus would; only the local stack takes events."""
 
     def deliver(kind: str, detail: dict[str, Any]) -> Any:
+        if kind in ("TokensRevoked", "UserErased") and not signing_secret:
+            pytest.skip("would take a given token from all later tests: needs TOKEN_SECRET")
         now = {"version": 1, "updated_at": datetime.now(UTC).isoformat()}
         event = {"source": "practice.catalogue", "detail-type": kind, "detail": now | detail}
         handed = send("POST", "/_local/events", {"host": "localhost"}, json.dumps(event).encode())

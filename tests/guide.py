@@ -18,6 +18,14 @@ FENCE: Final = re.compile(r"^```(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 HERE: Final = "127.0.0.1:3000"
 """Where documents say that the stack is."""
 OF_MAKE: Final = {"MAKELEVEL", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "ARGS", "FILE", "HOST", "USER_ID"}
+OF_ANOTHER_STACK: Final = {
+    "BASE_URL",
+    "TOKEN",
+    "ANOTHER_TOKEN",
+    "TOKEN_SECRET",
+    "TOKEN_ISSUER",
+    "TOKEN_AUDIENCE",
+}
 
 
 @dataclass(frozen=True)
@@ -47,8 +55,8 @@ class Place:
 
     def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
         self.folder = folder / "tree"
-        # As in a reader's terminal: not the variables of the make that may have started this test.
-        shell = {name: value for name, value in SHELL.items() if name not in OF_MAKE}
+        # As in a reader's terminal: without the variables of the make that started this test, and of its stack.
+        shell = {name: value for name, value in SHELL.items() if name not in OF_MAKE | OF_ANOTHER_STACK}
         self.variables = {
             **shell,
             "PYTHONDONTWRITEBYTECODE": "1",

@@ -29,7 +29,7 @@ from tests.invariants import broken
 from tests.learners import Answer, Learner, made, new_user_id
 from tests.torture import chosen
 
-pytestmark = pytest.mark.trust
+pytestmark = [pytest.mark.trust, pytest.mark.usefixtures("stack")]
 
 ItemsOf = Callable[[Learner], dict[tuple[str, str], Any]]
 PLAIN = {"content-type": "application/x-ndjson"}
@@ -287,7 +287,6 @@ def test_nothing_is_lost_or_left_half_done(
         assert broken(items_of(world.learner)) == [], where
 
 
-@pytest.mark.usefixtures("stack")
 @pytest.mark.parametrize("name", [name for name, (_, success) in OPERATIONS.items() if success == READ])
 def test_batches_that_are_answered_in_part_are_read_to_their_end(
     ada: Learner, ben: Learner, name: str
@@ -303,7 +302,6 @@ def test_batches_that_are_answered_in_part_are_read_to_their_end(
             assert operation(world).status == 200
 
 
-@pytest.mark.usefixtures("stack")
 def test_a_learner_whose_storage_is_full_can_read_and_delete(ada: Learner, ben: Learner) -> None:
     world = World(ada, ben)
     full = faults.refusal("ItemCollectionSizeLimitExceededException")

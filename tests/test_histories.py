@@ -826,7 +826,7 @@ Explore = Callable[..., None]
 
 
 @pytest.fixture
-def explore(request: pytest.FixtureRequest, somebody: Callable[[], Learner]) -> Explore:
+def explore(request: pytest.FixtureRequest, somebody_to_stay: Callable[[], Learner]) -> Explore:
     stack: Stack | None = None if BASE_URL else request.getfixturevalue("stack")
 
     def work(who: Learner, turn_id: int) -> None:
@@ -838,7 +838,7 @@ def explore(request: pytest.FixtureRequest, somebody: Callable[[], Learner]) -> 
     def run(histories: int, steps: int, number: int = 0) -> None:
         states: set[int] = set()
         members = {
-            "somebody": staticmethod(somebody),
+            "somebody": staticmethod(somebody_to_stay),
             "work": staticmethod(work) if stack else None,
             "states": states,
         }

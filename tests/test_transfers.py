@@ -180,6 +180,7 @@ class Killed(BaseException):
     """The function's process ends here."""
 
 
+@pytest.mark.usefixtures("stack")
 def test_an_import_that_dies_anywhere_is_begun_anew(
     ada: Learner, ben: Learner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
