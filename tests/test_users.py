@@ -38,21 +38,18 @@ def a_minute_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accounts, "REMEMBERED_SECONDS", 0.0)
 
 
-def test_tokens_issued_before_the_revocation_are_refused(ada: Learner, stack: Stack, hand_in: HandIn) -> None:
+def test_tokens_issued_before_the_revocation_are_refused(ada: Learner, hand_in: HandIn) -> None:
     assert ada.get("/sessions").status == 200
 
     hand_in("TokensRevoked", {"user_id": ada.user_id, "issued_before": later()})
 
     assert ada.get("/sessions").status == 401
-    assert with_new_token(ada, stack, time.time() + 3).get("/sessions").status in (200, 401)
 
 
 def test_a_newer_token_is_good(ada: Learner, stack: Stack, hand_in: HandIn) -> None:
     older = with_new_token(ada, stack, time.time() - 60)
-    hand_in(
-        "TokensRevoked",
-        {"user_id": ada.user_id, "issued_before": datetime.now(UTC).replace(microsecond=0).isoformat()},
-    )
+    between = datetime.fromtimestamp(time.time() - 30, UTC)  # a token tells whole seconds only
+    hand_in("TokensRevoked", {"user_id": ada.user_id, "issued_before": between.isoformat()})
 
     assert older.get("/sessions").status == 401
     assert ada.get("/sessions").status == 200
@@ -154,8 +151,7 @@ def test_who_comes_back_starts_anew(ada: Learner, stack: Stack, hand_in: HandIn,
     hand_in("UserErased", {"user_id": ada.user_id, "updated_at": datetime.now(UTC).isoformat()})
     erase(stack, ada)
 
-    back = with_new_token(ada, stack, time.time())
-    time.sleep(1.1)
+    time.sleep(1.1)  # a token tells whole seconds only
     back = with_new_token(ada, stack, time.time())
     session = back.open_session()
 
