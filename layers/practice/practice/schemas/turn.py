@@ -94,7 +94,7 @@ class TurnAccepted(BaseModel):
     status: TurnStatus
 
 
-class NoModelAnswered(BaseModel):
+class NoModelAnsweredBody(BaseModel):
     detail: str
     session_id: int
     errors: list[TurnError]

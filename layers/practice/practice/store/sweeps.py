@@ -31,16 +31,15 @@ def model(user_id: int, session_model_id: int) -> Iterator[None]:
     """The responses of a deleted model. Their parts follow, each as its response is seen to have gone."""
     session_id = keys.session_of(session_model_id)
     models_key = keys.models(user_id, session_id)
-    models = table.fetch([models_key]).get(models_key)
+    models = table.get(models_key)
     if models and StoredModels.model_validate_json(models.text).by_id(session_model_id):
         raise NotDeletedYet
     yield from _places(user_id, session_id, session_model_id)
     while True:
         found = table.read_index(
-            "by_model",
+            keys.BY_MODEL,
             keys.user(user_id),
             keys.of_model_prefix(session_model_id),
-            range_name="of_model",
             backwards=False,
             limit=table.BATCH,
         )
@@ -86,10 +85,9 @@ def example(user_id: int, example_id: int) -> Iterator[None]:
     """The links to a deleted example, in every selection of its owner."""
     _gone(keys.example(user_id, example_id))
     selections = table.read_index(
-        "by_linking",
+        keys.BY_LINKING,
         keys.user(user_id),
         "",
-        range_name="linking",
         backwards=False,
         containing=("examples", table.number(example_id)),
     )

@@ -166,7 +166,7 @@ def keep(user_id: int, response: Response) -> Response | None:
     except table.ConditionFailed as failed:
         if failed.item is None:
             return None
-        document = table.fetch([key]).get(key)
+        document = table.get(key)
         return Response.model_validate_json(document.text) if document and document.text else None
     return response
 
@@ -174,7 +174,7 @@ def keep(user_id: int, response: Response) -> Response | None:
 def read(user_id: int, turn_id: int) -> TurnState | None:
     """Two requests. The answers whose models were deleted are among them."""
     key = keys.turn(user_id, turn_id)
-    document = table.fetch([key]).get(key)
+    document = table.get(key)
     return state_of(user_id, document) if document else None
 
 
@@ -251,7 +251,9 @@ def settle(user_id: int, turn: StoredTurn, answers: Answers, errors: Sequence[Tu
 
     Raises NotFound when the turn has gone with its session.
     """
-    for _ in table.attempts():
+    tries = table.attempts()
+    while True:
+        next(tries)
         failed = {each.session_model_id: each for each in errors}
         state = TurnState(
             turn,
@@ -274,7 +276,6 @@ def settle(user_id: int, turn: StoredTurn, answers: Answers, errors: Sequence[Tu
             answers = {**answers, **now.answers}
             continue
         return state
-    raise AssertionError("attempts() ends by raising")
 
 
 def _close(user_id: int, state: TurnState, *, was: TurnStatus) -> None:

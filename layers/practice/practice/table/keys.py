@@ -41,6 +41,22 @@ class Span(NamedTuple):
     last: str
 
 
+class Index(NamedTuple):
+    """A local index, and the attribute it is sorted by."""
+
+    name: str
+    range_key: str
+
+
+BY_CREATED = Index("by_created", "created")
+BY_ACTIVITY = Index("by_activity", "activity")
+BY_MODEL = Index("by_model", "of_model")
+BY_LINKING = Index("by_linking", "linking")
+
+SESSIONS = "SESSION#"
+EXAMPLES = "EXAMPLE#"
+"""What the keys of sessions and examples begin with, in the table and in `by_created` and `by_activity`."""
+
 _AFTER = "~"
 """Sorts after every character the keys are made of."""
 
@@ -203,7 +219,7 @@ def kind_of(sk: str) -> str:
 
 def session_at(timestamp: str, session_id: int) -> str:
     """`by_created` and `by_activity`: sessions by time, ties by id."""
-    return f"SESSION#{timestamp}#{_padded(session_id)}"
+    return f"{SESSIONS}{timestamp}#{_padded(session_id)}"
 
 
 def moment_in(range_key: str) -> str:
@@ -213,7 +229,7 @@ def moment_in(range_key: str) -> str:
 
 def example_at(timestamp: str, example_id: int) -> str:
     """`by_created`: examples by time, ties by id."""
-    return f"EXAMPLE#{timestamp}#{_padded(example_id)}"
+    return f"{EXAMPLES}{timestamp}#{_padded(example_id)}"
 
 
 def of_model(session_model_id: int, response_id: int) -> str:
@@ -227,6 +243,11 @@ def of_model_prefix(session_model_id: int) -> str:
 
 def model_in(of_model: str) -> int:
     return int(of_model.partition("#")[0])
+
+
+def linking(session_id: int) -> str:
+    """`by_linking`: the settings that select examples."""
+    return _padded(session_id)
 
 
 def last_number(range_key: str) -> int:

@@ -122,7 +122,7 @@ def update(
     )
 
 
-def include(key: Key, name: str, texts: Sequence[str]) -> Write:
+def add_to_set(key: Key, name: str, texts: Sequence[str]) -> Write:
     """Adds texts to a set."""
     params = {"Key": keyed(key), "UpdateExpression": f"ADD #{name} :texts"}
     return Write("Update", _conditioned(params, None, {":texts": {"SS": list(texts)}}))
@@ -163,6 +163,11 @@ def unchanged(document: Document) -> Write:
 
 def delete(key: Key, condition: str | None = None, values: Mapping[str, Value] | None = None) -> Write:
     return Write("Delete", _conditioned({"Key": keyed(key)}, condition, values or {}))
+
+
+def delete_unchanged(document: Document) -> Write:
+    """Deletes a document that still has the version that was read; its parts are deleted apart."""
+    return delete(document.key, "#v = :was", {":was": number(document.version)})
 
 
 def delete_together(keys: Sequence[Key]) -> None:
