@@ -2,9 +2,7 @@
 
 from http import HTTPStatus
 
-from practice.api import Reply, endpoint
-from practice.auth import Caller
-from practice.deadline import Deadline
+from practice.caller import Caller
 from practice.errors import (
     AgentNotFound,
     ClassHasNoModels,
@@ -15,11 +13,16 @@ from practice.errors import (
     NoModelAnswered,
     RequestedModelsNotConfigured,
 )
-from practice.models.turn import TurnAccepted, TurnAnswer
-from practice.models.turn_requests import NewRun, RunQuery
-from practice.preferences import Preferences
-from practice.store.idempotency import Once
-from practice.turns import conversation
+from practice.http.endpoint import endpoint
+from practice.http.paging import Pager
+from practice.http.preferences import Preferences
+from practice.http.replies import Reply
+from practice.http.turn_replies import turn_reply
+from practice.runtime.deadline import Deadline
+from practice.schemas.turn import NewRun, RunQuery, TurnAccepted, TurnAnswer
+from practice.store.idempotency import IdempotentAttempt
+from practice.turns import routes
+from practice.turns.beginning import TurnRequest
 
 
 @endpoint(
@@ -38,13 +41,18 @@ from practice.turns import conversation
     accepted=TurnAccepted,
 )
 def lambda_handler(
-    caller: Caller, query: RunQuery, new: NewRun, once: Once, deadline: Deadline, preferences: Preferences
+    caller: Caller,
+    query: RunQuery,
+    new: NewRun,
+    attempt: IdempotentAttempt,
+    deadline: Deadline,
+    preferences: Preferences,
+    pager: Pager,
 ) -> Reply[TurnAnswer]:
     """Opens a session of a class and runs its first turn.
 
     The session keeps the agent, the knowledge, the style, the parameters and the examples that are sent, and survives
     when no model answers.
     """
-    return conversation.run(
-        caller, query.class_id, new, once=once, deadline=deadline, preferences=preferences
-    )
+    request = TurnRequest(caller, new, attempt, deadline, preferences.respond_async, pager)
+    return turn_reply(routes.run(query.class_id, new, request))

@@ -1,13 +1,12 @@
 """PATCH /user/practice/sessions/{session_id}/settings"""
 
-from practice.api import endpoint
-from practice.auth import Caller
+from practice.caller import Caller
 from practice.errors import InvalidExamples, SessionFull, SessionNotFound
-from practice.models.fields import PathId
-from practice.models.settings import Settings
-from practice.models.settings_requests import SettingsChanges
-from practice.preconditions import IfMatch, Versioned
+from practice.http.endpoint import endpoint
+from practice.schemas.fields import PathId
+from practice.schemas.settings import Settings, SettingsChanges
 from practice.store import settings
+from practice.store.versions import ExpectedVersions, Versioned
 
 
 @endpoint(
@@ -15,7 +14,7 @@ from practice.store import settings
     refuses=(SessionNotFound, InvalidExamples, SessionFull),
 )
 def lambda_handler(
-    caller: Caller, session_id: PathId, changes: SettingsChanges, if_match: IfMatch
+    caller: Caller, session_id: PathId, changes: SettingsChanges, expected: ExpectedVersions
 ) -> Versioned[Settings]:
     """Merges parameters key by key; a selection of examples replaces the one before."""
-    return settings.change(caller, session_id, changes, if_match)
+    return settings.change(caller, session_id, changes, expected)

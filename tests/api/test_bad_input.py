@@ -13,7 +13,9 @@ from pydantic import BaseModel
 
 from local.gateway import build_event
 from local.stack import Stack
-from practice.api import Endpoint
+from practice.caller import Caller
+from practice.http.endpoint import Endpoint
+from practice.http.replies import status_of
 from practice.limits import MAX_ID
 from tests.support.learners import Answer, Learner
 from tools.openapi import endpoints
@@ -21,7 +23,7 @@ from tools.openapi import endpoints
 Json = dict[str, Any]
 Place = tuple[str | int, ...]
 
-ENDPOINTS = [each for each in endpoints() if each.caller_name]
+ENDPOINTS = [each for each in endpoints() if each.takes_a(Caller)]
 WITH_BODY = [each for each in ENDPOINTS if each.body_model]
 
 
@@ -487,7 +489,7 @@ def test_an_id_that_is_nobodys_or_somebody_elses_is_not_found(
     foreign = ben.ask(endpoint.method, world.target(endpoint), raw=body)
 
     assert foreign.status == 404
-    assert foreign.detail in [refusal.detail for refusal in endpoint.refuses if refusal.status == 404]
+    assert foreign.detail in [refusal.detail for refusal in endpoint.refuses if status_of(refusal) == 404]
     for value in NOBODYS_IDS:
         unknown = ben.ask(endpoint.method, world.target(endpoint, **{name: value}), raw=body)
         assert (unknown.status, unknown.body) == (foreign.status, foreign.body), value

@@ -20,9 +20,9 @@ import pytest
 
 from local.functions import FunctionError
 from local.stack import Stack
-from practice import clock
+from practice.runtime import clock
 from practice.transfers import requests as transfers
-from practice.turns import conversation
+from practice.turns import worker
 from practice.turns.providers import Completion, echo
 from tests.support import faults
 from tests.support.invariants import broken
@@ -197,7 +197,7 @@ def hurried(name: str, fault: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         if fault.startswith("killed"):
             seconds = 900 if name == "work_turn" else 29
-            patched.setattr(conversation, "MARGIN_SECONDS", seconds - 2.0)
+            patched.setattr(worker, "MARGIN_SECONDS", seconds - 2.0)
         yield
 
 
@@ -776,6 +776,6 @@ def test_no_function_is_left_out() -> None:
     with_key = {
         each.parent.name
         for each in (Path(__file__).parents[2] / "functions").glob("*/handler.py")
-        if "Once" in each.read_text()
+        if "IdempotentAttempt" in each.read_text()
     }
     assert with_key == posts

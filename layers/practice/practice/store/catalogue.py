@@ -4,16 +4,12 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from practice import keys, table
-from practice.auth import Caller
-from practice.config import config
-from practice.errors import (
-    AgentNotFound,
-    ClassHasNoModels,
-    ClassNotActive,
-    ClassNotFound,
-)
-from practice.models.catalogue import Agent, ClassStatus, PracticeClass
+from practice import table
+from practice.caller import Caller
+from practice.errors import AgentNotFound, ClassHasNoModels, ClassNotActive, ClassNotFound
+from practice.runtime.config import config
+from practice.schemas.catalogue import Agent, ClassStatus, PracticeClass
+from practice.table import keys
 
 
 class Catalogue(NamedTuple):
@@ -65,20 +61,16 @@ def look_up(class_id: int | None, agent_id: int | None) -> Catalogue:
     )
 
 
+@table.optimistic
 def announce(key: keys.Key, announced: BaseModel, updated_at: str) -> bool:
     """Keeps the newest announcement, of equal ones the last delivered; False when a newer one stands. Two requests."""
     stamp = {"updated_at": table.text(updated_at)}
-    for _ in table.attempts():
-        standing = table.fetch([key]).get(key)
-        if standing is None:
-            writes = table.put(key, announced, attributes=stamp)
-        elif standing.string("updated_at") > updated_at:
-            return False
-        else:
-            writes = table.revise(standing, announced, attributes=stamp)
-        try:
-            table.write(*writes)
-        except table.ConditionFailed:
-            continue
-        return True
-    raise AssertionError("attempts() ends by raising")
+    standing = table.get(key)
+    if standing is None:
+        writes = table.put(key, announced, attributes=stamp)
+    elif standing.string("updated_at") > updated_at:
+        return False
+    else:
+        writes = table.revise(standing, announced, attributes=stamp)
+    table.write(*writes)
+    return True

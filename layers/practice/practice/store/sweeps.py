@@ -8,14 +8,15 @@ checks that it is there, so after the delete nothing is added any more.
 
 from collections.abc import Iterator, Sequence
 
-from practice import keys, table
-from practice.models.session_model import StoredModels
-from practice.models.turn import StoredTurn, TurnStatus
+from practice import table
+from practice.schemas.session_model import StoredModels
+from practice.schemas.turn import StoredTurn, TurnStatus
 from practice.store.settings import unlink
 from practice.store.turns import UNDER_WAY
+from practice.table import keys
 
 
-class StillThere(Exception):
+class NotDeletedYet(Exception):
     """What should be swept was not deleted: ids are never used again, so nobody asked for this."""
 
 
@@ -30,16 +31,15 @@ def model(user_id: int, session_model_id: int) -> Iterator[None]:
     """The responses of a deleted model. Their parts follow, each as its response is seen to have gone."""
     session_id = keys.session_of(session_model_id)
     models_key = keys.models(user_id, session_id)
-    models = table.fetch([models_key]).get(models_key)
+    models = table.get(models_key)
     if models and StoredModels.model_validate_json(models.text).by_id(session_model_id):
-        raise StillThere
+        raise NotDeletedYet
     yield from _places(user_id, session_id, session_model_id)
     while True:
         found = table.read_index(
-            "by_model",
+            keys.BY_MODEL,
             keys.user(user_id),
             keys.of_model_prefix(session_model_id),
-            range_name="of_model",
             backwards=False,
             limit=table.BATCH,
         )
@@ -85,10 +85,9 @@ def example(user_id: int, example_id: int) -> Iterator[None]:
     """The links to a deleted example, in every selection of its owner."""
     _gone(keys.example(user_id, example_id))
     selections = table.read_index(
-        "by_linking",
+        keys.BY_LINKING,
         keys.user(user_id),
         "",
-        range_name="linking",
         backwards=False,
         containing=("examples", table.number(example_id)),
     )
@@ -107,7 +106,7 @@ def parts(key: keys.Key, version: int, count: int) -> Iterator[None]:
 
 def _gone(key: keys.Key) -> None:
     if table.fetch([key]):
-        raise StillThere
+        raise NotDeletedYet
 
 
 def _deleted(found: Sequence[keys.Key]) -> Iterator[None]:

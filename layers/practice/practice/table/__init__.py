@@ -1,9 +1,10 @@
 """The table: documents in, documents out, and what a request to it costs.
 
-Nothing outside this package and `store/` sees an attribute value. `items` is what stands in the table, `requests` how it is
-asked for anything, `reads` and `writes` what it is asked.
+Nothing outside this package and `store/` sees an attribute value. `keys` spells every key, `ids` makes ids, `items` defines
+a document, `client` sends requests, `reads` and `writes` are the requests.
 """
 
+from practice.table.client import TIMEOUT_SECONDS, ConditionFailed, attempts, client, optimistic
 from practice.table.items import (
     Document,
     Item,
@@ -24,28 +25,22 @@ from practice.table.reads import (
     Entry,
     fetch,
     find,
+    get,
     in_order,
     read,
     read_index,
     read_keys,
     walk,
 )
-from practice.table.requests import (
-    PATIENCE_SECONDS,
-    ConditionFailed,
-    Usage,
-    attempts,
-    client,
-    usage,
-)
 from practice.table.writes import (
     DELETIONS,
     Write,
+    add_to_set,
     check,
     delete,
     delete_together,
+    delete_unchanged,
     fill,
-    include,
     put,
     put_attributes,
     revise,
@@ -60,30 +55,32 @@ from practice.table.writes import (
 __all__ = [
     "BATCH",
     "DELETIONS",
-    "PATIENCE_SECONDS",
     "ROWS",
+    "TIMEOUT_SECONDS",
     "ConditionFailed",
     "Document",
     "Entries",
     "Entry",
     "Item",
-    "Usage",
     "Value",
     "Write",
+    "add_to_set",
     "attempts",
     "check",
     "client",
     "delete",
     "delete_together",
+    "delete_unchanged",
     "fetch",
     "fill",
     "find",
     "flag",
+    "get",
     "in_order",
-    "include",
     "key_of",
     "number",
     "numbers",
+    "optimistic",
     "part_keys",
     "parts_of",
     "put",
@@ -97,7 +94,6 @@ __all__ = [
     "text",
     "unchanged",
     "update",
-    "usage",
     "walk",
     "write",
     "write_returning",

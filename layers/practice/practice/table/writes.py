@@ -5,8 +5,8 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel
 
-from practice.config import config
-from practice.keys import Key
+from practice.runtime.config import config
+from practice.table.client import Contended, ask, attempts, settle
 from practice.table.items import (
     Document,
     Item,
@@ -19,8 +19,8 @@ from practice.table.items import (
     number,
     part_keys,
 )
+from practice.table.keys import Key
 from practice.table.reads import fetch
-from practice.table.requests import Contended, ask, attempts, settle
 
 DELETIONS: Final = 25
 """Items a BatchWriteItem takes."""
@@ -122,7 +122,7 @@ def update(
     )
 
 
-def include(key: Key, name: str, texts: Sequence[str]) -> Write:
+def add_to_set(key: Key, name: str, texts: Sequence[str]) -> Write:
     """Adds texts to a set."""
     params = {"Key": keyed(key), "UpdateExpression": f"ADD #{name} :texts"}
     return Write("Update", _conditioned(params, None, {":texts": {"SS": list(texts)}}))
@@ -163,6 +163,11 @@ def unchanged(document: Document) -> Write:
 
 def delete(key: Key, condition: str | None = None, values: Mapping[str, Value] | None = None) -> Write:
     return Write("Delete", _conditioned({"Key": keyed(key)}, condition, values or {}))
+
+
+def delete_unchanged(document: Document) -> Write:
+    """Deletes a document that still has the version that was read; its parts are deleted apart."""
+    return delete(document.key, "#v = :was", {":was": number(document.version)})
 
 
 def delete_together(keys: Sequence[Key]) -> None:

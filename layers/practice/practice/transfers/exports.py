@@ -4,12 +4,13 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, TypeAdapter
 
-from practice import clock, keys, table
+from practice import table
 from practice.errors import SessionNotFound
-from practice.models.example import Example
-from practice.models.session_model import StoredModels
-from practice.models.settings import StoredSettings
-from practice.models.transfer import (
+from practice.runtime import clock
+from practice.schemas.example import Example
+from practice.schemas.session_model import StoredModels
+from practice.schemas.settings import StoredSettings
+from practice.schemas.transfer import (
     AskedLine,
     ExampleLine,
     Header,
@@ -21,8 +22,9 @@ from practice.models.transfer import (
     TurnLine,
     TurnSettingsLine,
 )
-from practice.models.turn import StoredTurn, TurnError, TurnStatus
+from practice.schemas.turn import StoredTurn, TurnError, TurnStatus
 from practice.store.views import View, live_responses, read_view
+from practice.table import keys
 
 _ERRORS = TypeAdapter(list[TurnError])
 _ENDED = (TurnStatus.DONE, TurnStatus.FAILED, TurnStatus.CANCELLED)
@@ -66,11 +68,11 @@ def _line(model: BaseModel) -> str:
 def _index(user_id: int, prefix: str) -> list[table.Entry]:
     """Oldest first."""
     pk = keys.user(user_id)
-    return table.read_index("by_created", pk, prefix, range_name="created", backwards=False).entries
+    return table.read_index(keys.BY_CREATED, pk, prefix, backwards=False).entries
 
 
 def _examples(user_id: int) -> Iterator[Example]:
-    entries = _index(user_id, "EXAMPLE#")
+    entries = _index(user_id, keys.EXAMPLES)
     for start in range(0, len(entries), table.BATCH):
         wanted = [keys.Key(keys.user(user_id), entry.sk) for entry in entries[start : start + table.BATCH]]
         found = table.fetch(wanted)
@@ -80,7 +82,7 @@ def _examples(user_id: int) -> Iterator[Example]:
 
 
 def _session_ids(user_id: int) -> list[int]:
-    return [keys.session_id_in(entry.sk) for entry in _index(user_id, "SESSION#")]
+    return [keys.session_id_in(entry.sk) for entry in _index(user_id, keys.SESSIONS)]
 
 
 def _session(view: View, examples: set[int]) -> SessionLine:
