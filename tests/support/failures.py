@@ -1,7 +1,7 @@
 """A failing test shows the functions' log of the failing request alone; `--full-log` shows every request's."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -12,16 +12,18 @@ NOT_SHOWN = {"_aws", "location", "service", "stage", "lambda_request_id", "cold_
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--full-log", action="store_true", help="with a failing test, show the functions' log of every request"
+        "--full-log",
+        action="store_true",
+        help="with a failing test, show the functions' log of every request",
     )
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    report: pytest.TestReport = yield  # type: ignore[misc,assignment]
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
     if report.failed and not item.config.getoption("--full-log"):
         report.sections = [section for each in report.sections if (section := shortened(*each))[1]]
-    return report  # type: ignore[return-value]
+    return report
 
 
 def shortened(title: str, text: str) -> tuple[str, str]:
