@@ -35,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(config.stash[RECORDING])
 
 
-pytest_plugins = ["tests.support.torture"]
+pytest_plugins = ["tests.support.failures", "tests.support.torture"]
 
 
 @pytest.fixture(scope="session")
