@@ -18,6 +18,7 @@ from practice.table import keys
 from practice.transfers import exports, imports, jobs
 from practice.transfers import requests as at_once
 from tests.support.learners import Answer, Learner
+from tests.support.processes import Killed
 
 PLAIN = {"content-type": "application/x-ndjson"}
 
@@ -175,10 +176,6 @@ def test_a_file_that_is_no_export_is_refused_with_its_line(
 
 def test_what_is_no_text_is_a_400(ada: Learner) -> None:
     assert ada.post("/import", raw=b"\xff\xfe", headers=PLAIN).status == 400
-
-
-class Killed(BaseException):
-    """The function's process ends here."""
 
 
 @pytest.mark.usefixtures("stack")

@@ -13,6 +13,7 @@ from local.tokens import mint
 from practice import table
 from practice.store import accounts
 from tests.support.learners import Learner
+from tests.support.processes import Killed
 
 HandIn = Callable[[str, dict[str, Any]], Any]
 ItemsOf = Callable[[Learner], dict[tuple[str, str], Any]]
@@ -158,10 +159,6 @@ def test_who_comes_back_starts_anew(ada: Learner, stack: Stack, hand_in: HandIn,
     assert back.get("/sessions").json["total"] == 1
     assert back.get(f"/sessions/{session['session_id']}").status == 200
     assert "ttl" not in items_of(ada)[f"USER#{ada.user_id}", "ACCOUNT"]
-
-
-class Killed(BaseException):
-    """The function's process ends here."""
 
 
 def test_an_erasure_that_dies_anywhere_is_finished_by_the_next_one_and_counts_exactly(

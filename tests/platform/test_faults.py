@@ -22,11 +22,11 @@ from local.functions import FunctionError
 from local.stack import Stack
 from practice.runtime import clock
 from practice.transfers import requests as transfers
-from practice.turns import worker
 from practice.turns.providers import Completion, echo
 from tests.support import faults
 from tests.support.invariants import broken
 from tests.support.learners import Answer, Learner, made, new_user_id
+from tests.support.processes import Killed
 from tests.support.torture import chosen
 
 pytestmark = [pytest.mark.trust, pytest.mark.usefixtures("stack")]
@@ -191,21 +191,11 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: real(min(seconds, 0.001)))
 
 
-@contextmanager
-def hurried(name: str, fault: str) -> Iterator[None]:
-    """In a process that was killed nobody waits for the models any more."""
-    with pytest.MonkeyPatch.context() as patched:
-        if fault.startswith("killed"):
-            seconds = 900 if name == "work_turn" else 29
-            patched.setattr(worker, "MARGIN_SECONDS", seconds - 2.0)
-        yield
-
-
 def ask(operation: Callable[[Subject], Answer], world: Subject) -> Answer | None:
     """None when the process was killed."""
     try:
         answer = operation(world)
-    except faults.Killed:
+    except Killed:
         return None
     return answer
 
@@ -232,7 +222,7 @@ def each_request(
     inject, times = FAULTS[fault]
     for number in count(1):
         subject = prepare()
-        with hurried(name, fault), faults.at(number, inject, times=times) as injected:
+        with faults.at(number, inject, times=times) as injected:
             result = act(subject)
         if injected.requests < number:
             assert number > 1, f"{name} made no request"

@@ -16,8 +16,8 @@ from practice.table import ids, keys
 from practice.transfers import files
 from practice.transfers import requests as at_once
 from tests.support import deliveries
-from tests.support.faults import Killed
 from tests.support.learners import Learner, made
+from tests.support.processes import Killed
 
 PLAIN = {"content-type": "application/x-ndjson"}
 
