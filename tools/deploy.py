@@ -1,7 +1,7 @@
-"""`python -m tools.deploy dev|prod [arguments for sam deploy]`: build a release and deploy it.
+"""`python -m tools.deploy <stage> [arguments for sam deploy]`: build a release and deploy it.
 
-Parameters are those of samconfig.toml; PARAMETERS="Name=value ..." adds to them and wins. What the template's
-Rules and Parameters refuse is refused here before anything is built; CloudFormation refuses it again.
+A stage is a section of samconfig.toml. PARAMETERS="Name=value ..." overrides its parameters. The Rules and Parameters
+of the template are checked before the build; CloudFormation checks them again.
 """
 
 import hashlib
@@ -47,8 +47,9 @@ def main(stage: str, arguments: list[str], given: str = os.environ.get("PARAMETE
 
 def parameters(stage: str, given: str) -> dict[str, str]:
     stages = tomllib.loads((ROOT / "samconfig.toml").read_text())
-    if stage not in ("dev", "prod"):
-        raise SystemExit(f"ENV is dev or prod, not {stage!r}")
+    known = [name for name in stages if name not in ("version", "default")]
+    if stage not in known:
+        raise SystemExit(f"ENV is {' or '.join(known)} (sections of samconfig.toml), not {stage!r}")
     declared = stages[stage]["deploy"]["parameters"]["parameter_overrides"]
     pairs = [text.partition("=") for text in shlex.split(" ".join([*declared, given]))]
     chosen = {name: value for name, _, value in pairs}
