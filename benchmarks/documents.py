@@ -20,13 +20,14 @@ DEARER = {
     "but is eventually consistent.",
     "PATCH response": "a strongly consistent read, as GET response.",
     "DELETE response": "a strongly consistent read, as GET response.",
-    "POST response": "a transaction, in which each write counts twice. It writes the response and the session's row in the list "
-    "by activity, on the condition that the session and the model still exist. The naive write can leave a response below a "
-    "session that was deleted meanwhile.",
+    "POST response": "a transaction, in which each write counts twice. It writes the response and the session's row in "
+    "the list by activity, on the condition that the session and the model still exist. The naive write can leave a "
+    "response below a session that was deleted meanwhile.",
     "POST session": "a transaction of the session, its settings, its models and the exact total of the list, ordered by "
     "creation and by activity. The naive total counts the whole index, at a cost that grows with the number of sessions.",
     "GET sessions": "a strongly consistent read, where an index read costs half. Each session document is also an item "
-    "of its own and takes a whole unit, while an index that copies everything packs many into one, at the cost of each write.",
+    "of its own and takes a whole unit, while an index that copies everything packs many into one, "
+    "at the cost of each write.",
     "POST example": "a transaction with the exact total of the list, and an index row.",
 }
 """Reasons for each endpoint with a figure above that of the naive design."""
