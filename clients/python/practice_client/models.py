@@ -1,6 +1,6 @@
-"""The objects of answers. Written by `make openapi` from openapi.json.
+"""The objects that the API returns. Written by `make openapi` from openapi.json.
 
-`etag` and `next_cursor` with a default come in headers: they are there when the object itself was asked for.
+`etag` and `next_cursor` with a default come from headers: they are set when the object itself was requested.
 """
 
 from __future__ import annotations
