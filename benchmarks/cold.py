@@ -1,4 +1,4 @@
-"""Cold: import and first request in a fresh process, and under Lambda's emulator, beside a bare client's one GetItem."""
+"""Cold start: import and first request, in a process and under the Lambda emulator, relative to a bare client's GetItem."""
 
 import json
 import subprocess
@@ -25,16 +25,16 @@ PROCESS = Path(__file__).with_name("process.py")
 BUDGET = 1.5
 BUDGET_WITH_FURTHER_CLIENT = 1.8
 OF_FASTAPI = 2 / 3
-"""Of what FastAPI + Mangum costs."""
+"""Relative to FastAPI + Mangum."""
 OWN_SERVICES = frozenset({"dynamodb"})
-"""Secrets Manager is asked without a client."""
+"""Secrets Manager is called without a client."""
 BETWEEN_FLOORS = 8
-"""Contenders: the floor is measured as often as that in a round, and the median is the round's."""
+"""The floor is measured after this many contenders; the value of a round is the median."""
 FLOOR, FASTAPI = "floor", "FastAPI + Mangum"
 PLACES = ("process", "emulator")
 LOG = LOGS / "cold.log"
 ATTEMPTS = 3
-"""To start an emulator: another process may take the port that was free."""
+"""Attempts to start an emulator, because another process may take the free port first."""
 HAIKU = "anthropic.claude-3-haiku-20240307-v1:0"
 
 
@@ -67,7 +67,7 @@ def in_process(contender: Contender) -> Run:
 
 
 def under_emulator(contender: Contender) -> Run:
-    """From the first event until its answer: the emulator starts its Python only then."""
+    """Time from the first event to its response; the emulator starts its Python only then."""
     event = contender.case()
     folder = contender.path[0]
     described = Function(
@@ -96,11 +96,11 @@ def under_emulator(contender: Contender) -> Run:
 
 
 def refuse_failure(contender: Contender, answer: dict[str, Any] | None) -> None:
-    """A peer's, too: what fails is no measurement."""
+    """Checks the response, also of a peer, because a failed request is not a measurement."""
     status = (answer or {}).get("statusCode", 200)
     expected = (404,) if contender.name == "default" else range(300)
     if status not in expected or (answer or {}).get("batchItemFailures"):
-        raise SystemExit(f"{contender.name} answered {answer}")
+        raise SystemExit(f"{contender.name} returned {answer}")
 
 
 @contextmanager
@@ -191,7 +191,7 @@ def row(contender: Contender, runs: dict[str, dict[str, list[Run]]]) -> dict[str
 
 
 def over(one: dict[str, Any], fastapi: dict[str, Any]) -> list[str]:
-    """What of its budget a function of ours does not keep. The peers open no further client: who does is not compared."""
+    """The exceeded budgets of a function. Peers open no further client: a function that does is not compared."""
     if one["budget"] is None:
         return []
     found = []
