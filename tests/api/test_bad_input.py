@@ -17,6 +17,7 @@ from practice.caller import Caller
 from practice.http.endpoint import Endpoint
 from practice.http.replies import status_of
 from practice.limits import MAX_ID
+from practice.schemas.json_text import _SCALAR
 from tests.support.learners import Answer, Learner
 from tools.openapi import endpoints
 
@@ -701,3 +702,14 @@ def test_the_largest_values_that_are_allowed_are_kept(ada: Learner) -> None:
     assert settings.status == 200
     assert settings.json["style_params"] == full
     assert len(settings.json["few_shot_links"]) == 1
+
+
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity", "7" * 5000])
+def test_a_refused_constant_is_located_by_reading_each_scalar_once(ada: Learner, constant: str) -> None:
+    """A megabyte of long integers before it: a pattern that starts anew at each digit would take seconds."""
+    body = '{"title":"NaN \\"Infinity","knowledge_ids":[' + ",".join(["1" * 3999] * 200) + f",{constant}]}}"
+
+    answer = ada.post("/sessions", raw=body.encode())
+
+    assert (answer.status, answer.json["detail"][0]["loc"]) == (422, ["body", len(body) - 2 - len(constant)])
+    assert sum(1 for _ in _SCALAR.finditer(body)) <= 205, "each scalar of the body is one match"

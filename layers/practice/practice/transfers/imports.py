@@ -15,8 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 from practice import table
 from practice.caller import Caller
 from practice.errors import AccountNotEmpty, ImportInProgress, Invalid, Problem
-from practice.http.inputs import parse_json
 from practice.schemas.example import Example
+from practice.schemas.json_text import parse_json
 from practice.schemas.response import Response
 from practice.schemas.session import OwnSession
 from practice.schemas.session_model import StoredModel, StoredModels
