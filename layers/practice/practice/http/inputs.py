@@ -33,7 +33,7 @@ def inputs(
     path: dict[str, int] = {}
     for name in path_names:
         try:
-            # Above the largest id all are the same id, which is nobody's: the table takes no longer numbers.
+            # All ids above the largest are one id that no object has: the table takes no longer numbers.
             path[name] = min(_path_id.validate_python(event["pathParameters"][name]), MAX_ID + 1)
         except ValidationError as error:
             problems += problems_of(error, "path", name)

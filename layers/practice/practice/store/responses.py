@@ -22,7 +22,7 @@ from practice.table import keys
 
 
 class ReservedIds(NamedTuple):
-    """Ids a session has set aside, with the time that belongs to them."""
+    """Ids that a session has reserved, with their moment."""
 
     first_id: int
     created_at: str
@@ -32,7 +32,7 @@ class ReservedIds(NamedTuple):
 def add(
     caller: Caller, session_model_id: int, new: NewResponse, attempt: IdempotentAttempt
 ) -> Versioned[Response]:
-    """Two requests: one sets an id aside and tells whether the model is there, a transaction writes."""
+    """Two requests: one reserves an id if the model exists, a transaction writes."""
     response = _placed(caller.user_id, session_model_id, new)
     answer = Versioned(response, 1)
     try:
@@ -178,7 +178,7 @@ def change(
 
 
 def remove(caller: Caller, response_id: int, expected: ExpectedVersions) -> None:
-    """Two requests. What is gone at the second look was deleted by a write whose answer was lost."""
+    """Two requests. A response that is missing on a retry was deleted by the first attempt, whose acknowledgement was lost."""
     for attempt in table.attempts():
         try:
             document, _response = _read(caller, response_id)

@@ -73,7 +73,7 @@ def change(
 def remove(caller: Caller, session_model_id: int, expected: ExpectedVersions) -> None:
     """Two requests. Its responses are out of sight at once, and swept by the table's stream.
 
-    What is gone at the second look was deleted by a write whose answer was lost.
+    A model that is missing on a retry was deleted by the first attempt, whose acknowledgement was lost.
     """
     for attempt in table.attempts():
         try:

@@ -57,7 +57,7 @@ def get_settings(caller: Caller, session_id: int) -> Versioned[Settings]:
 def read_view(user_id: int, session_id: int, *, with_responses: bool) -> View:
     """One request; a second one when the newest response alone is larger than a page.
 
-    Raises NotFound when the session is not the user's, or gone: what may still stand below it is never shown.
+    Raises NotFound when the session is not the user's or was deleted: items that are left below it are never shown.
     """
     span = keys.session_with_responses if with_responses else keys.session_without_responses
     found = table.read(span(user_id, session_id))

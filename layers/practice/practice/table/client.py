@@ -115,7 +115,7 @@ def ask(operation: str, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def settle(operation: str, params: dict[str, Any]) -> dict[str, Any]:
-    """The same, asked again while another transaction holds what it is about."""
+    """The same, repeated while another transaction holds one of the items."""
     tries = attempts()
     while True:
         next(tries)

@@ -222,7 +222,7 @@ def read_index(
     containing: tuple[str, Value] | None = None,
     sk_of: Callable[[str], str] | None = None,
 ) -> Entries:
-    """Rows of a local index, strongly consistent, keys only; those whose range key tells their sort key are asked for less.
+    """Rows of a local index, strongly consistent, keys only; where the range key contains the sort key, less is requested.
 
     One request for each megabyte (some 6,000 rows) until `limit` rows are found that match `equal` or hold `containing`.
     """

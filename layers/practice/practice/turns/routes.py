@@ -105,7 +105,7 @@ def _queued(turn: StoredTurn, view: View, request: TurnRequest) -> TurnOutcome:
     message = QueuedTurn(user_id=user_id, turn_id=turn.turn_id)
     if queues.send(configuration().turn_queue_url, [message.model_dump_json()]):
         if request.attempt.key is None:
-            turns.withdraw(user_id, turn)  # a retry with a key would send it again
+            turns.cancel_queued(user_id, turn)  # a retry with a key would send it again
         raise StoreUnavailable("the queue of turns does not take messages")
     return _accepted(view, turn, TurnStatus.QUEUED)
 
