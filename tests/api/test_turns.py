@@ -1090,7 +1090,7 @@ def test_a_worker_that_is_there_keeps_its_turn_and_one_that_died_loses_it(
     second.start()
     second.join(2.5)
     assert second.is_alive(), "the first worker is there, so the second one waits"
-    monkeypatch.setattr(turns, "prolong", lambda *_: None)  # its heart stops
+    monkeypatch.setattr(turns, "extend_lease", lambda *_: None)  # its heart stops
     second.join(10)
     turn = ada.get(accepted.headers["location"]).json
     die.set()

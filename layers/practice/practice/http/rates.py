@@ -16,7 +16,7 @@ from practice.runtime.snapshots import clear_on_restore
 
 WINDOW_SECONDS: Final = 60
 COUNTED_USERS: Final = 10_000
-"""Buckets kept at a time, about 2 MB. The user whose last request is oldest is dropped first, and starts again with a full one."""
+"""Buckets kept at a time, about 2 MB. The user with the oldest last request is dropped first, and starts with a full one."""
 
 JOB: Final = 10
 """What a turn counts as, an export or an import: what asks models or touches the whole account, and may become a job."""

@@ -178,7 +178,7 @@ def change(
 
 
 def remove(caller: Caller, response_id: int, expected: ExpectedVersions) -> None:
-    """Two requests. A response that is missing on a retry was deleted by the first attempt, whose acknowledgement was lost."""
+    """Two requests. A response missing on a retry was deleted by the first attempt (its acknowledgement was lost)."""
     for attempt in table.attempts():
         try:
             document, _response = _read(caller, response_id)
