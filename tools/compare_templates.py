@@ -5,7 +5,6 @@ roles by what they allow in effect. Each difference is printed once, with the re
 """
 
 import json
-import logging
 import re
 import subprocess
 import sys
@@ -25,11 +24,11 @@ from tools.expansion import (
     repeated,
 )
 
-SECRET: Final = "arn:aws:secretsmanager:eu-central-1:123456789012:secret"
-DEV: Final = {"TokenSecretArn": f"{SECRET}:token-AbCdEf", "LogLevel": "DEBUG", "DeletionProtection": "false"}
+SECRETS: Final = "arn:aws:secretsmanager:eu-central-1:123456789012:secret"
+DEV: Final = {"TokenSecretArn": f"{SECRETS}:token-AbCdEf", "LogLevel": "DEBUG", "DeletionProtection": "false"}
 PROD: Final = {
     "Stage": "prod",
-    "TokenSecretArn": f"{SECRET}:token-AbCdEf",
+    "TokenSecretArn": f"{SECRETS}:token-AbCdEf",
     "TokenIssuer": "https://login.example.com",
     "CorsOrigins": "https://learn.example.com",
     "DeploymentPreference": "Canary10Percent5Minutes",
@@ -42,7 +41,7 @@ OPTIONS: Final = PROD | {
     "KmsKeyArn": "arn:aws:kms:eu-central-1:123456789012:key/1-2",
     "AlarmTopicArn": "arn:aws:sns:eu-central-1:123456789012:pager",
     "ProvisionedConcurrency": "5",
-    "ProviderSecretArn": f"{SECRET}:providers-AbCdEf",
+    "ProviderSecretArn": f"{SECRETS}:providers-AbCdEf",
     "BedrockModelArns": "arn:aws:bedrock:eu-central-1::foundation-model/a",
     "KnowledgeBaseId": "KB12345678",
     "LambdaArchitecture": "x86_64",
@@ -66,11 +65,12 @@ def differences(before: Deployed, after: Deployed) -> Iterator[Difference]:
             yield name, "added" if name in new else "removed"
             continue
         yield from ((name, each) for each in _unequal(_comparable(old[name]), _comparable(new[name]), ""))
-        stack = after.stack_of.get(name)
-        if before.stack_of.get(name) != stack:
+        was_in, is_in = before.stack_of.get(name), after.stack_of.get(name)
+        if was_in != is_in:
             # A name stays taken until an update is complete: the new stack cannot create what the old one has.
             named = [new[name]["Properties"][key] for key in NAMES if key in new[name]["Properties"]]
-            yield name, f"moved to stack {stack}{' under the name ' if named else ''}{''.join(named)}"
+            moved = f"moved into stack {is_in}" if is_in else f"moved out of stack {was_in}"
+            yield name, f"{moved}{' under the name ' if named else ''}{''.join(named)}"
         if new[name]["Type"] == "AWS::IAM::Role":
             yield from ((name, each) for each in _of_role(name, before, after))
     yield from (("outputs", each) for each in _unequal(before.outputs, after.outputs, ""))
@@ -130,7 +130,6 @@ def main(revision: str) -> None:
         command = ["git", "show", f"{revision}:{name}"]
         return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
-    logging.disable(logging.WARNING)  # of the translator
     shown: dict[Difference, list[str]] = {}
     for label, parameters in SETS.items():
         before, after = deployed(parameters, of_revision), deployed(parameters)

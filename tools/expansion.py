@@ -4,6 +4,7 @@ Names and ARNs that AWS assigns are logical ids here: `TurnQueue`, `TurnQueue.Qu
 under the function's logical id, or under the name that `uploaded` gives it.
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -20,8 +21,10 @@ TEMPLATE: Final = "template.yaml"
 NESTED: Final = "AWS::CloudFormation::Stack"
 LEADING_KEYS: Final = "dynamodb:LeadingKeys"
 
+logging.getLogger("samtranslator").setLevel(logging.ERROR)  # it warns of features that it does not have here
+
 AWS_MANAGED: Final[Mapping[str, Mapping[str, Any]]] = {
-    "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole": {
+    "AWSLambdaBasicExecutionRole": {
         "Statement": [
             {
                 "Effect": "Allow",
@@ -149,9 +152,7 @@ def repeated(found: Iterable[Grant]) -> list[Grant]:
 def effective(found: Iterable[Grant]) -> set[Grant]:
     """Without repetitions."""
     found = list(found)
-    return {
-        grant for grant in found if not any(other != grant and other.covers(grant) for other in found)
-    }
+    return {grant for grant in found if not any(other != grant and other.covers(grant) for other in found)}
 
 
 def as_list(value: Any) -> list[Any]:
@@ -161,6 +162,12 @@ def as_list(value: Any) -> list[Any]:
 def _managed(name: str, resources: Mapping[str, Any]) -> Mapping[str, Any]:
     if name in resources:
         return dict(resources[name]["Properties"]["PolicyDocument"])
+    name = name.rpartition("/")[2]
+    if name not in AWS_MANAGED:
+        # AWSLambdaSQSQueueExecutionRole, which SAM adds for a queue, reads every queue of the account.
+        raise ValueError(
+            f"{name}: write this role out, or add the policy to AWS_MANAGED if it grants no more than needed"
+        )
     return AWS_MANAGED[name]
 
 
@@ -175,7 +182,10 @@ def _grants(policy: Mapping[str, Any]) -> Iterator[Grant]:
         for action in as_list(statement["Action"]):
             for resource in as_list(statement["Resource"]):
                 yield Grant(
-                    action, resource, frozenset(as_list(keys[LEADING_KEYS])), str(condition) if condition else ""
+                    action,
+                    resource,
+                    frozenset(as_list(keys[LEADING_KEYS])),
+                    str(condition) if condition else "",
                 )
 
 
