@@ -3,16 +3,6 @@
 from http import HTTPStatus
 
 from practice.caller import Caller
-from practice.errors import (
-    AgentNotFound,
-    ClassHasNoModels,
-    ClassNotActive,
-    ClassNotFound,
-    ImportInProgress,
-    InvalidExamples,
-    NoModelAnswered,
-    RequestedModelsNotConfigured,
-)
 from practice.http.endpoint import endpoint
 from practice.http.paging import Pager
 from practice.http.preferences import Preferences
@@ -28,16 +18,7 @@ from practice.turns.beginning import TurnRequest
 @endpoint(
     "POST /user/practice/sessions/run",
     HTTPStatus.CREATED,
-    refuses=(
-        ClassNotFound,
-        ClassNotActive,
-        ClassHasNoModels,
-        RequestedModelsNotConfigured,
-        AgentNotFound,
-        InvalidExamples,
-        ImportInProgress,
-        NoModelAnswered,
-    ),
+    refuses=routes.RUN_REFUSES,
     accepted=TurnAccepted,
 )
 def lambda_handler(
