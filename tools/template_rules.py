@@ -1,4 +1,4 @@
-"""`python -m tools.template_rules`: check template.yaml with cfn-lint, the serverless rules and checkov.
+"""`python -m tools.template_rules`: check the templates with cfn-lint, the serverless rules and checkov.
 
 Prints findings without an exception in template_rules.toml, and unused exceptions.
 """
@@ -17,7 +17,8 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 EXCEPTIONS: Final = Path(__file__).with_suffix(".toml")
 CFN_LINT: Final = [
     str(ROOT / ".tools" / "sam" / "bin" / "cfn-lint"),
-    "--template=template.yaml",
+    "template.yaml",
+    *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("stacks/*.yaml"))),
     "--append-rules=cfn_lint_serverless.rules",
     "--format=json",
 ]
