@@ -19,7 +19,7 @@ class Cases:
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
-        self._ada = lab.somebody()
+        self._ada = lab.new_learner()
         self._whole = fill_session(lab, self._ada)
         self._models = self._ada.models_of(self._whole)
         self._path = f"/sessions/{self._whole['session_id']}"
@@ -67,12 +67,12 @@ class Cases:
         yield self._asked("list_session_responses", "GET", path + "/responses")
         yield self._asked("list_examples", "GET", "/few-shot-examples")
         yield self._asked("list_turns", "GET", path + "/turns")
-        reader = self._lab.somebody()  # ada's account grows with every measured start
+        reader = self._lab.new_learner()  # ada's account grows with every measured start
         fill_session(self._lab, reader)
         yield "create_export", lambda: self._http("create_export", reader, "GET", "/export")
         yield self._asked("openapi", "GET", "/openapi.json")
         yield self._asked("default", "GET", "/nothing-here")
-        newcomer, collector = self._lab.somebody(), self._collector
+        newcomer, collector = self._lab.new_learner(), self._collector
         waiting = newcomer.post("/import").headers["location"]
         yield "get_export", lambda: self._http("get_export", collector, "GET", self._export)
         yield "get_import", lambda: self._http("get_import", newcomer, "GET", waiting)
@@ -83,7 +83,7 @@ class Cases:
 
     def _exported(self) -> tuple[Learner, str]:
         """A learner with more data than fits one HTTP response, and the path of a finished export."""
-        who = self._lab.somebody()
+        who = self._lab.new_learner()
         session = who.open_session()
         for _ in range(7):
             who.add_response(session, response_text="a part of the talk " * 50_000)
@@ -127,12 +127,12 @@ class Cases:
         yield "create_import", self._import
         yield (
             "create_import: a link",
-            lambda: self._http("create_import: a link", self._lab.somebody(), "POST", "/import"),
+            lambda: self._http("create_import: a link", self._lab.new_learner(), "POST", "/import"),
         )
 
     def _import(self) -> Event:
         headers = {"content-type": "application/x-ndjson"}
-        who = self._lab.somebody()
+        who = self._lab.new_learner()
         return self._lab.hold(
             "create_import", lambda: who.ask("POST", "/import", raw=self._small_file, headers=headers)
         )
@@ -216,7 +216,7 @@ class Cases:
         yield "work_transfer", lambda: lab.hold("work_transfer", self._upload)
 
     def _erasable(self) -> Learner:
-        who = self._lab.somebody()
+        who = self._lab.new_learner()
         who.add_response(who.open_session())
         return who
 
@@ -234,7 +234,7 @@ class Cases:
 
     def _upload(self) -> None:
         """A file for a waiting import; the message has the form of the bucket's notification."""
-        who = self._lab.somebody()
+        who = self._lab.new_learner()
         waiting = who.post("/import").json
         parts = urlsplit(waiting["upload_url"])
         connection = HTTPConnection(parts.netloc, timeout=30)

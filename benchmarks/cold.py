@@ -141,13 +141,13 @@ CONVERSATION = {
 def measure(lab: Lab, rounds: int) -> dict[str, Any]:
     LOGS.mkdir(parents=True, exist_ok=True)
     LOG.unlink(missing_ok=True)
-    with contenders(lab) as everybody:
+    with contenders(lab) as entrants:
         floor = Contender(FLOOR, bundles.path_of_floor(), dict, lab.environment, "floor")
         runs = {
-            place: in_turn(start, floor, everybody, rounds)
+            place: in_turn(start, floor, entrants, rounds)
             for place, start in zip(PLACES, (in_process, under_emulator), strict=True)
         }
-        rows = {each.name: row(each, runs) for each in (floor, *everybody)}
+        rows = {each.name: row(each, runs) for each in (floor, *entrants)}
     for each in rows.values():
         each["over"] = over(each, rows[FASTAPI])
     others = lab.stack.template.functions.keys() - {"get_session"}
@@ -159,12 +159,12 @@ def measure(lab: Lab, rounds: int) -> dict[str, Any]:
 
 
 def in_turn(
-    start: Callable[[Contender], Run], floor: Contender, everybody: list[Contender], rounds: int
+    start: Callable[[Contender], Run], floor: Contender, entrants: list[Contender], rounds: int
 ) -> dict[str, list[Run]]:
-    runs: dict[str, list[Run]] = {each.name: [] for each in (floor, *everybody)}
+    runs: dict[str, list[Run]] = {each.name: [] for each in (floor, *entrants)}
     for _ in range(rounds):
         floors = []
-        for place, each in enumerate(everybody):
+        for place, each in enumerate(entrants):
             if place % BETWEEN_FLOORS == 0:
                 floors.append(start(floor))
             runs[each.name].append(start(each))

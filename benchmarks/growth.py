@@ -123,7 +123,7 @@ def failures(measured: dict[str, Any]) -> list[str]:
 def library(lab: Lab, count: int) -> tuple[Learner, dict[str, Asked]]:
     """A learner with `count` sessions, the standard one in the middle. The others consist of their own items only, because
     items below a session are not part of any list."""
-    ada = lab.somebody()
+    ada = lab.new_learner()
     half = count // 2
     put_items(_sessions(ada.user_id, half, datetime(2026, 1, 1, tzinfo=UTC), first_id=2**50))
     whole = fill_session(lab, ada)
@@ -159,7 +159,7 @@ def _sessions(user_id: int, count: int, since: datetime, first_id: int) -> Itera
 
 def session_of(lab: Lab, count: int) -> tuple[Learner, dict[str, Asked]]:
     """A learner with one session of `count` responses."""
-    ada = lab.somebody()
+    ada = lab.new_learner()
     whole = fill_session(lab, ada, responses=min(count, 10))
     session_id, models = whole["session_id"], ada.models_of(whole)
     left = count - len(whole["responses"])

@@ -57,7 +57,7 @@ class Lab:
     def peer_environment(self) -> dict[str, str]:
         return {**self.environment, "TOKEN_SECRET": self.stack.token_secret}
 
-    def somebody(self) -> Learner:
+    def new_learner(self) -> Learner:
         return learner(in_process(self.stack), self.stack.token_secret, new_user_id())
 
     @cached_property

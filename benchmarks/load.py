@@ -63,22 +63,22 @@ def under_load(module: list[str], minutes: float, seed: int) -> dict[str, Any]:
 def serving(module: list[str]) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
     with tempfile.TemporaryDirectory(prefix="practice-load-") as data:
         environment = {**os.environ, "DATA": data, "HOST": "127.0.0.1", "PORT": "0", "LOG_LEVEL": "INFO"}
-        with tempfile.TemporaryFile() as said:
+        with tempfile.TemporaryFile() as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", *module],
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=said,
+                stderr=output,
                 text=True,
             )
             try:
                 url = ready(process)
                 yield process, url, DataFolder(Path(data)).secret(TOKEN_SECRET)
             except BaseException:
-                said.seek(0)
-                print(said.read().decode(errors="replace")[-3000:], file=sys.stderr)
+                output.seek(0)
+                print(output.read().decode(errors="replace")[-3000:], file=sys.stderr)
                 raise
             finally:
                 stop(process)

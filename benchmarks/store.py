@@ -86,7 +86,7 @@ def table_client() -> Any:
 
 
 def endpoints(lab: Lab) -> dict[str, Any]:
-    ada = lab.somebody()
+    ada = lab.new_learner()
     whole = fill_session(lab, ada)
     models = ada.models_of(whole)
     naive.put(lab, naive.items_of(whole, models))

@@ -48,10 +48,10 @@ class Worker:
         asked = {"event": json.dumps(event), "calls": calls, "sampled_seconds": sampled_seconds}
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
-        said = self._process.stdout.readline()
-        if not said:
+        line = self._process.stdout.readline()
+        if not line:
             raise SystemExit(f"a warm process ended: {self._process.wait()}")
-        done: dict[str, Any] = json.loads(said)
+        done: dict[str, Any] = json.loads(line)
         if done["status"] != 200:
             raise SystemExit(f"a warm process returned {done}")
         return done
@@ -79,7 +79,7 @@ def requests(lab: Lab, who: Learner, session_id: int) -> list[Request]:
 
 def prepare(lab: Lab, times: int) -> tuple[Learner, list[Request]]:
     """A learner with 50 sessions, the last one filled; the same in the naive table."""
-    ada = lab.somebody()
+    ada = lab.new_learner()
     for n in range(49):
         session = ada.open_session(
             title=f"Session {n}", notes="Some notes of the learner's own. " * 5, project_id=7
