@@ -14,5 +14,5 @@ def test_a_finding_is_told_unless_it_is_excused() -> None:
 
 
 def test_an_excuse_that_nothing_needs_is_told() -> None:
-    assert judge([], EXCUSED) == ["ES6000 *DeadLetters: excused, and never found"]
-    assert judge([LETTERS], EXCUSED | {"WS1000": {"*": "Why."}}) == ["WS1000 *: excused, and never found"]
+    assert judge([], EXCUSED) == ["ES6000 *DeadLetters: the exception is unused"]
+    assert judge([LETTERS], EXCUSED | {"WS1000": {"*": "Why."}}) == ["WS1000 *: the exception is unused"]
