@@ -4,7 +4,7 @@
     python -m tools.capacity --write    write them into the pages
 
 The units of the table come from docs/table.md and the prices from docs/cost.md; both are measured. The units of a turn are
-below, and tests/platform/test_capacity.py measures them. All other figures are assumptions and are in the section of that name.
+below, and tests/platform/test_capacity.py measures them. All other figures are assumptions, in the section of that name.
 """
 
 import re
