@@ -132,7 +132,7 @@ def load(measured: dict[str, Any]) -> str:
     return "\n\n".join(
         [
             table(
-                ["", "connections", "requests a second", "p50 ms", "p95 ms", "p99 ms", "errors"],
+                ["", "connections", "requests per second", "p50 ms", "p95 ms", "p99 ms", "errors"],
                 [
                     [
                         name,
@@ -144,7 +144,7 @@ def load(measured: dict[str, Any]) -> str:
                     for name, level in runs
                 ],
             ),
-            f"Resident memory over {measured['minutes']:g} minutes at {measured['pace']:g} requests a second, MB "
+            f"Resident memory over {measured['minutes']:g} minutes at {measured['pace']:g} requests per second, MB "
             "(medians of the second and the last quarter):",
             table(["", "early", "late", "growth"], memory),
             "\n".join(f"{target}: {flatness(each)}." for target, each in measured["targets"].items()),
@@ -221,7 +221,7 @@ def grown(measured: dict[str, Any]) -> str:
                                 size["p50_milliseconds"],
                             )
                         ),
-                        growth.said(row),
+                        growth.flatness(row),
                     ]
                     for name, row in rows.items()
                 ],

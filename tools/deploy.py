@@ -66,7 +66,7 @@ def refusals(template: Mapping[str, Any], chosen: Mapping[str, str]) -> list[str
         return [str(error)]
     declared: Mapping[str, Mapping[str, Any]] = template["Parameters"]
     misfits = [
-        f"{name}={given!r} is invalid: {reason}"
+        f"{name} cannot be {given!r}: {reason}"
         for name, given in chosen.items()
         for reason in misfit(declared[name], given)
     ]

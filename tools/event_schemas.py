@@ -28,8 +28,8 @@ TAKEN: Final[tuple[type[BaseModel], ...]] = (
 def schemas() -> Iterator[tuple[str, dict[str, Any]]]:
     for taken in TAKEN:
         yield taken.__name__, _schema(taken.model_json_schema(mode="validation"))
-    for told in outbound.EVENTS:
-        yield told.__name__, _schema(told.model_json_schema(mode="serialization"))
+    for event in outbound.EVENTS:
+        yield event.__name__, _schema(event.model_json_schema(mode="serialization"))
 
 
 def _schema(made: dict[str, Any]) -> dict[str, Any]:

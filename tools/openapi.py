@@ -289,8 +289,8 @@ def refusal(errors: Sequence[type[PracticeError]]) -> Json:
     body = an_object("", detail={"type": "string", "enum": details})
     if len(errors) == 1 and errors[0] in BODY_OF:
         body = ref("schemas", BODY_OF[errors[0]].__name__)
-    told = () if errors == [Unauthorized] else EVERY_CALLER
-    return answer(described, body, *sorted(headers), *told, "x-request-id")
+    common = () if errors == [Unauthorized] else EVERY_CALLER
+    return answer(described, body, *sorted(headers), *common, "x-request-id")
 
 
 EVERY_CALLER: Final = ("RateLimit", "RateLimit-Policy")

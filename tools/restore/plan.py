@@ -21,14 +21,16 @@ class Command:
     parameters: Mapping[str, Any]
 
     def __str__(self) -> str:
-        said = [f"aws {self.service} {xform_name(self.operation, '-')}"]
+        words = [f"aws {self.service} {xform_name(self.operation, '-')}"]
         for name, value in self.parameters.items():
             option = "--" + xform_name(name, "-")
             if isinstance(value, bool):
-                said.append(option if value else option.replace("--", "--no-", 1))
+                words.append(option if value else option.replace("--", "--no-", 1))
             else:
-                said.append(f"{option} {shlex.quote(value if isinstance(value, str) else json.dumps(value))}")
-        return " \\\n  ".join(said)
+                words.append(
+                    f"{option} {shlex.quote(value if isinstance(value, str) else json.dumps(value))}"
+                )
+        return " \\\n  ".join(words)
 
 
 @dataclass(frozen=True)
