@@ -19,7 +19,7 @@ from local.template import Route, Template
 TEMPLATE = """
 Transform: AWS::Serverless-2016-10-31
 Globals:
-  Function: {Handler: handler.lambda_handler, Timeout: 5, Environment: {Variables: {GREETING: hello}}}
+  Function: {Handler: handler.lambda_handler, Runtime: python3.13, Timeout: 5, Environment: {Variables: {GREETING: hello}}}
 Resources:
   Api:
     Type: AWS::Serverless::HttpApi
@@ -32,11 +32,12 @@ Resources:
         MaxAge: 600
 """
 FUNCTION = """
-  {name}:
+  {id}:
     Type: AWS::Serverless::Function
     Properties:
       CodeUri: functions/{name}/
-      Events: {{Route: {{Type: HttpApi, Properties: {{Path: "{path}", Method: {method}}}}}}}
+      Events:
+        Route: {{Type: HttpApi, Properties: {{ApiId: !Ref Api, Path: "{path}", Method: {method}}}}}
 """
 ECHO = """
 import json
@@ -82,7 +83,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         folder = root / "functions" / name
         folder.mkdir(parents=True)
         (folder / "handler.py").write_text(code)
-        text += FUNCTION.format(name=name, path=path, method=method)
+        text += FUNCTION.format(id=name.replace("_", ""), name=name, path=path, method=method)
     (root / "template.yaml").write_text(
         text.replace("functions/sleepy/", "functions/sleepy/\n      Timeout: 1")
     )

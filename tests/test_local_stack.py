@@ -34,6 +34,7 @@ Parameters:
   ProviderSecretArn: {Type: String, Default: ""}
 Globals:
   Function:
+    Runtime: python3.13
     Handler: handler.lambda_handler
     Timeout: 30
     Environment:
