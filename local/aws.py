@@ -37,6 +37,8 @@ class JsonService:
         self._operations = operations
 
     def answer(self, request: Request) -> Response:
+        if not (request.header("content-type") or "").startswith("application/x-amz-json-"):
+            return _refusal("SerializationException", "the content type is not JSON of AWS", 400)
         name = (request.header("x-amz-target") or "").rpartition(".")[2]
         operation = self._operations.get(name)
         if operation is None:

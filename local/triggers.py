@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from local.bus import inbox
 from local.consumers import EventConsumer, QueueConsumer, StreamConsumer, retry_delay
 from local.engine import Engine
@@ -105,10 +107,11 @@ class _Worker:
             try:
                 busy = self._step()
                 failures = 0
-            except Exception:
-                # A worker outlives what it stumbles over, such as an engine that restarts.
+            except Exception as error:
+                # A worker outlives its errors, such as an engine that restarts.
                 if not self._triggers.closing.is_set():
-                    log.exception("a trigger failed, trying again")
+                    trace = not isinstance(error, BotoCoreError | ClientError)
+                    log.error("a trigger failed, trying again: %s", error, exc_info=trace)  # noqa: TRY400
                 busy, failures = True, failures + 1
                 self._triggers.closing.wait(retry_delay(failures))
             if busy:
