@@ -612,6 +612,18 @@ def test_an_event_for_a_stack_that_does_not_run_is_refused(tmp_path: Path) -> No
     assert f"no local stack answers on 127.0.0.1:{port}, start it with make run" in ended.stderr
 
 
+def test_a_redrive_of_a_stack_that_does_not_run_is_refused() -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "tools.redrive", "SweepDeadLetters"]
+    environment = {**SHELL, "PORT": str(port), "HOST": "0.0.0.0", "STACK": ""}
+
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1)
+    assert f"no local stack answers at http://127.0.0.1:{port}" in ended.stderr
+    assert "start it with make run, or set STACK" in ended.stderr
+
+
 @pytest.mark.parametrize("port", ["http", "70000", "-1"])
 def test_a_port_that_is_none_is_refused(data: Path, port: str) -> None:
     ended = local("run", **SHELL, DATA=str(data), PORT=port)
