@@ -170,21 +170,11 @@ class Queues:
 
     def peek(self, queue: str, limit: int = 100) -> list[dict[str, Any]]:
         """The newest messages as somebody who only looks sees them."""
+        shown = "message_id, body, attributes, reason, receives, sent_at"
+        latest = f"SELECT {shown} FROM messages WHERE queue = ? ORDER BY id DESC LIMIT ?"  # noqa: S608 (constants)
         with self._transaction() as db:
-            rows = db.execute(
-                "SELECT * FROM messages WHERE queue = ? ORDER BY id DESC LIMIT ?", (queue, limit)
-            )
-            return [
-                {
-                    "message_id": row["message_id"],
-                    "body": row["body"],
-                    "attributes": json.loads(row["attributes"]),
-                    "reason": row["reason"],
-                    "receives": row["receives"],
-                    "sent_at": row["sent_at"],
-                }
-                for row in rows.fetchall()
-            ]
+            rows = [dict(row) for row in db.execute(latest, (queue, limit))]
+        return [row | {"attributes": json.loads(row["attributes"])} for row in rows]
 
     def checkpoint(self, name: str) -> str | None:
         with self._transaction() as db:
@@ -203,13 +193,13 @@ class Queues:
 
 def _message(row: sqlite3.Row) -> Message:
     return Message(
-        message_id=row["message_id"],
-        body=row["body"],
-        attributes=json.loads(row["attributes"]),
-        receipt=row["receipt"],
-        receives=row["receives"],
-        sent_at=row["sent_at"],
-        first_received_at=row["first_received_at"],
+        row["message_id"],
+        row["body"],
+        json.loads(row["attributes"]),
+        row["receipt"],
+        row["receives"],
+        row["sent_at"],
+        row["first_received_at"],
         hidden_until=row["visible_at"],
     )
 

@@ -106,7 +106,6 @@ class Stack:
         self.triggers = Triggers(template, self.invoker, self.queues, self.engine)
         self.gateway = Gateway(template.routes, template.cors, self.invoker)
         objects = Objects(data / "objects", f"{PREFIX}s3", template.buckets)
-        self._closing.callback(objects.close)
         services: dict[str, Service] = {
             "secretsmanager": secrets_manager(self.data, [TOKEN_SECRET, *template.secrets]),
             "sqs": sqs(self.queues),

@@ -271,7 +271,7 @@ def test_what_no_client_of_aws_would_send_is_refused_in_its_shape(stack: Stack) 
         ("AmazonSQS.SendMessage", "{", "application/x-amz-json-1.0"),
         ("AmazonSQS.SendMessage", "[]", "application/x-amz-json-1.0"),
         ("AWSEvents.Erase", "{}", "application/x-amz-json-1.1"),
-        ("AmazonSQS.ListQueues", "{}", "text/plain"),
+        ("AmazonSQS.SendMessage", "{}", "text/plain"),
     ):
         headers = {"Content-Type": content_type}
         connection = HTTPConnection("127.0.0.1", stack.server.port, timeout=60)
