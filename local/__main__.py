@@ -23,7 +23,7 @@ from local.terminal import JsonLines, Readable
 from local.tokens import mint
 
 PLACEHOLDER = "<token>"
-"""Stands in an event file for a token of user 1."""
+"""What an event file has instead of a token of user 1."""
 EVENT_TOKEN_SECONDS = 600
 MAX_USER_ID = 2**53 - 1
 

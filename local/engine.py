@@ -107,7 +107,7 @@ def find_dynoxide(root: Path, environment: Mapping[str, str] = os.environ) -> st
 
 
 def _runs(program: Path) -> bool:
-    """Whether it is a build for this machine: npm may have been told to fetch another."""
+    """Whether it is a build for this machine: npm can be configured to fetch another."""
     try:
         return (
             subprocess.run([program, "--version"], capture_output=True, timeout=STARTUP_SECONDS).returncode
@@ -243,10 +243,12 @@ def start_moto() -> Engine:
         kept = ("x-amz-target", "content-type", "authorization")
         headers = {name: value for name, value in request.headers if name.lower() in kept}
         with turn:
-            said = requests.post(
+            answered = requests.post(
                 f"http://dynamodb.{REGION}.amazonaws.com/", data=request.body, headers=headers, timeout=60
             )
-        return Response(said.status_code, [("content-type", "application/x-amz-json-1.0")], said.content)
+        return Response(
+            answered.status_code, [("content-type", "application/x-amz-json-1.0")], answered.content
+        )
 
     mock.start()
     server = Server(answer, body_limit=lambda target: 1 << 26)

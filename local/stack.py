@@ -123,7 +123,7 @@ class Stack:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What this engine can show: `persistence`, `streams`, exact `capacity`; whether it stands `load`."""
+        """What this engine can show: `persistence`, `streams`, exact `capacity`; whether it bears `load`."""
         return self.engine.capabilities
 
     @property

@@ -66,7 +66,7 @@ class Triggers:
                 worker.thread.join(max(0.0, deadline - time.monotonic()))
 
     def settle(self, seconds: float = 10.0) -> None:
-        """Wait until everything sent so far, and what that led to, has been delivered or set aside."""
+        """Wait until everything sent so far, and what that led to, is delivered or a dead letter."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             since, deliveries = time.monotonic(), self._deliveries

@@ -69,8 +69,8 @@ class Stack:
         answer = self.client("lambda").invoke(
             FunctionName=self.physical(logical_id), Qualifier=ALIAS, Payload=json.dumps(event).encode()
         )
-        said = json.loads(answer["Payload"].read() or b"null")
-        if "FunctionError" in answer or (said or {}).get("batchItemFailures"):
+        result = json.loads(answer["Payload"].read() or b"null")
+        if "FunctionError" in answer or (result or {}).get("batchItemFailures"):
             raise NotTaken(f"{logical_id}: {answer.get('FunctionError', 'reported as failed')}")
 
 
