@@ -82,18 +82,11 @@ class Control:
 
     def _function(self, name: str) -> dict[str, Any]:
         template = self._template
-        starts = [route.key for route in template.routes if route.function == name]
-        starts += [
-            f"queue {trigger.queue}" for trigger in template.queue_triggers if trigger.function == name
-        ]
-        starts += [
-            f"stream of {trigger.table}" for trigger in template.stream_triggers if trigger.function == name
-        ]
-        starts += [
-            f"bus {rule.bus}: {json.dumps(rule.pattern)}" for rule in template.rules if rule.function == name
-        ]
-        starts += [schedule.expression for schedule in template.schedules if schedule.function == name]
-        return {"name": name, "started_by": starts}
+        starts = [(route.function, route.key) for route in template.routes]
+        starts += [(each.function, f"queue {each.queue}") for each in template.queue_triggers]
+        starts += [(each.function, f"stream of {each.table}") for each in template.stream_triggers]
+        starts += [(rule.function, f"bus {rule.bus}: {json.dumps(rule.pattern)}") for rule in template.rules]
+        return {"name": name, "started_by": [start for function, start in starts if function == name]}
 
     def _is_foreign(self, request: Request) -> bool:
         """Whether it comes from another machine, or from a page of another site: by its own name or a rebound one."""
@@ -115,7 +108,7 @@ class Control:
         except ValueError as error:
             return json_response(400, {"refused": f"not JSON: {error}"})
         try:
-            outcomes = hand_over(event, self._template, self._invoker, self._bus, self._queues)
+            outcomes = hand_over(event, self._template, self._invoker, self._bus)
         except RefusedError as error:
             return json_response(422, {"refused": str(error)})
         return json_response(200, {"outcomes": [asdict(outcome) for outcome in outcomes]})

@@ -1,6 +1,7 @@
 """What a template deploys, as far as the local stack serves it: functions, routes, triggers, table, queues, buckets."""
 
 import json
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from typing import Any
 
 from local.intrinsics import ACCOUNT, NO_VALUE, REGION, STACK, Evaluator, TemplateError, translate
 from local.patterns import check
+
+log = logging.getLogger("local.template")
 
 ARN_SERVICES = {
     "AWS::DynamoDB::Table": "dynamodb",
@@ -65,15 +68,7 @@ class StreamTrigger:
 class Rule:
     bus: str
     pattern: dict[str, Any]
-    function: str | None = None
-    queue: str | None = None
-
-
-@dataclass(frozen=True)
-class Schedule:
     function: str
-    expression: str
-    input: str | None
 
 
 @dataclass(frozen=True)
@@ -130,12 +125,10 @@ class Template:
         self.queue_triggers: list[QueueTrigger] = []
         self.stream_triggers: list[StreamTrigger] = []
         self.rules: list[Rule] = []
-        self.schedules: list[Schedule] = []
         for _, mapping in self._of("AWS::Lambda::EventSourceMapping"):
             self._read_mapping(mapping)
-        for kind in ("AWS::Events::Rule", "AWS::Scheduler::Schedule"):
-            for _, rule in self._of(kind):
-                self._read_rule(rule)
+        for name, rule in self._of("AWS::Events::Rule"):
+            self._read_rule(name, rule)
         self.cors = self._cors()
         self.tables: list[dict[str, Any]] = [
             table | {"TableName": self._name(name)} for name, table in self._of("AWS::DynamoDB::Table")
@@ -191,16 +184,7 @@ class Template:
         self.functions |= nested.functions
         self.queues |= nested.queues
         self.buckets |= nested.buckets
-        for name in (
-            "routes",
-            "queue_triggers",
-            "stream_triggers",
-            "rules",
-            "schedules",
-            "tables",
-            "secrets",
-            "buses",
-        ):
+        for name in ("routes", "queue_triggers", "stream_triggers", "rules", "tables", "secrets", "buses"):
             getattr(self, name).extend(getattr(nested, name))
 
     def _name(self, logical_id: str) -> str:
@@ -269,16 +253,13 @@ class Template:
                 on_failure=_last_part(failure or own.get("DeadLetterConfig", {}).get("TargetArn")),
             )
 
-    def _function_of(self, arn: str) -> str | None:
-        """The function that an ARN or a name means, whatever alias it is called by."""
-        name = re.sub(r"^.*:function:([^:/]+).*$", r"\1", arn)
-        return next((each.name for each in self.functions.values() if each.physical_name == name), None)
-
     def _called(self, arn: str) -> str:
-        function = self._function_of(arn)
-        if function is None:
-            raise TemplateError(f"the template has no function {arn}")
-        return function
+        """The function that an ARN or a name means, whatever alias it is called by."""
+        physical_name = re.sub(r"^.*:function:([^:/]+).*$", r"\1", arn)
+        for function in self.functions.values():
+            if function.physical_name == physical_name:
+                return function.name
+        raise TemplateError(f"the template has no function {arn}")
 
     def _queues(self) -> Iterator[Queue]:
         for logical_id, declared in self._of("AWS::SQS::Queue"):
@@ -335,18 +316,14 @@ class Template:
         else:
             raise TemplateError(f"{function}: events of {source} are not known to the local stack")
 
-    def _read_rule(self, rule: Mapping[str, Any]) -> None:
-        if rule.get("State") == "DISABLED":
-            return
-        for target in rule.get("Targets") or [rule["Target"]]:
-            function = self._function_of(target["Arn"])
-            if pattern := rule.get("EventPattern"):
-                check(pattern)
-                queue = None if function else _last_part(target["Arn"])
-                self.rules.append(Rule(_bus(rule.get("EventBusName")), pattern, function, queue))
-            else:
-                expression = str(rule["ScheduleExpression"])
-                self.schedules.append(Schedule(self._called(target["Arn"]), expression, target.get("Input")))
+    def _read_rule(self, name: str, rule: Mapping[str, Any]) -> None:
+        if "EventPattern" not in rule:
+            log.warning("%s: schedules do not fire on the local stack", name)
+        elif rule.get("State") != "DISABLED":
+            check(rule["EventPattern"])
+            for target in rule["Targets"]:
+                bus = str(rule.get("EventBusName") or "default").rsplit("/", 1)[-1]
+                self.rules.append(Rule(bus, rule["EventPattern"], self._called(target["Arn"])))
 
     def _cors(self) -> Cors | None:
         for _, api in self._of("AWS::ApiGatewayV2::Api"):
@@ -373,10 +350,6 @@ def queue_url(name: str) -> str:
 
 def _last_part(arn: str | None) -> str | None:
     return arn.rsplit(":", 1)[-1] if arn else None
-
-
-def _bus(name: str | None) -> str:
-    return (name or "default").rsplit("/", 1)[-1]
 
 
 def _text(value: Any) -> str:
