@@ -32,12 +32,12 @@ from practice.errors import (
     VersionConflict,
 )
 from practice.http.endpoint import Endpoint
-from practice.http.preferences import Preferences
+from practice.http.inputs import Preferences
 from practice.http.replies import Reply, status_of
 from practice.limits import IDEMPOTENCY_KEY_CHARACTERS, MAX_ID
 from practice.schemas import turn
 from practice.store.idempotency import IdempotentAttempt
-from practice.store.versions import ExpectedVersions, Versioned
+from practice.table import ExpectedVersions, Versioned
 
 Json = dict[str, Any]
 

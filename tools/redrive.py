@@ -333,11 +333,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--id", action="append", default=[], help="redrive only this message (repeatable)")
     parser.add_argument("--drop", metavar="ID", help="delete this message permanently")
     given = parser.parse_args(arguments)
-    host, port = os.environ.get("HOST") or "127.0.0.1", os.environ.get("PORT") or "3000"
     stack = os.environ.get("STACK")
-    redrive = Redrive(Stack(stack) if stack else LocalStack(f"http://{host}:{port}"), given.queue)
+    try:
+        redrive = Redrive(Stack(stack) if stack else LocalStack(_local_url()), given.queue)
+        return _run(redrive, given)
+    except NotDeployed as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _local_url() -> str:
+    host, port = os.environ.get("HOST") or "127.0.0.1", os.environ.get("PORT") or "3000"
+    if host in ("0.0.0.0", "::"):  # noqa: S104 (where the stack listens, not where it is reached)
+        host = "127.0.0.1"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _run(redrive: Redrive, given: argparse.Namespace) -> int:
     if os.environ.get("DRY", "1") != "0":
-        return _tell(redrive.look(), redrive)
+        return _report(redrive.look(), redrive)
     if given.drop:
         found = redrive.drop(given.drop)
         print("deleted" if found else "it does not exist")
@@ -354,7 +368,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _tell(letters: list[Letter], redrive: Redrive) -> int:
+def _report(letters: list[Letter], redrive: Redrive) -> int:
     more = (
         " or more: the first became visible again before the last were read" if redrive.is_cut_short else ""
     )

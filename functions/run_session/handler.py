@@ -4,8 +4,8 @@ from http import HTTPStatus
 
 from practice.caller import Caller
 from practice.http.endpoint import endpoint
+from practice.http.inputs import Preferences
 from practice.http.paging import Pager
-from practice.http.preferences import Preferences
 from practice.http.replies import Reply
 from practice.http.turn_replies import turn_reply
 from practice.runtime.deadline import Deadline
