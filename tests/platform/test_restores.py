@@ -262,6 +262,7 @@ MAY_STAY = {
     "practice.turns.providers.bedrock._clients": "clients, without their connections",
 }
 MUST_GO = {
+    "practice.http.jwks._issuer_keys",
     "practice.http.rates._full_at",
     "practice.runtime.secrets._cache",
     "practice.store.accounts._remembered",

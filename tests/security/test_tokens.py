@@ -859,6 +859,17 @@ def test_a_new_key_is_found_at_once_and_made_up_ones_do_not_flood_the_issuer(
     assert user_seen(send, NEXT_RSA.sign()).status == 201
 
 
+def test_an_issuer_that_withdraws_all_keys_lets_nobody_in(
+    issuer: Loopback, send: Send, clock: Callable[[float], None]
+) -> None:
+    assert user_seen(send, RSA.sign()).status == 201
+    issuer.answer = says({"keys": []})
+
+    clock(601)
+
+    refused(user_seen(send, RSA.sign()), "a withdrawn key")
+
+
 def test_a_deployment_may_take_both_kinds_of_tokens(deployed: Deploy, stack: Stack, send: Send) -> None:
     with loopback() as served:
         served.answer = says({"keys": [RSA.jwk]})
