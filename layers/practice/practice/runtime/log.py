@@ -13,8 +13,8 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from practice.runtime import metrics
 from practice.runtime.config import config
+from practice.runtime.metrics import METRICS, NAMESPACE
 from practice.runtime.snapshots import clear_on_restore
 from practice.runtime.usage import Usage, usage
 
@@ -119,8 +119,25 @@ def _write(
         line["cold_starts"] = 1
     if cause:
         line["cause"] = cause
-    line["_aws"] = metrics.block(line)
+    line["_aws"] = _metrics_of(line)
     (logger.error if failed else logger.info)("invocation", extra=line)
+
+
+def _metrics_of(line: Mapping[str, Any]) -> dict[str, Any]:
+    """The `_aws` member of a line, which declares the metrics among its fields."""
+    by_dimensions: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    for name, (unit, dimensions) in METRICS.items():
+        if line.get(name):
+            for each in dimensions:
+                if each[-1] in line:
+                    by_dimensions.setdefault(each, []).append({"Name": name, "Unit": unit})
+    return {
+        "Timestamp": int(time.time() * 1000),
+        "CloudWatchMetrics": [
+            {"Namespace": NAMESPACE, "Dimensions": [each], "Metrics": declared}
+            for each, declared in by_dimensions.items()
+        ],
+    }
 
 
 EventFunction = Callable[[Mapping[str, Any], object], dict[str, Any]]

@@ -1,12 +1,10 @@
-"""The custom metrics with their units and dimensions, and the block that declares them in a log line.
+"""The custom metrics, with their units and dimensions.
 
 CloudWatch reads them from the line of each invocation (embedded metric format), each under the name of its field. A metric
 is billed by set of dimension values and hour: the sets are few, and zero counts are left out.
 """
 
-import time
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 NAMESPACE: Final = "PracticeApi"
 
@@ -35,20 +33,3 @@ METRICS: Final[dict[str, tuple[str, tuple[tuple[str, ...], ...]]]] = {
     "failures": ("Count", (_FUNCTION,)),
     "dead_letters": ("Count", (_FUNCTION,)),
 }
-
-
-def block(line: Mapping[str, Any]) -> dict[str, Any]:
-    """The `_aws` member of a line, which declares the metrics among its fields."""
-    by_dimensions: dict[tuple[str, ...], list[dict[str, str]]] = {}
-    for name, (unit, dimensions) in METRICS.items():
-        if line.get(name):
-            for each in dimensions:
-                if each[-1] in line:
-                    by_dimensions.setdefault(each, []).append({"Name": name, "Unit": unit})
-    return {
-        "Timestamp": int(time.time() * 1000),
-        "CloudWatchMetrics": [
-            {"Namespace": NAMESPACE, "Dimensions": [each], "Metrics": declared}
-            for each, declared in by_dimensions.items()
-        ],
-    }
