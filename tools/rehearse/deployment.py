@@ -11,6 +11,7 @@ from typing import Any
 from tools.build import ROOT, SAM, sam_environment
 from tools.deploy import written
 from tools.rehearse.emulator import REGION, Emulator
+from tools.rehearse.routes import make_routes
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,22 @@ class Deployment:
             f"file://{overrides}",
         )
         self.__dict__.pop("resources", None)
-        self._make_routes()
 
     def delete(self) -> None:
         self._sam("delete", "--no-prompts")
 
     def _sam(self, *arguments: str) -> None:
         done = subprocess.run(
-            [*SAM, *arguments, "--config-file", str(ROOT / "samconfig.toml"), "--config-env", self.stage, "--region", REGION],
+            [
+                *SAM,
+                *arguments,
+                "--config-file",
+                str(ROOT / "samconfig.toml"),
+                "--config-env",
+                self.stage,
+                "--region",
+                REGION,
+            ],
             cwd=ROOT,
             env=sam_environment() | self.emulator.environment,
             stdin=subprocess.DEVNULL,
@@ -53,7 +62,9 @@ class Deployment:
             check=False,
         )
         if done.returncode:
-            raise SystemExit(f"{done.stdout}{done.stderr}\nsam {arguments[0]} of {self.name} failed: see {self.emulator.log}")
+            raise SystemExit(
+                f"{done.stdout}{done.stderr}\nsam {arguments[0]} of {self.name} failed: see {self.emulator.log}"
+            )
 
     @cached_property
     def resources(self) -> dict[str, tuple[str, str]]:
@@ -78,8 +89,22 @@ class Deployment:
 
     def processed(self) -> dict[str, Any]:
         """The template after the SAM transform."""
-        body = self.emulator.client("cloudformation").get_template(StackName=self.name, TemplateStage="Processed")["TemplateBody"]
+        body = self.emulator.client("cloudformation").get_template(
+            StackName=self.name, TemplateStage="Processed"
+        )["TemplateBody"]
         return dict(body) if isinstance(body, dict) else dict(json.loads(body))
 
-    def _make_routes(self) -> None:
-        print(json.dumps(self.processed()["Resources"]["HttpApi"])[:3000])
+    @property
+    def parameters(self) -> dict[str, str]:
+        return {each["ParameterKey"]: each["ParameterValue"] for each in self.described()["Parameters"]}
+
+    def make_routes(self) -> set[str]:
+        """Returns the routes' keys."""
+        api = self.processed()["Resources"]["HttpApi"]["Properties"]
+        return make_routes(
+            self.emulator.client("apigatewayv2"),
+            self.physical("HttpApi"),
+            api["Body"],
+            self.physical,
+            self.parameters,
+        )
