@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from practice import aws, secrets
+from practice.runtime import aws, secrets
 
 
 @pytest.fixture(autouse=True)
