@@ -71,6 +71,10 @@ e2e: $(venv) $(node) .tools/sam/installed .tools/e2e/installed ## Drive the buil
 bench: $(venv) $(node) .tools/bench/installed .tools/sam/installed .tools/e2e/installed ## Measure: writes results, pictures and their pages (ARGS="cold warm store load pictures --long")
 	@$(python) -m benchmarks $(ARGS)
 
+.PHONY: rehearse
+rehearse: $(venv) $(node_dev) .tools/sam/installed .tools/rehearse/installed ## Deploy to an emulator of AWS, drive it, test it, delete it (PORT, STEPS, ARGS for pytest)
+	@PORT="$(if $(filter file,$(origin PORT)),,$(PORT))" $(python) -m tools.rehearse $(ARGS)
+
 ##@ Build
 
 .PHONY: build
@@ -118,6 +122,7 @@ lock: $(venv) ## Lock the dependencies anew from requirements/*.in and package.j
 	$(compile) $(ARGS) requirements/checkov.in -o requirements/checkov.txt
 	$(compile) $(ARGS) requirements/e2e.in -o requirements/e2e.txt
 	$(compile) $(ARGS) requirements/bench.in -o requirements/bench.txt
+	$(compile) $(ARGS) requirements/rehearse.in -o requirements/rehearse.txt
 	npm install --package-lock-only --no-audit --no-fund --loglevel=error
 
 .PHONY: client-ts

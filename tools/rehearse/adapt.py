@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from samtranslator.yaml_helper import yaml_parse
+from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]  # has no types
 
 Template = dict[str, Any]
 
@@ -26,13 +26,13 @@ def adapt(source: Path) -> tuple[Path, list[str]]:
     # CodeDeploy: aliases move at once.
     template.get("Globals", {}).get("Function", {}).pop("DeploymentPreference", None)
     _allow_batches(template)
-    secrets = [name for name, each in template["Resources"].items() if each["Type"] == SECRET]
+    secrets = [name for name, each in template["Resources"].items() if each["Type"] == A_SECRET]
     adapted = source.with_name(f"{source.stem}.rehearsal.json")
     adapted.write_text(json.dumps(_arns(template, secrets), indent=1, default=str))
     return adapted, left_out
 
 
-SECRET = "AWS::SecretsManager::Secret"
+A_SECRET = "AWS::SecretsManager::Secret"
 
 
 def _without(template: Template) -> Iterator[str]:

@@ -8,8 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from tools.build import ROOT, SAM, sam_environment
 from tools.deploy import written
+from tools.deployed import ALIAS
 from tools.rehearse.emulator import REGION, Emulator
 from tools.rehearse.routes import make_routes
 
@@ -62,9 +65,24 @@ class Deployment:
             check=False,
         )
         if done.returncode:
+            log = self.emulator.log.with_name(f"sam-{arguments[0]}.log")
+            log.write_text(done.stdout + done.stderr)
+            why = self._first_failure() or f"exit status {done.returncode}"
             raise SystemExit(
-                f"{done.stdout}{done.stderr}\nsam {arguments[0]} of {self.name} failed: see {self.emulator.log}"
+                f"sam {arguments[0]} of {self.name} failed, {why}: see {log} and {self.emulator.log}"
             )
+
+    def _first_failure(self) -> str:
+        client = self.emulator.client("cloudformation")
+        try:
+            pages = client.get_paginator("describe_stack_events").paginate(StackName=self.name)
+            events = [event for page in pages for event in page["StackEvents"]]
+        except ClientError:
+            return ""  # sam did not come so far
+        failures = [each for each in reversed(events) if each["ResourceStatus"].endswith("_FAILED")]
+        return next(
+            (f"{each['LogicalResourceId']}: {each.get('ResourceStatusReason')}" for each in failures), ""
+        )
 
     @cached_property
     def resources(self) -> dict[str, tuple[str, str]]:
@@ -82,6 +100,36 @@ class Deployment:
     def described(self) -> dict[str, Any]:
         [stack] = self.emulator.client("cloudformation").describe_stacks(StackName=self.name)["Stacks"]
         return dict(stack)
+
+    def environment(self, function: str) -> dict[str, str]:
+        """The variables of a function."""
+        name = self.physical(function)
+        answer = self.emulator.client("lambda").get_function_configuration(FunctionName=name)
+        return dict(answer["Environment"]["Variables"])
+
+    def secret(self) -> str:
+        """The secret that signs tokens."""
+        client = self.emulator.client("secretsmanager")
+        return str(client.get_secret_value(SecretId=self.parameters["TokenSecretArn"])["SecretString"])
+
+    def versions(self) -> dict[str, str]:
+        """What the alias of each function points to."""
+        client = self.emulator.client("lambda")
+        return {
+            name: client.get_alias(FunctionName=physical, Name=ALIAS)["FunctionVersion"]
+            for name, (kind, physical) in self.resources.items()
+            if kind == "AWS::Lambda::Function"
+        }
+
+    def left(self) -> list[str]:
+        """What a deleted stack leaves beside its table, its versions of layers, and what was there before."""
+        client = self.emulator.client
+        left = [each["FunctionName"] for each in client("lambda").list_functions()["Functions"]]
+        left += client("sqs").list_queues().get("QueueUrls", [])
+        left += [each["Name"] for each in client("apigatewayv2").get_apis()["Items"]]
+        left += [each["RoleName"] for each in client("iam").list_roles()["Roles"]]
+        left += [each["Name"] for each in client("s3").list_buckets()["Buckets"]]
+        return sorted(name for name in left if self.name in name)
 
     @property
     def url(self) -> str:

@@ -46,10 +46,8 @@ class User:
     reached: set[str] = field(default_factory=set)
 
     def ask(self, status: int, method: str, path: str, body: object = None, **headers: str) -> Answer:
-        if isinstance(body, bytes):
-            content, media = body, "application/x-ndjson"
-        else:
-            content, media = None if body is None else json.dumps(body).encode(), "application/json"
+        content = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
+        media = "application/x-ndjson" if isinstance(body, bytes) else "application/json"
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         sent |= {"authorization": f"Bearer {self.token}"} | ({"content-type": media} if content else {})
         target = path if path.startswith(("/openapi", BASE)) else BASE + path
