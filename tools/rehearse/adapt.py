@@ -11,6 +11,8 @@ Template = dict[str, Any]
 
 WITHOUT = frozenset({"AWS::Events::Archive", "AWS::CloudWatch::Dashboard"})
 """Types of resources that the emulator does not make."""
+NAMED = frozenset({"AWS::SecretsManager::Secret"})
+"""Types whose `Ref` is an ARN in AWS and a name in the emulator."""
 
 
 def adapt(source: Path) -> tuple[Path, list[str]]:
@@ -26,13 +28,10 @@ def adapt(source: Path) -> tuple[Path, list[str]]:
     # CodeDeploy: aliases move at once.
     template.get("Globals", {}).get("Function", {}).pop("DeploymentPreference", None)
     _allow_batches(template)
-    secrets = [name for name, each in template["Resources"].items() if each["Type"] == A_SECRET]
+    secrets = [name for name, each in template["Resources"].items() if each["Type"] in NAMED]
     adapted = source.with_name(f"{source.stem}.rehearsal.json")
     adapted.write_text(json.dumps(_arns(template, secrets), indent=1, default=str))
     return adapted, left_out
-
-
-A_SECRET = "AWS::SecretsManager::Secret"
 
 
 def _without(template: Template) -> Iterator[str]:
