@@ -81,6 +81,10 @@ rehearse: $(venv) $(node_dev) .tools/sam/installed .tools/rehearse/installed ## 
 build: $(venv) .tools/sam/installed ## Build for the deploy target (PYTHON_VERSION, ARCHITECTURE, RELEASE=1)
 	@$(python) -m tools.build
 
+.PHONY: builds
+builds: $(venv) .tools/sam/installed ## Build for every runtime and processor that the template allows, and check each
+	@$(python) -m tools.build every
+
 .PHONY: deploy
 deploy: $(venv) .tools/sam/installed ## Build a release and deploy it (ENV=dev|prod, PARAMETERS="Name=value ...")
 	@$(python) -m tools.deploy "$(ENV)" $(ARGS)
