@@ -25,15 +25,15 @@ WITH_QUERY = [each for each in ENDPOINTS if each.query_model]
 
 
 @pytest.fixture(scope="module")
-def account(stack: Stack, somebody: Callable[[], Learner]) -> Account:
+def account(somebody: Callable[[], Learner]) -> Account:
     return Account(somebody())
 
 
 @pytest.fixture(autouse=True)
-def unchanged(account: Account, items_of: ItemsOf) -> Iterator[None]:
-    before = items_of(account.owner)
+def unchanged(account: Account, contents_of: ItemsOf) -> Iterator[None]:
+    before = contents_of(account.owner)
     yield
-    assert items_of(account.owner) == before
+    assert contents_of(account.owner) == before
 
 
 def refused(answer: Answer, what: str, *statuses: int) -> None:
