@@ -19,22 +19,25 @@ from typing import Any, Final, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
+from practice.caller import Caller
 from practice.errors import (
     BodyNotBase64,
     BodyNotUtf8,
     IdempotencyKeyReused,
     NoModelAnswered,
     PracticeError,
-    PreconditionFailed,
     RequestInFlight,
     StorageFull,
     Unauthorized,
+    VersionConflict,
 )
-from practice.http.conditional import Versioned
 from practice.http.endpoint import Endpoint
-from practice.http.replies import Reply
+from practice.http.preferences import Preferences
+from practice.http.replies import Reply, status_of
 from practice.limits import IDEMPOTENCY_KEY_CHARACTERS, MAX_ID
 from practice.schemas import turn
+from practice.store.idempotency import IdempotentAttempt
+from practice.store.versions import ExpectedVersions, Versioned
 
 Json = dict[str, Any]
 
@@ -83,7 +86,10 @@ def load_handler(folder: Path) -> Any:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.lambda_handler
+    handler = module.lambda_handler
+    if isinstance(handler, Endpoint):
+        handler.name = folder.name
+    return handler
 
 
 def tag_of(endpoint: Endpoint) -> str:
@@ -291,11 +297,11 @@ EVERY_CALLER: Final = ("RateLimit", "RateLimit-Policy")
 """Headers of every answer to a valid token."""
 HEADERS_OF: Final[Mapping[type[PracticeError], tuple[str, ...]]] = {
     Unauthorized: ("WWW-Authenticate",),
-    PreconditionFailed: ("ETag",),
+    VersionConflict: ("ETag",),
     RequestInFlight: ("Retry-After",),
 }
 
-BODY_OF: Final[Mapping[type[PracticeError], type[BaseModel]]] = {NoModelAnswered: turn.NoModelAnswered}
+BODY_OF: Final[Mapping[type[PracticeError], type[BaseModel]]] = {NoModelAnswered: turn.NoModelAnsweredBody}
 """Of the refusals that say more than `detail`."""
 
 EITHER: Final = {"anyOf": [ref("schemas", "Error"), ref("schemas", "GatewayError")]}
@@ -346,7 +352,7 @@ def answers_of(endpoint: Endpoint, schemas: Schemas, found: Sequence[Endpoint]) 
         made[status] = refusal(errors) if errors[1:] else ref("responses", errors[0].__name__)
     if endpoint.path_parameters or endpoint.query_model or endpoint.body_model or endpoint.takes:
         made[HTTPStatus.UNPROCESSABLE_ENTITY] = ref("responses", "Invalid")
-    if endpoint.attempt_name:
+    if endpoint.takes_a(IdempotentAttempt):
         made[HTTPStatus.UNPROCESSABLE_ENTITY] = ref("responses", "InvalidOrReused")
     if endpoint.query_model:
         made[HTTPStatus.REQUEST_URI_TOO_LONG] = ref("responses", "TooLarge")
@@ -361,31 +367,31 @@ def answers_of(endpoint: Endpoint, schemas: Schemas, found: Sequence[Endpoint]) 
 def refusals_of(endpoint: Endpoint) -> dict[HTTPStatus, list[type[PracticeError]]]:
     """What the handler says that it refuses, and what comes with the things it takes."""
     refused = [*endpoint.refuses]
-    if endpoint.caller_name:
+    if endpoint.takes_a(Caller):
         refused.append(Unauthorized)
         if endpoint.method in ("POST", "PATCH"):
             refused.append(StorageFull)
     if endpoint.body_model:
         refused += [BodyNotUtf8, BodyNotBase64]
-    if endpoint.if_match_name:
-        refused.append(PreconditionFailed)
-    if endpoint.attempt_name:
+    if endpoint.takes_a(ExpectedVersions):
+        refused.append(VersionConflict)
+    if endpoint.takes_a(IdempotentAttempt):
         refused.append(RequestInFlight)
     found: dict[HTTPStatus, list[type[PracticeError]]] = {}
     for error in dict.fromkeys(refused):
-        found.setdefault(error.status, []).append(error)
+        found.setdefault(status_of(error), []).append(error)
     return found
 
 
 def success(made_of: Any, endpoint: Endpoint, schemas: Schemas, found: Sequence[Endpoint]) -> Json:
     wrapped_in = get_origin(endpoint.answer_type)
-    headers = ["x-request-id", *(EVERY_CALLER if endpoint.caller_name else ())]
+    headers = ["x-request-id", *(EVERY_CALLER if endpoint.takes_a(Caller) else ())]
     if wrapped_in is Versioned:
         headers.append("ETag")
     if wrapped_in is Reply and endpoint.query_model and "cursor" in endpoint.query_model.model_fields:
         headers.append("x-next-cursor")
     is_accepted = made_of is not None and made_of is endpoint.accepted_model
-    if is_accepted or endpoint.preferences_name:
+    if is_accepted or endpoint.takes_a(Preferences):
         headers.append("Location")
     if made_of is None:
         return answer("Done.", None, *sorted(headers))
@@ -432,7 +438,7 @@ def operation(endpoint: Endpoint, schemas: Schemas, found: Sequence[Endpoint]) -
     }
     if description:
         made["description"] = description
-    if not endpoint.caller_name:
+    if not endpoint.takes_a(Caller):
         made["security"] = []
     if parameters := list(parameters_of(endpoint, schemas)):
         made["parameters"] = parameters
@@ -453,11 +459,11 @@ def parameters_of(endpoint: Endpoint, schemas: Schemas) -> Iterator[Json]:
         model = schemas.query(endpoint.query_model)
         for name, schema in model.get("properties", {}).items():
             yield query_parameter(name, dict(schema), required=name in model.get("required", ()))
-    if endpoint.if_match_name:
+    if endpoint.takes_a(ExpectedVersions):
         yield ref("parameters", "If-Match")
-    if endpoint.attempt_name:
+    if endpoint.takes_a(IdempotentAttempt):
         yield ref("parameters", "Idempotency-Key")
-    if endpoint.preferences_name:
+    if endpoint.takes_a(Preferences):
         yield ref("parameters", "Prefer")
 
 

@@ -172,7 +172,7 @@ ROWS = {
 
 ELSEWHERE = {
     "runtime.deadline.LONGEST_SECONDS": ("a request", "29 seconds"),
-    "turns.conversation.MARGIN_SECONDS": ("a request", "3 seconds"),
+    "turns.worker.MARGIN_SECONDS": ("a request", "3 seconds"),
     "table.TIMEOUT_SECONDS": ("contention for one object", "8 seconds"),
     "store.accounts.REMEMBERED_SECONDS": ("a revoked token", "50 seconds"),
     "runtime.secrets.LIFETIME_SECONDS": ("a secret that was rotated", "5 minutes"),

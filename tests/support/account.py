@@ -13,7 +13,7 @@ from tests.support.learners import BASE_URL, Learner, made, new_user_id
 from tests.support.planted import filled
 from tools.openapi import endpoints
 
-ENDPOINTS = [each for each in endpoints() if each.caller_name]
+ENDPOINTS = [each for each in endpoints() if each.takes_a(Caller)]
 
 
 @dataclass

@@ -141,7 +141,7 @@ def _common(transfer: StoredTransfer) -> dict[str, Any]:
 
 def _document(user_id: int, transfer_id: int) -> table.Document | None:
     key = keys.transfer(user_id, transfer_id)
-    document = table.fetch([key]).get(key)
+    document = table.get(key)
     # Expired items stay in the table for a while.
     return document if document and document.number("ttl") > datetime.now(UTC).timestamp() else None
 

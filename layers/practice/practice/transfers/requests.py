@@ -55,5 +55,4 @@ def _job(
     transfer = jobs.start_job(caller, "import", state, lines, attempt=attempt)
     location = f"/user/practice/import/{transfer.transfer_id}"
     answer = jobs.wire_import(caller, transfer)
-    attempt.keep(answer.model_dump_json(), HTTPStatus.ACCEPTED, location)
     return Reply(answer, HTTPStatus.ACCEPTED, {"location": location})
