@@ -22,7 +22,10 @@ ELF_MACHINES = {"x86_64": 0x3E, "arm64": 0xB7}
 
 
 def main(folder: Path, version: str, architecture: str, release: bool) -> int:
-    artefacts = sorted(path for path in folder.iterdir() if path.is_dir())
+    # A nested stack is built as a folder with its template.
+    artefacts = sorted(
+        path for path in folder.iterdir() if path.is_dir() and not (path / "template.yaml").exists()
+    )
     if not artefacts:
         raise SystemExit(f"{folder} holds nothing built")
     problems = [problem for path in artefacts for problem in check(path, version, architecture)]

@@ -1,4 +1,4 @@
-"""`python -m tools.template_rules`: template.yaml under cfn-lint with the serverless rules, and under checkov.
+"""`python -m tools.template_rules`: the templates under cfn-lint with the serverless rules, and under checkov.
 
 Prints what is not excused in template_rules.toml, and the excuses that nothing needs.
 """
@@ -17,7 +17,8 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 EXCEPTIONS: Final = Path(__file__).with_suffix(".toml")
 CFN_LINT: Final = [
     str(ROOT / ".tools" / "sam" / "bin" / "cfn-lint"),
-    "--template=template.yaml",
+    "template.yaml",
+    *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("stacks/*.yaml"))),
     "--append-rules=cfn_lint_serverless.rules",
     "--format=json",
 ]

@@ -202,7 +202,9 @@ def test_the_stages_of_the_repository_lack_only_what_nobody_else_can_know() -> N
     for stage in ("dev", "prod"):
         chosen = deploy.parameters(stage, PROD)
         assert deploy.refusals(template, chosen) == []
-        assert stages[stage]["deploy"]["parameters"]["capabilities"] == "CAPABILITY_IAM"
+        assert (
+            stages[stage]["deploy"]["parameters"]["capabilities"] == "CAPABILITY_IAM CAPABILITY_AUTO_EXPAND"
+        )
     assert deploy.parameters("dev", "").get("DeploymentPreference", "AllAtOnce") == "AllAtOnce"
 
 
