@@ -29,7 +29,7 @@ workers := $(if $(BASE_URL),0,auto --maxprocesses 4)
 ##@ Use
 
 .PHONY: run
-run: $(venv) $(node) ## Serve the whole stack on http://127.0.0.1:3000 (HOST, PORT, DATA)
+run: $(venv) $(node) ## Serve the whole stack on http://127.0.0.1:3000 (HOST, PORT, DATA, LOG=json)
 	@exec $(python) -m local run $(ARGS)
 
 .PHONY: token
@@ -37,7 +37,7 @@ token: $(venv) ## Print a bearer token for the local stack (USER_ID)
 	@$(python) -m local token --user-id "$(USER_ID)" $(ARGS)
 
 .PHONY: event
-event: $(venv) ## Hand an event to the running local stack (FILE, HOST, PORT)
+event: $(venv) ## Send an event to the running local stack (FILE, HOST, PORT)
 	@$(python) -m local event "$(FILE)" $(ARGS)
 
 ##@ Test
@@ -86,13 +86,13 @@ builds: $(venv) .tools/sam/installed ## Build for every runtime and processor th
 	@$(python) -m tools.build every
 
 .PHONY: deploy
-deploy: $(venv) .tools/sam/installed ## Build a release and deploy it (ENV=dev|prod, PARAMETERS="Name=value ...")
+deploy: $(venv) .tools/sam/installed ## Build a release and deploy it (ENV=dev|prod, PARAMETERS="Name=value ...", ALARMS=none)
 	@$(python) -m tools.deploy "$(ENV)" $(ARGS)
 
 ##@ Operate
 
 .PHONY: redrive
-redrive: $(venv) ## Look at a dead-letter queue, or hand it back (QUEUE, STACK, DRY=0, ARGS)
+redrive: $(venv) ## Show a dead-letter queue, or send its messages back (QUEUE, STACK, DRY=0, ARGS)
 	@STACK="$(STACK)" DRY="$(DRY)" $(python) -m tools.redrive "$(QUEUE)" $(ARGS)
 
 ##@ Maintain

@@ -4,6 +4,7 @@ Parameters are those of samconfig.toml; PARAMETERS="Name=value ..." adds to them
 Rules and Parameters refuse is refused here before anything is built; CloudFormation refuses it again.
 """
 
+import argparse
 import hashlib
 import json
 import os
@@ -16,6 +17,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import botocore.session
+from botocore.exceptions import BotoCoreError
+
 from local.intrinsics import Evaluator, TemplateError, parse
 from tools.build import BUILD, ROOT, SAM, build, sam_environment
 
@@ -23,7 +27,7 @@ from tools.build import BUILD, ROOT, SAM, build, sam_environment
 def main(stage: str, arguments: list[str], given: str = os.environ.get("PARAMETERS", "")) -> int:
     template = parse((ROOT / "template.yaml").read_text())
     chosen = parameters(stage, given)
-    reasons = refusals(template, chosen)
+    reasons = refusals(template, chosen) or list(unready(chosen, arguments))
     if reasons:
         print("\n".join(reasons), file=sys.stderr)
         return 1
@@ -76,6 +80,24 @@ def refusals(template: Mapping[str, Any], chosen: Mapping[str, str]) -> list[str
         for assertion in rule["Assertions"]
         if not value(assertion["Assert"])
     ]
+
+
+def unready(chosen: Mapping[str, str], arguments: list[str]) -> Iterator[str]:
+    """What is missing beside the template's parameters."""
+    if chosen["Stage"] == "prod" and not chosen.get("AlarmTopicArn") and os.environ.get("ALARMS") != "none":
+        yield "prod without AlarmTopicArn sends no alarms: add it to PARAMETERS, or confirm with ALARMS=none"
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--profile")
+    parser.add_argument("--region")
+    given = parser.parse_known_args(arguments)[0]
+    try:
+        session = botocore.session.Session(profile=given.profile)
+        if not given.region and not session.get_config_variable("region"):
+            yield "there is no region: set AWS_DEFAULT_REGION, or a region in the profile"
+        if session.get_credentials() is None:
+            yield "there are no credentials: set AWS_PROFILE, or run aws configure or aws sso login"
+    except BotoCoreError as error:
+        yield str(error)
 
 
 def misfit(parameter: Mapping[str, Any], given: str) -> Iterator[str]:

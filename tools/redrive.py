@@ -1,7 +1,7 @@
-"""`make redrive QUEUE=SweepDeadLetters [STACK=practice-api-prod] [DRY=0]`: what was set aside, and back to work with it.
+"""`make redrive QUEUE=SweepDeadLetters [STACK=practice-api-prod] [DRY=0]`: look at dead letters, or send them back to work.
 
 Without DRY=0 it only looks: how many messages, why, how old, and the ids in them, never a text. With it each message that
-was there when the run began is handed back to whoever failed on it, and then deleted. The run stops at the first that it
+was there when the run began is handed back to the consumer that failed, and then deleted. The run stops at the first that it
 cannot hand back, and may be started again: to every consumer a message that comes twice is one.
 Without STACK it is about the local stack on HOST and PORT.
 """
@@ -269,7 +269,7 @@ class Redrive:
         return f"{len(records)} records given to {function}"
 
     def _read_again(self, letter: Letter, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The records that Lambda gave up, of which it tells the place alone; a stream keeps them for 24 hours."""
+        """The records that Lambda gave up, of which the message has the place alone; a stream keeps them for 24 hours."""
         streams = self._deployed.client("dynamodbstreams")
         table = self._deployed.client("dynamodb").describe_table(TableName=self._table)
         arn, last = table["Table"]["LatestStreamArn"], int(batch["endSequenceNumber"])
@@ -331,11 +331,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--id", action="append", default=[], help="only this message (repeat for more)")
     parser.add_argument("--drop", metavar="ID", help="delete this message for good")
     given = parser.parse_args(arguments)
-    host, port = os.environ.get("HOST") or "127.0.0.1", os.environ.get("PORT") or "3000"
     stack = os.environ.get("STACK")
-    redrive = Redrive(Stack(stack) if stack else LocalStack(f"http://{host}:{port}"), given.queue)
+    try:
+        redrive = Redrive(Stack(stack) if stack else LocalStack(_local_url()), given.queue)
+        return _run(redrive, given)
+    except NotDeployed as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _local_url() -> str:
+    host, port = os.environ.get("HOST") or "127.0.0.1", os.environ.get("PORT") or "3000"
+    if host in ("0.0.0.0", "::"):  # noqa: S104 (where the stack listens, not where it is reached)
+        host = "127.0.0.1"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _run(redrive: Redrive, given: argparse.Namespace) -> int:
     if os.environ.get("DRY", "1") != "0":
-        return _tell(redrive.look(), redrive)
+        return _report(redrive.look(), redrive)
     if given.drop:
         found = redrive.drop(given.drop)
         print("deleted" if found else "it is not there")
@@ -352,7 +366,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _tell(letters: list[Letter], redrive: Redrive) -> int:
+def _report(letters: list[Letter], redrive: Redrive) -> int:
     more = " and perhaps more: the first came back before the last were read" if redrive.is_cut_short else ""
     print(f"{redrive.queue}: {len(letters)} messages{more}")
     for reason, count in Counter(letter.reason for letter in letters).most_common():

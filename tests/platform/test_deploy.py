@@ -1,6 +1,7 @@
 """`make deploy` refuses what must not go out, and docs/deploy.md tells every parameter."""
 
 import json
+import os
 import re
 import subprocess
 import tomllib
@@ -23,6 +24,43 @@ def nothing_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.fail("a refused deployment was built")
 
     monkeypatch.setattr(deploy, "build", build)
+    for name in [each for each in os.environ if each.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, "/nowhere")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "example")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "example")
+
+
+def test_without_a_region_or_credentials_nothing_is_built(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = f"TokenSecretArn={SECRET}"
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    assert deploy.main("dev", [], given=given) == 1
+    assert capsys.readouterr().err.startswith("there is no region: set AWS_DEFAULT_REGION")
+
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    assert deploy.main("dev", ["--region", "eu-central-1"], given=given) == 1
+    assert capsys.readouterr().err.startswith("there are no credentials: set AWS_PROFILE")
+
+    assert deploy.main("dev", ["--region", "eu-central-1", "--profile", "unknown"], given=given) == 1
+    assert capsys.readouterr().err == "The config profile (unknown) could not be found\n"
+
+
+def test_prod_without_alarms_is_refused_unless_confirmed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = PROD.replace(TOPIC, "")
+    assert deploy.main("prod", [], given=given) == 1
+    assert capsys.readouterr().err == (
+        "prod without AlarmTopicArn sends no alarms: add it to PARAMETERS, or confirm with ALARMS=none\n"
+    )
+
+    monkeypatch.setenv("ALARMS", "none")
+    assert not list(deploy.unready(deploy.parameters("prod", given), []))
 
 
 def test_prod_as_it_is_in_the_repository_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,7 +95,8 @@ def test_parameters_given_win_over_those_of_the_stage() -> None:
     assert chosen["Stage"] == "dev"
 
 
-PROD = f"TokenSecretArn={SECRET} TokenIssuer=https://login.example.com CorsOrigins=https://learn.example.com"
+TOPIC = "AlarmTopicArn=arn:aws:sns:eu-central-1:123456789012:pager"
+PROD = f"TokenSecretArn={SECRET} TokenIssuer=https://login.example.com CorsOrigins=https://learn.example.com {TOPIC}"
 
 
 @pytest.mark.parametrize(
