@@ -648,7 +648,14 @@ def test_the_variables_of_every_function_fit_at_the_limit_of_every_parameter() -
         for name, each in document["Resources"].items()
         if each["Type"] == "AWS::Lambda::Function"
     }
-    referred = {name for name in given if f'"Ref": "{name}"' in json.dumps(FUNCTIONS | TEMPLATE["Globals"])}
+    variables = json.dumps(
+        [
+            each["Environment"]
+            for each in (TEMPLATE["Globals"]["Function"], *FUNCTIONS.values())
+            if "Environment" in each
+        ]
+    )
+    referred = {name for name in given if f'"Ref": "{name}"' in variables}
     unbounded = referred - {
         name
         for name, each in TEMPLATE["Parameters"].items()
