@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from practice.events import sweep, users
 from practice.runtime import queues
 from practice.runtime.deadline import Deadline
 from practice.transfers import jobs
@@ -39,8 +38,7 @@ def continued(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         sent.extend(bodies)
         return send(url, bodies)
 
-    for module in (sweep, users):
-        monkeypatch.setattr(module.queues, "send", note)
+    monkeypatch.setattr(queues, "send", note)
     return sent
 
 
@@ -86,7 +84,7 @@ def test_an_import_whose_file_never_comes_is_looked_for_until_the_job_expires(
     ada: Learner, stack: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(jobs.queues, "send_later", lambda url, body, delay: asked.append(delay))
+    monkeypatch.setattr(queues, "send_later", lambda url, body, delay: asked.append(delay))
     job = made(ada.post("/import"), 202)
     record = {"body": f'{{"user_id":{ada.user_id},"transfer_id":{job["import_id"]}}}'}
     begun, looks = datetime.now(UTC), 0
