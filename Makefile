@@ -86,7 +86,7 @@ builds: $(venv) .tools/sam/installed ## Build for every runtime and processor th
 	@$(python) -m tools.build every
 
 .PHONY: deploy
-deploy: $(venv) .tools/sam/installed ## Build a release and deploy it (ENV=dev|prod, PARAMETERS="Name=value ...", ALARMS=none)
+deploy: $(venv) .tools/sam/installed ## Build a release and deploy it (ENV=dev|prod|..., PARAMETERS="Name=value ...", ALARMS=none)
 	@$(python) -m tools.deploy "$(ENV)" $(ARGS)
 
 ##@ Operate

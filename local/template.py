@@ -328,9 +328,8 @@ class Template:
     def _cors(self) -> Cors | None:
         for _, api in self._of("AWS::ApiGatewayV2::Api"):
             cors = api.get("Body", {}).get("x-amazon-apigateway-cors")
-            if isinstance(cors, list):
-                # What SAM makes of `AllowOrigins: !Split ...`: it takes the function for the whole object.
-                cors = {"allowOrigins": cors}
+            if cors and not isinstance(cors, dict):
+                raise TemplateError("SAM loses the CORS of the API: say it as x-amazon-apigateway-cors")
             if cors:
                 age = cors.get("maxAge")
                 return Cors(

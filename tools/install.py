@@ -45,8 +45,8 @@ def run(*command: "str | Path") -> None:
 
 
 def install_locked(python: Path, lock: Path) -> None:
-    """Make an environment exactly what the lock says. uv does not read pip's configuration (a mirror, a
-    certificate): where it cannot install, pip may.
+    """Make an environment match the lock exactly. uv does not read the configuration of pip (a mirror, a certificate),
+    so pip is the fallback.
     """
     uv = (VENV / "bin" / "uv", "pip", "sync", "--quiet", "--require-hashes", "--python", python, lock)
     if quietly(uv).returncode:
@@ -83,7 +83,7 @@ def find_python() -> str:
 
 
 def install_venv(folder: Path) -> bool:
-    """The project's own environment. uv comes first, from its own lock, and installs the rest."""
+    """The environment of the project. uv is installed first, from its own lock, and installs the rest."""
     python = folder / "bin" / "python"
     if not works(python):
         base = find_python()
@@ -91,7 +91,7 @@ def install_venv(folder: Path) -> bool:
         run(base, "-m", "venv", "--clear", folder)
     run(python, "-m", "pip", "install", "--quiet", "--require-hashes", "--requirement", LOCKS / "uv.txt")
     install_locked(python, LOCKS / "dev.txt")
-    # The layer's folder, by its place relative to site-packages: `practice` imports as it does in a function.
+    # The folder of the layer relative to site-packages, so that `practice` can be imported as in a function.
     for packages in folder.glob("lib/python3*/site-packages"):
         layer = os.path.relpath(ROOT / "layers" / "practice", packages)
         (packages / "practice_layer.pth").write_text(f"{layer}\n")
@@ -99,7 +99,7 @@ def install_venv(folder: Path) -> bool:
 
 
 def install_tool(folder: Path) -> bool:
-    """An environment of its own for what pins packages that the code uses in other versions."""
+    """A separate environment for a tool that pins other versions of packages that the code uses."""
     say(f"installing requirements/{folder.name}.txt")
     run(VENV / "bin" / "python", "-m", "venv", "--clear", "--without-pip", folder)
     install_locked(folder / "bin" / "python", LOCKS / f"{folder.name}.txt")
@@ -130,7 +130,7 @@ def install_node_run(folder: Path) -> bool:
 def install_node_dev(folder: Path) -> bool:
     done = install_node(folder)
     if done:
-        (folder / "installed").touch()  # what `make run` needs is part of it
+        (folder / "installed").touch()  # it includes the packages for `make run`
     return done
 
 
@@ -147,7 +147,7 @@ def main(what: str) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         stamp = folder / ("installed-dev" if what == "node-dev" else "installed")
         if stamp.exists() and all(stamp.stat().st_mtime >= file.stat().st_mtime for file in locks):
-            return  # another make did it while this one waited
+            return  # another make installed it while this one waited
         if install(folder):
             stamp.touch()
 

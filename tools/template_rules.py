@@ -1,7 +1,6 @@
-"""`python -m tools.template_rules`: the templates under cfn-lint with the serverless rules, under checkov, and under a rule
-of our own on recursive loops.
+"""`python -m tools.template_rules`: check the templates with cfn-lint, the serverless rules, checkov and a rule on loops.
 
-Prints what is not excused in template_rules.toml, and the excuses that nothing needs.
+Prints findings without an exception in template_rules.toml, and unused exceptions.
 """
 
 import json
@@ -41,7 +40,7 @@ CHECKOV: Final = [
 class Finding(NamedTuple):
     rule: str
     resource: str
-    """Its logical id; empty for a finding about the template as a whole."""
+    """Its logical id; empty for a finding about the whole template."""
     text: str
 
     def __str__(self) -> str:
@@ -49,7 +48,7 @@ class Finding(NamedTuple):
 
 
 Exceptions = Mapping[str, Mapping[str, str]]
-"""Why, by rule and pattern of logical ids."""
+"""The reason, by rule and pattern of logical ids."""
 
 
 def main() -> int:
@@ -72,7 +71,7 @@ def judge(findings: Iterable[Finding], exceptions: Exceptions) -> list[str]:
         if not patterns:
             faults.append(str(finding))
     given = {(rule, pattern) for rule, excused in exceptions.items() for pattern in excused}
-    return faults + [f"{rule} {pattern}: excused, and never found" for rule, pattern in sorted(given - used)]
+    return faults + [f"{rule} {pattern}: the exception is unused" for rule, pattern in sorted(given - used)]
 
 
 def lint() -> list[Finding]:
@@ -105,10 +104,14 @@ def loops(resources: Mapping[str, Any]) -> Iterator[Finding]:
     }
     for name, function in _properties(resources, "AWS::Lambda::Function").items():
         role = str(function["Role"]).partition(".")[0]
-        sends = {each.resource for each in grants(role, resources) if fnmatchcase("sqs:SendMessage", each.action)}
+        sends = {
+            each.resource for each in grants(role, resources) if fnmatchcase("sqs:SendMessage", each.action)
+        }
         may_loop = any((name, queue) in own for queue in sends)
         if may_loop is not (function.get(RECURSION) == "Allow"):
-            does = "may send to its own queue and has no" if may_loop else "cannot send to its own queue and has"
+            does = (
+                "may send to its own queue and has no" if may_loop else "cannot send to its own queue and has"
+            )
             yield Finding(RECURSION, name, f"{does} RecursiveLoop: Allow")
 
 
@@ -122,7 +125,7 @@ def _properties(resources: Mapping[str, Any], kind: str) -> dict[str, Any]:
 
 
 def _json(command: list[str]) -> Any:
-    """Either tool's exit status says whether it found something; its output says what."""
+    """The output of a tool. Its exit status only says whether there are findings."""
     done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     try:
         return json.loads(done.stdout or "[]" if done.returncode == 0 else done.stdout)

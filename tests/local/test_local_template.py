@@ -119,6 +119,17 @@ def test_a_template_that_sam_refuses_is_refused_with_its_reason(tmp_path: Path) 
         variable(tmp_path, "1\n  Other: {Type: AWS::Serverless::Function, Properties: {CodeUri: x}}")
 
 
+def test_cors_that_does_not_survive_the_translation_is_refused(tmp_path: Path) -> None:
+    """SAM takes an intrinsic function in CorsConfiguration for the whole object."""
+    cors = "{AllowOrigins: !Split [',', 'https://a.example'], AllowMethods: [GET]}"
+    route = "Events: {Get: {Type: HttpApi, Properties: {ApiId: !Ref Api, Path: /, Method: GET}}}"
+    with pytest.raises(TemplateError, match="SAM loses the CORS"):
+        variable(
+            tmp_path,
+            f"1\n      {route}\n  Api: {{Type: AWS::Serverless::HttpApi, Properties: {{CorsConfiguration: {cors}}}}}",
+        )
+
+
 def test_the_template_of_this_repository_can_be_served() -> None:
     template = read_template()
 

@@ -236,7 +236,7 @@ def test_a_new_lock_of_the_layer_behind_a_condition_makes_a_new_layer_of_the_pac
 
     lock = (ROOT / "layers/cryptography/requirements.txt").read_text()
     assert (tmp_path / "python/practice/cryptography.txt").read_text() == lock
-    assert (tmp_path / "python/practice/errors.py").exists()
+    assert (tmp_path / "python/practice/http/endpoint.py").exists()
 
 
 def test_a_version_that_a_rollback_may_need_is_kept_with_its_layers(expand: Expand) -> None:

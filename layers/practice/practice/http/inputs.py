@@ -4,9 +4,11 @@ The 422 is FastAPI's: path, then query, then body; `type`, `loc` and `msg` of ea
 """
 
 import binascii
+import re
 from base64 import b64decode
 from collections.abc import Mapping
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass
+from typing import Any, Final, Self, TypeVar
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
@@ -15,6 +17,7 @@ from pydantic_core import SchemaValidator, core_schema
 from practice.errors import BadRequest, BodyNotBase64, BodyNotUtf8, Invalid, Problem
 from practice.limits import MAX_ID
 from practice.schemas.json_text import parse_json
+from practice.table import ANY_VERSION, ExpectedVersions
 
 Event = Mapping[str, Any]
 Model = TypeVar("Model", bound=BaseModel)
@@ -56,6 +59,31 @@ def inputs(
     if problems:
         raise Invalid(problems)
     return path, query, body
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """The `Prefer` header (RFC 7240), as far as it is honoured."""
+
+    respond_async: bool = False
+
+    @classmethod
+    def of(cls, header: str | None) -> Self:
+        names = {
+            each.partition(";")[0].partition("=")[0].strip().lower() for each in (header or "").split(",")
+        }
+        return cls(respond_async="respond-async" in names)
+
+
+_STRONG_ETAG: Final = re.compile(r'(?:^|,)\s*"(0|[1-9][0-9]{0,15})"(?=\s*(?:,|$))', re.ASCII)
+"""One of ours; no other can match."""
+
+
+def expected_versions(if_match: str | None) -> ExpectedVersions:
+    """The versions that the `If-Match` header lists (RFC 9110, 13.1.1)."""
+    if if_match is None or if_match.strip() == "*":
+        return ANY_VERSION
+    return ExpectedVersions(frozenset(int(version) for version in _STRONG_ETAG.findall(if_match)))
 
 
 def problems_of(error: ValidationError, *where: str) -> list[Problem]:

@@ -16,9 +16,8 @@ from practice.schemas.session_model import StoredModels
 from practice.store import paging
 from practice.store.idempotency import IdempotentAttempt
 from practice.store.paging import Pager
-from practice.store.versions import ExpectedVersions, Versioned
 from practice.store.views import live, live_responses, older_cursor
-from practice.table import keys
+from practice.table import ExpectedVersions, Versioned, keys
 
 
 class ReservedIds(NamedTuple):

@@ -14,9 +14,8 @@ from practice.store import catalogue
 from practice.store.classes import new_model, revise_models, sync_with_class, unchanged_checks
 from practice.store.idempotency import IdempotentAttempt
 from practice.store.settings import bounded
-from practice.store.versions import ExpectedVersions, Versioned
 from practice.store.views import read_view
-from practice.table import keys
+from practice.table import ExpectedVersions, Versioned, keys
 
 
 def all_of(caller: Caller, session_id: int) -> list[SessionModel]:

@@ -33,9 +33,8 @@ from practice.store.classes import (
 from practice.store.idempotency import IdempotentAttempt
 from practice.store.paging import Pager
 from practice.store.settings import linking, next_version
-from practice.store.versions import ExpectedVersions, Versioned
 from practice.store.views import View, embedded, linked_examples, read_view, settings_of, wire_session
-from practice.table import ids, keys
+from practice.table import ExpectedVersions, Versioned, ids, keys
 
 
 def create(caller: Caller, new: NewSession, attempt: IdempotentAttempt) -> Versioned[Session]:

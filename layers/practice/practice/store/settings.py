@@ -13,9 +13,8 @@ from practice.schemas.generation import non_null
 from practice.schemas.session_model import StoredModels
 from practice.schemas.settings import Link, Settings, SettingsChanges, StoredSettings
 from practice.store.classes import revise_models
-from practice.store.versions import ExpectedVersions, Versioned
 from practice.store.views import linked_examples, read_view, settings_of
-from practice.table import ids, keys
+from practice.table import ExpectedVersions, Versioned, ids, keys
 
 
 @table.optimistic

@@ -12,8 +12,7 @@ from practice.schemas.session import OwnSession, Session
 from practice.schemas.session_model import StoredModels
 from practice.schemas.settings import FewShotLink, Link, Settings, StoredSettings
 from practice.store.paging import Budget, Pager
-from practice.store.versions import Versioned
-from practice.table import keys
+from practice.table import Versioned, keys
 
 
 @dataclass(slots=True)

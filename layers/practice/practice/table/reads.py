@@ -22,9 +22,12 @@ def fetch(keys: Iterable[Key]) -> dict[Key, Document]:
     """
     wanted = list(dict.fromkeys(keys))
     documents: dict[Key, Document] = {}
+    if not wanted:
+        return documents
     for _ in attempts():
         items = _items(wanted)
-        extra = _items([key for item in items.values() for key in part_keys(item)])
+        parts = [key for item in items.values() for key in part_keys(item)]
+        extra = _items(parts) if parts else {}
         torn = []
         for key, item in items.items():
             document = document_in(item, extra)

@@ -37,8 +37,7 @@ from practice.store.examples import insertion as example_insertion
 from practice.store.idempotency import IdempotentAttempt
 from practice.store.responses import of_model
 from practice.store.sessions import insertion
-from practice.store.versions import Versioned
-from practice.table import ids, keys
+from practice.table import Versioned, ids, keys
 
 Source = Callable[[], Iterable[str]]
 """Gives the lines of a file, from the first, as often as it is asked."""
