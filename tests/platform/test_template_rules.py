@@ -17,8 +17,8 @@ def test_a_finding_is_told_unless_it_is_excused() -> None:
 
 
 def test_an_excuse_that_nothing_needs_is_told() -> None:
-    assert judge([], EXCUSED) == ["ES6000 *DeadLetters: excused, and never found"]
-    assert judge([LETTERS], EXCUSED | {"WS1000": {"*": "Why."}}) == ["WS1000 *: excused, and never found"]
+    assert judge([], EXCUSED) == ["ES6000 *DeadLetters: the exception is unused"]
+    assert judge([LETTERS], EXCUSED | {"WS1000": {"*": "Why."}}) == ["WS1000 *: the exception is unused"]
 
 
 RESOURCES: dict[str, Any] = deployed({"Stage": "dev"}).resources
