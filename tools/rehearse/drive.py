@@ -318,6 +318,8 @@ class Drive:
     def contract(self) -> None:
         if len(self.user().get("/openapi.json")["paths"]) < 10:
             raise Failed("/openapi.json has no paths")
+        self.user().ask(404, "GET", f"{BASE}/nowhere")
+        self._reached.add("$default")
 
     def preflight(self) -> None:
         asked = {"origin": self._origin(), "access-control-request-method": "PATCH"}

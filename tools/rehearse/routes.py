@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 METHODS = ("get", "post", "put", "patch", "delete", "options", "head")
+ANY = "x-amazon-apigateway-any-method"
 CORS = {
     "allowOrigins": "AllowOrigins",
     "allowMethods": "AllowMethods",
@@ -26,8 +27,10 @@ def make_routes(
     existing = {each["RouteKey"]: each for each in client.get_routes(ApiId=api_id)["Items"]}
     keys = set()
     for path, operations in body["paths"].items():
-        for method in set(METHODS) & set(operations):
-            key = f"{method.upper()} {path}"
+        for method in {*METHODS, ANY} & set(operations):
+            key = (
+                "$default" if path == "/$default" else f"{'ANY' if method == ANY else method.upper()} {path}"
+            )
             keys.add(key)
             if key not in existing:
                 _make(client, api_id, key, operations[method]["x-amazon-apigateway-integration"], physical)
