@@ -13,6 +13,8 @@ BUDGETS = {
     "CryptographyLayer": (18.1, 6.1),
     "PracticeLayer": (1.15, 0.53),
 }
+LARGER_BYTECODE = {"3.11": 1.08}
+"""The same source of ours, 0.49 MB, compiles to 0.70 MB under Python 3.11, and to 0.61 under 3.12 and 3.13."""
 FUNCTION_BUDGET = (0.003, 0.0015)
 
 UNCHECKED_HASH = (1).to_bytes(4, "little")
@@ -42,12 +44,14 @@ def main(folder: Path, version: str, architecture: str, release: bool) -> int:
 def check(path: Path, version: str, architecture: str) -> Iterator[str]:
     unzipped, zipped = sizes(path)
     most_unzipped, most_zipped = BUDGETS.get(path.name, FUNCTION_BUDGET)
+    if path.name == "PracticeLayer":
+        most_unzipped *= LARGER_BYTECODE.get(version, 1)
     if is_layer(path):
         print(f"{path.name:18} {unzipped:6.2f} MB unzipped {zipped:6.2f} MB zipped")
     if unzipped > most_unzipped or zipped > most_zipped:
         yield (
             f"{path.name}: {unzipped:.2f} MB unzipped and {zipped:.2f} MB zipped, "
-            f"above the budget of {most_unzipped} and {most_zipped}"
+            f"above the budget of {most_unzipped:.2f} and {most_zipped}"
         )
     for library in path.rglob("*.so*"):
         machine = int.from_bytes(library.read_bytes()[18:20], "little")

@@ -1,4 +1,4 @@
-"""`python -m tools.template_rules`: check the templates with cfn-lint, the serverless rules and checkov.
+"""`python -m tools.template_rules`: check the templates with cfn-lint, the serverless rules, checkov and a rule on loops.
 
 Prints findings without an exception in template_rules.toml, and unused exceptions.
 """
@@ -7,11 +7,13 @@ import json
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+
+from tools.expansion import deployed, grants
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 EXCEPTIONS: Final = Path(__file__).with_suffix(".toml")
@@ -53,6 +55,7 @@ def main() -> int:
     with ThreadPoolExecutor() as threads:
         linted, scanned = threads.submit(lint), threads.submit(scan)
         findings = linted.result() + scanned.result()
+    findings += loops(deployed({"Stage": "dev"}).resources)
     faults = judge(findings, tomllib.loads(EXCEPTIONS.read_text(encoding="utf-8")))
     for fault in faults:
         print(fault, file=sys.stderr)
@@ -88,6 +91,37 @@ def scan() -> list[Finding]:
         Finding(each["check_id"], each["resource"].rpartition(".")[2], each["check_name"])
         for each in scanned["results"]["failed_checks"]
     ]
+
+
+RECURSION: Final = "RecursiveLoop"
+
+
+def loops(resources: Mapping[str, Any]) -> Iterator[Finding]:
+    """Lambda stops a function that sends to its own queue after some 16 rounds, unless it has `RecursiveLoop: Allow`."""
+    own = {
+        (_function(mapping["FunctionName"]), str(mapping["EventSourceArn"]))
+        for mapping in _properties(resources, "AWS::Lambda::EventSourceMapping").values()
+    }
+    for name, function in _properties(resources, "AWS::Lambda::Function").items():
+        role = str(function["Role"]).partition(".")[0]
+        sends = {
+            each.resource for each in grants(role, resources) if fnmatchcase("sqs:SendMessage", each.action)
+        }
+        may_loop = any((name, queue) in own for queue in sends)
+        if may_loop is not (function.get(RECURSION) == "Allow"):
+            does = (
+                "may send to its own queue and has no" if may_loop else "cannot send to its own queue and has"
+            )
+            yield Finding(RECURSION, name, f"{does} RecursiveLoop: Allow")
+
+
+def _function(alias: object) -> str:
+    """A mapping is on the alias of its function."""
+    return str(alias).removesuffix("Aliaslive")
+
+
+def _properties(resources: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    return {name: each["Properties"] for name, each in resources.items() if each["Type"] == kind}
 
 
 def _json(command: list[str]) -> Any:

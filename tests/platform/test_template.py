@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from local.intrinsics import Evaluator, parse
-from local.stack import read_template
 from tests.support.roles import WITHOUT_RESOURCE
 from tools import deploy
 from tools.artefacts import BUDGETS
@@ -457,7 +456,7 @@ def test_the_table_is_backed_up_encrypted_and_kept() -> None:
     table = RESOURCES["PracticeTable"]
     properties = table["Properties"]
 
-    assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
     assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
     assert properties["SSESpecification"]["SSEEnabled"] is True
     assert properties["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
@@ -544,13 +543,17 @@ def test_origins_are_origins_or_the_star_alone(origins: str, accepted: bool) -> 
     assert bool(re.fullmatch(pattern, origins)) is accepted
 
 
-def test_a_browser_may_read_the_headers_that_the_contract_names() -> None:
-    cors = read_template().cors  # after the translation, which lost it once
+@pytest.mark.parametrize("parameters", [SAFE, PROD, EVERYTHING], ids=["dev", "prod", "everything"])
+def test_a_browser_may_call_the_api_as_the_contract_says(parameters: dict[str, str]) -> None:
+    """In what SAM makes of the template: it lost all but the origins of a CorsConfiguration with `!Split` in it."""
+    api = deployed(parameters).resources["HttpApi"]["Properties"]
+    cors = api["Body"]["x-amazon-apigateway-cors"]
 
-    assert cors is not None
-    assert (cors.origins, cors.max_age) == (["*"], 600)
-    assert set(cors.methods) == {"GET", "POST", "PATCH", "DELETE"}
-    assert set(cors.exposed) == {
+    assert "CorsConfiguration" not in api
+    assert cors["allowOrigins"] == parameters.get("CorsOrigins", "*").split(",")
+    assert cors["allowMethods"] == ["GET", "POST", "PATCH", "DELETE"]
+    assert cors["maxAge"] == 600
+    assert set(cors["exposeHeaders"]) == {
         "ETag",
         "Location",
         "Retry-After",
@@ -559,13 +562,108 @@ def test_a_browser_may_read_the_headers_that_the_contract_names() -> None:
         "x-request-id",
         "x-next-cursor",
     }
-    assert set(cors.headers) == {
+    assert set(cors["allowHeaders"]) == {
         "Authorization",
         "Content-Type",
         "If-Match",
         "Idempotency-Key",
         "Prefer",
     }
+
+
+@pytest.mark.parametrize("parameters", [SAFE, PROD, EVERYTHING], ids=["dev", "prod", "everything"])
+def test_sam_loses_no_property_of_a_function(parameters: dict[str, str]) -> None:
+    made = deployed(parameters).resources
+
+    for name, function in FUNCTIONS.items():
+        properties = made[name]["Properties"]
+        assert properties.get("RecursiveLoop") == function.get("RecursiveLoop"), name
+        assert properties.get("Timeout") == function.get("Timeout", 15), name
+        own = {*TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]}
+        own |= {*function.get("Environment", {}).get("Variables", {})}
+        assert properties["Environment"]["Variables"].keys() == own, name
+
+
+@pytest.mark.parametrize("parameters", [SAFE, EVERYTHING], ids=["dev", "everything"])
+def test_routes_triggers_and_permissions_go_to_the_alias(parameters: dict[str, str]) -> None:
+    made = deployed(parameters).resources
+    routes = [
+        operation
+        for path in made["HttpApi"]["Properties"]["Body"]["paths"].values()
+        for operation in path.values()
+    ]
+    uris = [each["x-amazon-apigateway-integration"]["uri"] for each in routes]
+    called = [
+        *(
+            each["Properties"]["FunctionName"]
+            for each in made.values()
+            if each["Type"] == "AWS::Lambda::Permission"
+        ),
+        *(
+            each["Properties"]["FunctionName"]
+            for each in made.values()
+            if each["Type"] == "AWS::Lambda::EventSourceMapping"
+        ),
+    ]
+
+    assert len(routes) == sum(
+        event["Type"] == "HttpApi" for each in FUNCTIONS.values() for event in each["Events"].values()
+    )
+    assert all(re.search(r"functions/\w+Aliaslive/invocations$", uri) for uri in uris)
+    assert all(str(name).endswith("Aliaslive") for name in called)
+
+
+LONGEST_STACK = "s" * 30
+ENTRY = '"claude-3-haiku-20240307":{"provider":"bedrock","id":"anthropic.claude-3-haiku-20240307-v1:0"},'
+AWS_NAMES = {
+    "AWS::SQS::Queue": f"https://sqs.ap-southeast-1.amazonaws.com/123456789012/{LONGEST_STACK}-CatalogueDeadLetters-0123456789ab",
+    "AWS::SecretsManager::Secret": f"arn:aws:secretsmanager:ap-southeast-1:123456789012:secret:{LONGEST_STACK}-{'0' * 19}",
+    "AWS::DynamoDB::Table": f"{LONGEST_STACK}-PracticeTable-0123456789ABC",
+    "AWS::S3::Bucket": "b" * 63,
+}
+LONGEST_PATTERN = {"Stage": 16, "KnowledgeBaseId": 10, "EventBusName": 60}
+"""Characters that the parameter's pattern allows; of a bus, what a name may reasonably have."""
+
+
+def longest(name: str, parameter: Mapping[str, Any]) -> str:
+    if allowed := parameter.get("AllowedValues"):
+        return max(map(str, allowed), key=len)
+    if name == "Models":
+        return (ENTRY * 40)[: parameter["MaxLength"]]
+    if name in ("TokenLeewaySeconds", "UserRequestsPerMinute", "HistoryTokens"):
+        return "1000000"
+    size = parameter.get("MaxLength") or LONGEST_PATTERN.get(name)
+    return "x" * size if size else str(parameter["Default"])
+
+
+def test_the_variables_of_every_function_fit_at_the_limit_of_every_parameter() -> None:
+    """Lambda measures them as JSON, with its escapes, and takes 4 KB: with a longer `Models` no function was updated."""
+    given = {name: longest(name, each) for name, each in TEMPLATE["Parameters"].items()}
+    document = expanded_by_sam((ROOT / "template.yaml").read_text(), given)
+    kinds = {name: each["Type"] for name, each in document["Resources"].items()}
+    value = Evaluator(document, given, lambda name: AWS_NAMES.get(kinds[name], name), lambda name, _: name)
+
+    in_use = {
+        name: len(json.dumps(value(each["Properties"]["Environment"]["Variables"]), separators=(",", ":")))
+        for name, each in document["Resources"].items()
+        if each["Type"] == "AWS::Lambda::Function"
+    }
+    variables = json.dumps(
+        [
+            each["Environment"]
+            for each in (TEMPLATE["Globals"]["Function"], *FUNCTIONS.values())
+            if "Environment" in each
+        ]
+    )
+    referred = {name for name in given if f'"Ref": "{name}"' in variables}
+    unbounded = referred - {
+        name
+        for name, each in TEMPLATE["Parameters"].items()
+        if each.keys() & {"MaxLength", "AllowedValues", "AllowedPattern", "MaxValue"}
+    }
+
+    assert {name: size for name, size in in_use.items() if size > 4096} == {}
+    assert unbounded == set()
 
 
 def test_an_access_log_line_is_json() -> None:
