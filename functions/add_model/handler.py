@@ -16,7 +16,7 @@ from practice.schemas.fields import PathId
 from practice.schemas.session_model import NewSessionModel, SessionModel
 from practice.store import session_models
 from practice.store.idempotency import IdempotentAttempt
-from practice.store.versions import Versioned
+from practice.table import Versioned
 
 
 @endpoint(

@@ -9,7 +9,7 @@ from practice.schemas.fields import PathId
 from practice.schemas.response import NewResponse, Response
 from practice.store import responses
 from practice.store.idempotency import IdempotentAttempt
-from practice.store.versions import Versioned
+from practice.table import Versioned
 
 
 @endpoint(

@@ -3,19 +3,9 @@
 from http import HTTPStatus
 
 from practice.caller import Caller
-from practice.errors import (
-    ClassHasNoModels,
-    ClassNotActive,
-    ClassNotFound,
-    NoModelAnswered,
-    RequestedModelsNotFound,
-    SessionFull,
-    SessionHasNoClass,
-    SessionNotFound,
-)
 from practice.http.endpoint import endpoint
+from practice.http.inputs import Preferences
 from practice.http.paging import Pager
-from practice.http.preferences import Preferences
 from practice.http.replies import Reply
 from practice.http.turn_replies import turn_reply
 from practice.runtime.deadline import Deadline
@@ -29,16 +19,7 @@ from practice.turns.beginning import TurnRequest
 @endpoint(
     "POST /user/practice/sessions/{session_id}/chat",
     HTTPStatus.CREATED,
-    refuses=(
-        SessionNotFound,
-        SessionHasNoClass,
-        ClassNotFound,
-        ClassNotActive,
-        ClassHasNoModels,
-        RequestedModelsNotFound,
-        SessionFull,
-        NoModelAnswered,
-    ),
+    refuses=routes.CHAT_REFUSES,
     accepted=TurnAccepted,
 )
 def lambda_handler(

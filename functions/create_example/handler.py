@@ -8,7 +8,7 @@ from practice.http.endpoint import endpoint
 from practice.schemas.example import Example, NewExample
 from practice.store import examples
 from practice.store.idempotency import IdempotentAttempt
-from practice.store.versions import Versioned
+from practice.table import Versioned
 
 
 @endpoint("POST /user/practice/few-shot-examples", HTTPStatus.CREATED, refuses=(ImportInProgress,))

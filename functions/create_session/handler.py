@@ -15,7 +15,7 @@ from practice.http.endpoint import endpoint
 from practice.schemas.session import NewSession, Session
 from practice.store import sessions
 from practice.store.idempotency import IdempotentAttempt
-from practice.store.versions import Versioned
+from practice.table import Versioned
 
 
 @endpoint(

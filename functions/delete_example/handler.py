@@ -7,7 +7,7 @@ from practice.errors import ExampleNotFound
 from practice.http.endpoint import endpoint
 from practice.schemas.fields import PathId
 from practice.store import examples
-from practice.store.versions import ExpectedVersions
+from practice.table import ExpectedVersions
 
 
 @endpoint(

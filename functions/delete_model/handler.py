@@ -7,7 +7,7 @@ from practice.errors import ModelNotFound
 from practice.http.endpoint import endpoint
 from practice.schemas.fields import PathId
 from practice.store import session_models
-from practice.store.versions import ExpectedVersions
+from practice.table import ExpectedVersions
 
 
 @endpoint("DELETE /user/practice/models/{session_model_id}", HTTPStatus.NO_CONTENT, refuses=(ModelNotFound,))

@@ -7,7 +7,7 @@ from practice.errors import ResponseNotFound
 from practice.http.endpoint import endpoint
 from practice.schemas.fields import PathId
 from practice.store import responses
-from practice.store.versions import ExpectedVersions
+from practice.table import ExpectedVersions
 
 
 @endpoint("DELETE /user/practice/responses/{response_id}", HTTPStatus.NO_CONTENT, refuses=(ResponseNotFound,))

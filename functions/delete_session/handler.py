@@ -7,7 +7,7 @@ from practice.errors import SessionNotFound
 from practice.http.endpoint import endpoint
 from practice.schemas.fields import PathId
 from practice.store import sessions
-from practice.store.versions import ExpectedVersions
+from practice.table import ExpectedVersions
 
 
 @endpoint("DELETE /user/practice/sessions/{session_id}", HTTPStatus.NO_CONTENT, refuses=(SessionNotFound,))

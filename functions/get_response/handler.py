@@ -6,7 +6,7 @@ from practice.http.endpoint import endpoint
 from practice.schemas.fields import PathId
 from practice.schemas.response import Response
 from practice.store import responses
-from practice.store.versions import Versioned
+from practice.table import Versioned
 
 
 @endpoint("GET /user/practice/responses/{response_id}", refuses=(ResponseNotFound,))

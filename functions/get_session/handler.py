@@ -7,7 +7,7 @@ from practice.http.paging import Pager
 from practice.schemas.fields import PathId
 from practice.schemas.session import ResponsesQuery, Session
 from practice.store import views
-from practice.store.versions import Versioned
+from practice.table import Versioned
 
 
 @endpoint("GET /user/practice/sessions/{session_id}", refuses=(SessionNotFound,))

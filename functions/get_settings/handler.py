@@ -6,7 +6,7 @@ from practice.http.endpoint import endpoint
 from practice.schemas.fields import PathId
 from practice.schemas.settings import Settings
 from practice.store import views
-from practice.store.versions import Versioned
+from practice.table import Versioned
 
 
 @endpoint("GET /user/practice/sessions/{session_id}/settings", refuses=(SessionNotFound,))

@@ -3,19 +3,9 @@
 from http import HTTPStatus
 
 from practice.caller import Caller
-from practice.errors import (
-    AgentNotFound,
-    ClassHasNoModels,
-    ClassNotActive,
-    ClassNotFound,
-    ImportInProgress,
-    InvalidExamples,
-    NoModelAnswered,
-    RequestedModelsNotConfigured,
-)
 from practice.http.endpoint import endpoint
+from practice.http.inputs import Preferences
 from practice.http.paging import Pager
-from practice.http.preferences import Preferences
 from practice.http.replies import Reply
 from practice.http.turn_replies import turn_reply
 from practice.runtime.deadline import Deadline
@@ -28,16 +18,7 @@ from practice.turns.beginning import TurnRequest
 @endpoint(
     "POST /user/practice/sessions/run",
     HTTPStatus.CREATED,
-    refuses=(
-        ClassNotFound,
-        ClassNotActive,
-        ClassHasNoModels,
-        RequestedModelsNotConfigured,
-        AgentNotFound,
-        InvalidExamples,
-        ImportInProgress,
-        NoModelAnswered,
-    ),
+    refuses=routes.RUN_REFUSES,
     accepted=TurnAccepted,
 )
 def lambda_handler(

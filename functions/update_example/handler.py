@@ -6,7 +6,7 @@ from practice.http.endpoint import endpoint
 from practice.schemas.example import Example, ExampleChanges
 from practice.schemas.fields import PathId
 from practice.store import examples
-from practice.store.versions import ExpectedVersions, Versioned
+from practice.table import ExpectedVersions, Versioned
 
 
 @endpoint("PATCH /user/practice/few-shot-examples/{example_id}", refuses=(ExampleNotFound,))

@@ -6,7 +6,7 @@ from practice.http.endpoint import endpoint
 from practice.schemas.fields import PathId
 from practice.schemas.session_model import SessionModel, SessionModelChanges
 from practice.store import session_models
-from practice.store.versions import ExpectedVersions, Versioned
+from practice.table import ExpectedVersions, Versioned
 
 
 @endpoint("PATCH /user/practice/models/{session_model_id}", refuses=(ModelNotFound, SessionFull))

@@ -6,7 +6,7 @@ from practice.http.endpoint import endpoint
 from practice.schemas.fields import PathId
 from practice.schemas.response import Response, ResponseChanges
 from practice.store import responses
-from practice.store.versions import ExpectedVersions, Versioned
+from practice.table import ExpectedVersions, Versioned
 
 
 @endpoint("PATCH /user/practice/responses/{response_id}", refuses=(ResponseNotFound,))

@@ -7,7 +7,7 @@ from practice.http.paging import Pager
 from practice.schemas.fields import PathId
 from practice.schemas.session import ResponsesQuery, Session, SessionChanges
 from practice.store import sessions
-from practice.store.versions import ExpectedVersions, Versioned
+from practice.table import ExpectedVersions, Versioned
 
 
 @endpoint("PATCH /user/practice/sessions/{session_id}", refuses=(SessionNotFound, AgentNotFound, SessionFull))

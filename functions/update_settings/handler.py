@@ -6,7 +6,7 @@ from practice.http.endpoint import endpoint
 from practice.schemas.fields import PathId
 from practice.schemas.settings import Settings, SettingsChanges
 from practice.store import settings
-from practice.store.versions import ExpectedVersions, Versioned
+from practice.table import ExpectedVersions, Versioned
 
 
 @endpoint(

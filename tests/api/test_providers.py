@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from local.stack import ROOT, Stack
+from practice.runtime.config import ConfigurationError
 from practice.runtime.deadline import Deadline
 from practice.schemas.turn import ErrorCode
 from practice.turns import ask, configuration, knowledge
@@ -223,7 +224,7 @@ def test_counts_that_are_no_counts_are_left_out(fake: FakeProvider, deployment: 
 def test_a_configuration_that_cannot_be_used_says_so(deployment: Deployment, models: str) -> None:
     deployment.has(MODELS=models)
 
-    with pytest.raises(configuration.ConfigurationError, match="MODELS cannot be used"):
+    with pytest.raises(ConfigurationError, match="MODELS cannot be used"):
         configuration.configuration()
 
 
@@ -485,12 +486,12 @@ def aimock(folder: Path, *arguments: str) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def wait_for(port: int) -> None:
-    for _ in range(500):
-        connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    for _ in range(3000):
+        connection = HTTPConnection("127.0.0.1", port, timeout=60)
         try:
             connection.request("GET", "/health")
             connection.getresponse().read()
@@ -510,7 +511,7 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def chaos(url: str, **rates: float) -> None:
-    connection = HTTPConnection(url.removeprefix("http://"), timeout=10)
+    connection = HTTPConnection(url.removeprefix("http://"), timeout=60)
     connection.request("DELETE", "/__aimock/chaos")
     connection.getresponse().read()
     if rates:

@@ -1064,7 +1064,7 @@ def test_a_worker_that_is_there_keeps_its_turn_and_one_that_died_loses_it(
     monkeypatch.setattr(worker, "PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(worker, "BEAT_SECONDS", 0.01)
     beats, claims, passed = 0, 0, 0.0
-    claim, prolong, now = turns.claim, turns.prolong, time.time
+    claim, extend, now = turns.claim, turns.extend_lease, time.time
 
     def counted_claim(*arguments: Any) -> str | None:
         nonlocal claims
@@ -1072,9 +1072,9 @@ def test_a_worker_that_is_there_keeps_its_turn_and_one_that_died_loses_it(
         claims += 1
         return claimed
 
-    def counted_prolong(*arguments: Any) -> None:
+    def counted_extension(*arguments: Any) -> None:
         nonlocal beats
-        prolong(*arguments)
+        extend(*arguments)
         beats += 1
 
     def next_beat() -> None:
@@ -1087,7 +1087,7 @@ def test_a_worker_that_is_there_keeps_its_turn_and_one_that_died_loses_it(
         return second.is_alive()
 
     monkeypatch.setattr(turns, "claim", counted_claim)
-    monkeypatch.setattr(turns, "prolong", counted_prolong)
+    monkeypatch.setattr(turns, "extend_lease", counted_extension)
     monkeypatch.setattr(time, "time", lambda: now() + passed)
     session = ada.open_session(class_id=class_of("alpha", "beta"))
     accepted = chat(ada, session, headers=ASYNC)
@@ -1112,7 +1112,7 @@ def test_a_worker_that_is_there_keeps_its_turn_and_one_that_died_loses_it(
         passed += worker.WORKING.seconds - 10
         next_beat()
         assert next_try(), "the first worker is there, so the second one waits"
-    monkeypatch.setattr(turns, "prolong", lambda *_: None)  # its heart stops
+    monkeypatch.setattr(turns, "extend_lease", lambda *_: None)  # its heart stops
     assert next_try(), "its lease has not run out"
     passed += worker.WORKING.seconds + 1
     second.join(SECONDS)

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -83,7 +83,7 @@ def test_somebody_elses_tokens_stay_good(ada: Learner, ben: Learner, hand_in: Ha
 def test_a_revocation_that_says_nothing_is_set_aside(
     ada: Learner, hand_in: HandIn, detail: dict[str, Any]
 ) -> None:
-    assert hand_in("TokensRevoked", {"user_id": ada.user_id, **detail})["outcome"] == "set aside"
+    assert hand_in("TokensRevoked", {"user_id": ada.user_id, **detail})["outcome"] == "dead_letter"
     assert ada.get("/sessions").status == 200
 
 
@@ -149,10 +149,10 @@ def test_tokens_from_before_are_refused_and_create_nothing(
 
 def test_who_comes_back_starts_anew(ada: Learner, stack: Stack, hand_in: HandIn, items_of: ItemsOf) -> None:
     ada.open_session()
-    hand_in("UserErased", {"user_id": ada.user_id, "updated_at": datetime.now(UTC).isoformat()})
+    before = datetime.now(UTC) - timedelta(seconds=2)  # a token has whole seconds only
+    hand_in("UserErased", {"user_id": ada.user_id, "updated_at": before.isoformat()})
     erase(stack, ada)
 
-    time.sleep(1.1)  # a token tells whole seconds only
     back = with_new_token(ada, stack, time.time())
     session = back.open_session()
 

@@ -12,7 +12,7 @@ from openapi_spec_validator import validate
 from practice.caller import Caller
 from practice.http.endpoint import Endpoint
 from practice.http.replies import status_of
-from practice.store.versions import ExpectedVersions
+from practice.table import ExpectedVersions
 from tests.support.learners import Learner, Send
 from tools import openapi
 from tools.openapi import BODY_OF, HEADERS, TARGET, contract_text, endpoints

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[2] / "layers" / "practice" / "practice"
 GROUND = {"errors", "limits", "caller"}
 STORE = {"schemas", "table", "store", "runtime"}
 MAY_IMPORT = {
-    **dict.fromkeys(GROUND, set[str]()),
+    **{name: set[str]() for name in GROUND},
     "runtime": set[str](),
     "schemas": set[str](),
     "table": {"runtime"},

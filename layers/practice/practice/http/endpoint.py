@@ -20,16 +20,14 @@ from practice.caller import Caller
 from practice.errors import Invalid, PracticeError, StoreUnavailable, Unauthorized
 from practice.http import idempotency, rates
 from practice.http.auth import authenticate
-from practice.http.conditional import etag, expected_versions
-from practice.http.inputs import Event, inputs
+from practice.http.inputs import Event, Preferences, expected_versions, inputs
 from practice.http.paging import Pager
-from practice.http.preferences import Preferences
-from practice.http.replies import HttpResponse, Reply, detail, http_response, json_text, refusal
+from practice.http.replies import HttpResponse, Reply, detail, etag, http_response, json_text, refusal
 from practice.runtime import log
 from practice.runtime.deadline import Deadline
 from practice.store import accounts
 from practice.store.idempotency import IdempotentAttempt
-from practice.store.versions import ExpectedVersions, Versioned
+from practice.table import ExpectedVersions, Versioned
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +35,7 @@ class Request:
     """One event on its way to a handler."""
 
     event: Event
-    deadline: Deadline
+    context: Any
     caller: Caller | None
     route: str
 
@@ -54,12 +52,12 @@ class Request:
 _SOURCES: Final[dict[Any, Callable[[Request], object]]] = {
     Caller: lambda request: request.caller,
     Event: lambda request: request.event,
-    Deadline: lambda request: request.deadline,
+    Deadline: lambda request: Deadline.of(request.context),
     ExpectedVersions: lambda request: expected_versions(request.header("if-match")),
     Preferences: lambda request: Preferences.of(request.header("prefer")),
     Pager: lambda request: Pager(request.user_id),
     IdempotentAttempt: lambda request: idempotency.claim(
-        request.user_id, request.event, request.route, request.deadline.remaining()
+        request.user_id, request.event, request.route, Deadline.of(request.context).remaining()
     ),
 }
 """How a handler's parameter is obtained, by its type."""
@@ -128,7 +126,7 @@ class Endpoint:
                 if allowance:
                     allowance.accept()
                 self._admit(caller)
-            reply = self._reply(Request(event, Deadline.of(context), caller, f"{self.method} {self.path}"))
+            reply = self._reply(Request(event, context, caller, f"{self.method} {self.path}"))
         except Invalid as error:
             kind = "Invalid"
             reply = Reply(detail(error.problems), HTTPStatus.UNPROCESSABLE_ENTITY)

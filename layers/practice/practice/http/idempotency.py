@@ -4,9 +4,8 @@ import hashlib
 from http import HTTPStatus
 
 from practice.errors import Invalid, Problem
-from practice.http.conditional import etag
 from practice.http.inputs import Event, body_bytes
-from practice.http.replies import Reply
+from practice.http.replies import Reply, etag
 from practice.limits import IDEMPOTENCY_KEY_CHARACTERS
 from practice.store.idempotency import IdempotentAttempt, StoredAnswer, claim_key
 

@@ -11,14 +11,34 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Final
 
 from practice.errors import Invalid, Problem
-from practice.http.response_size import ResponseBudget
+from practice.limits import ANSWER_BYTES
 from practice.runtime.config import config
 from practice.runtime.secrets import secret
+from practice.schemas.fields import escaped_bytes
 
 _TAG_BYTES: Final = 16
 BAD_CURSOR: Final = Problem(
     "cursor_invalid", ("query", "cursor"), "Cursor should be the next_cursor of this list"
 )
+
+
+class ResponseBudget:
+    """The bytes left of a response while it is filled, as Lambda serialises it: its JSON body escaped a second time."""
+
+    def __init__(self, reserved: int = 20_000) -> None:
+        self.left = ANSWER_BYTES - reserved
+
+    def spend(self, text: str) -> None:
+        """For what the response has in any case."""
+        self.left -= escaped_bytes(text)
+
+    def take(self, text: str) -> bool:
+        """Whether the text still fits; if so, its bytes are taken."""
+        size = escaped_bytes(text)
+        if size > self.left:
+            return False
+        self.left -= size
+        return True
 
 
 class Pager:

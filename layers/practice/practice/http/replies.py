@@ -8,7 +8,6 @@ from typing import Any, Final, Generic, TypeVar
 from pydantic import BaseModel
 
 from practice import errors
-from practice.http.conditional import etag
 
 HttpResponse = dict[str, Any]
 """A response in API Gateway's payload format 2.0."""
@@ -62,6 +61,11 @@ def refusal(error: errors.PracticeError) -> Reply[str]:
     if isinstance(error, errors.VersionConflict):
         headers["etag"] = etag(error.version)
     return Reply(detail(error.detail), status_of(type(error)), headers)
+
+
+def etag(version: int) -> str:
+    """A strong one (RFC 9110, 8.8.3)."""
+    return f'"{version}"'
 
 
 def detail(content: object) -> str:

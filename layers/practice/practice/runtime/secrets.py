@@ -5,12 +5,12 @@ Building a second botocore client costs a cold start a tenth of its time; a sign
 """
 
 import json
-import os
 import time
 from typing import Final
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
+from botocore.configprovider import ConfiguredEndpointProvider
 from botocore.exceptions import ConnectionError as NoConnection
 from botocore.exceptions import HTTPClientError
 from botocore.httpsession import URLLib3Session
@@ -20,6 +20,7 @@ from practice.runtime import aws
 from practice.runtime.config import config
 from practice.runtime.snapshots import clear_on_restore
 
+SERVICE: Final = "secretsmanager"
 LIFETIME_SECONDS: Final = 300.0
 """How long a rotated secret may go unnoticed."""
 
@@ -51,12 +52,9 @@ def clear_cache() -> None:
 
 def _fetch(secret_id: str) -> str:
     region = config().region
-    url = (
-        os.environ.get("AWS_ENDPOINT_URL_SECRETS_MANAGER") or f"https://secretsmanager.{region}.amazonaws.com"
-    )
     request = AWSRequest(
         "POST",
-        url.rstrip("/") + "/",
+        endpoint(region).rstrip("/") + "/",
         data=json.dumps({"SecretId": secret_id}),
         headers={
             "Content-Type": "application/x-amz-json-1.1",
@@ -66,7 +64,7 @@ def _fetch(secret_id: str) -> str:
     credentials = aws.session().get_credentials()
     if credentials is None:
         raise StoreUnavailable("no AWS credentials")
-    SigV4Auth(credentials, "secretsmanager", region).add_auth(request)
+    SigV4Auth(credentials, SERVICE, region).add_auth(request)
     try:
         answer = URLLib3Session(timeout=3).send(request.prepare())
     except (NoConnection, HTTPClientError) as error:
@@ -75,3 +73,18 @@ def _fetch(secret_id: str) -> str:
         raise StoreUnavailable(f"Secrets Manager answered {answer.status_code}")
     value: str = json.loads(answer.content)["SecretString"]
     return value
+
+
+def endpoint(region: str) -> str:
+    """As botocore finds it: what is configured (AWS_ENDPOINT_URL), else the host in the region's partition."""
+    session = aws.session()
+    configured = ConfiguredEndpointProvider(session.full_config, session.get_scoped_config(), SERVICE)
+    if url := configured.provide():
+        return str(url)
+    partition = session.get_partition_for_region(region)
+    [suffix] = [
+        each["outputs"]["dnsSuffix"]
+        for each in session.get_data("partitions")["partitions"]
+        if each["id"] == partition
+    ]
+    return f"https://{SERVICE}.{region}.{suffix}"

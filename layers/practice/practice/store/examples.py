@@ -17,8 +17,7 @@ from practice.schemas.example import (
 from practice.schemas.fields import same_json
 from practice.store import accounts, paging
 from practice.store.idempotency import IdempotentAttempt
-from practice.store.versions import ExpectedVersions, Versioned
-from practice.table import ids, keys
+from practice.table import ExpectedVersions, Versioned, ids, keys
 
 
 def create(caller: Caller, new: NewExample, attempt: IdempotentAttempt) -> Versioned[Example]:

@@ -14,8 +14,7 @@ from typing import Any, Final
 
 from practice import table
 from practice.errors import IdempotencyKeyReused, RequestInFlight
-from practice.store.versions import Versioned
-from practice.table import keys
+from practice.table import Versioned, keys
 
 KEPT_SECONDS: Final = 24 * 3600
 GRACE_SECONDS: Final = 2.0

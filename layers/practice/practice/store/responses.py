@@ -16,13 +16,12 @@ from practice.schemas.session_model import StoredModels
 from practice.store import paging
 from practice.store.idempotency import IdempotentAttempt
 from practice.store.paging import Pager
-from practice.store.versions import ExpectedVersions, Versioned
 from practice.store.views import live, live_responses, older_cursor
-from practice.table import keys
+from practice.table import ExpectedVersions, Versioned, keys
 
 
 class ReservedIds(NamedTuple):
-    """Ids a session has set aside, with the time that belongs to them."""
+    """Ids that a session has reserved, with their moment."""
 
     first_id: int
     created_at: str
@@ -32,7 +31,7 @@ class ReservedIds(NamedTuple):
 def add(
     caller: Caller, session_model_id: int, new: NewResponse, attempt: IdempotentAttempt
 ) -> Versioned[Response]:
-    """Two requests: one sets an id aside and tells whether the model is there, a transaction writes."""
+    """Two requests: one reserves an id if the model exists, a transaction writes."""
     response = _placed(caller.user_id, session_model_id, new)
     answer = Versioned(response, 1)
     try:
@@ -178,7 +177,7 @@ def change(
 
 
 def remove(caller: Caller, response_id: int, expected: ExpectedVersions) -> None:
-    """Two requests. What is gone at the second look was deleted by a write whose answer was lost."""
+    """Two requests. A response missing on a retry was deleted by the first attempt (its acknowledgement was lost)."""
     for attempt in table.attempts():
         try:
             document, _response = _read(caller, response_id)

@@ -14,9 +14,8 @@ from practice.store import catalogue
 from practice.store.classes import new_model, revise_models, sync_with_class, unchanged_checks
 from practice.store.idempotency import IdempotentAttempt
 from practice.store.settings import bounded
-from practice.store.versions import ExpectedVersions, Versioned
 from practice.store.views import read_view
-from practice.table import keys
+from practice.table import ExpectedVersions, Versioned, keys
 
 
 def all_of(caller: Caller, session_id: int) -> list[SessionModel]:
@@ -73,7 +72,7 @@ def change(
 def remove(caller: Caller, session_model_id: int, expected: ExpectedVersions) -> None:
     """Two requests. Its responses are out of sight at once, and swept by the table's stream.
 
-    What is gone at the second look was deleted by a write whose answer was lost.
+    A model that is missing on a retry was deleted by the first attempt, whose acknowledgement was lost.
     """
     for attempt in table.attempts():
         try:

@@ -13,9 +13,8 @@ from practice.schemas.generation import non_null
 from practice.schemas.session_model import StoredModels
 from practice.schemas.settings import Link, Settings, SettingsChanges, StoredSettings
 from practice.store.classes import revise_models
-from practice.store.versions import ExpectedVersions, Versioned
 from practice.store.views import linked_examples, read_view, settings_of
-from practice.table import ids, keys
+from practice.table import ExpectedVersions, Versioned, ids, keys
 
 
 @table.optimistic
@@ -24,7 +23,7 @@ def change(
 ) -> Versioned[Settings]:
     """Three requests at most: the session, the examples, one conditional write.
 
-    Concurrent changes of different keys both survive: whoever comes second merges into what the first one left.
+    Concurrent changes of different keys both survive: the second one merges into the result of the first.
     """
     view = read_view(caller.user_id, session_id, with_responses=False)
     before = view.settings
@@ -77,7 +76,7 @@ def next_version(settings: StoredSettings, now: str) -> StoredSettings:
 
 
 def _merged(before: StoredSettings, changes: SettingsChanges, sent: dict[str, Any]) -> dict[str, Any]:
-    """The fields that are sent, as they would stand, the selection left out; raises Invalid for one grown too large."""
+    """The fields that are sent, merged, without the selection. Raises Invalid for one that becomes too large."""
     given: dict[str, Any] = {}
     if "style_preset" in changes.model_fields_set:
         given["style_preset"] = changes.style_preset

@@ -10,7 +10,7 @@ from practice.table import keys
 
 
 def first_answer(user_id: int, session_id: int) -> Response | None:
-    """The first of the newest answers in a session without a title; None when it has one, or no answer yet, or has gone.
+    """The first of the newest answers in a session without a title; None when it has one, has no answer yet, or was deleted.
 
     One request.
     """
@@ -25,7 +25,7 @@ def first_answer(user_id: int, session_id: int) -> Response | None:
 
 @table.optimistic
 def write(user_id: int, session_id: int, title: str) -> bool:
-    """Two requests. False when the user has given one meanwhile, or the session has gone."""
+    """Two requests. False when the user set one meanwhile, or the session was deleted."""
     key = keys.session(user_id, session_id)
     document = table.get(key)
     if document is None:

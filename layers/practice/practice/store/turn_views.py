@@ -16,7 +16,7 @@ from practice.schemas.response import Response
 from practice.schemas.session_model import StoredModels
 from practice.schemas.turn import Result, StoredTurn, Turn, TurnPage, TurnStatus
 from practice.store.paging import Budget, Pager
-from practice.store.turns import Answers, TurnState, read, state_in, state_of, withdraw
+from practice.store.turns import Answers, TurnState, cancel_queued, read, state_in, state_of
 from practice.store.views import live_responses
 from practice.table import keys
 
@@ -93,7 +93,7 @@ def cancel(caller: Caller, session_id: int, turn_id: int, pager: Pager) -> None:
     state = read(caller.user_id, turn_id)
     if state is None or state.status != TurnStatus.QUEUED:
         raise TurnAlreadyStarted
-    withdraw(caller.user_id, state.turn)
+    cancel_queued(caller.user_id, state.turn)
 
 
 def _newest_first(
@@ -137,7 +137,7 @@ def _visible(state: TurnState, answers: Answers) -> TurnState:
 
 
 def _turn(state: TurnState) -> Turn | None:
-    """None for a settled turn of which nothing is left: its answers were deleted, and it goes with them."""
+    """None for a settled turn whose answers were all deleted: it is no longer shown."""
     status, errors = state.shown()
     results = state.results()
     if status == TurnStatus.DONE and not results and not errors:

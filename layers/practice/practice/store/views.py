@@ -12,8 +12,7 @@ from practice.schemas.session import OwnSession, Session
 from practice.schemas.session_model import StoredModels
 from practice.schemas.settings import FewShotLink, Link, Settings, StoredSettings
 from practice.store.paging import Budget, Pager
-from practice.store.versions import Versioned
-from practice.table import keys
+from practice.table import Versioned, keys
 
 
 @dataclass(slots=True)
@@ -57,7 +56,7 @@ def get_settings(caller: Caller, session_id: int) -> Versioned[Settings]:
 def read_view(user_id: int, session_id: int, *, with_responses: bool) -> View:
     """One request; a second one when the newest response alone is larger than a page.
 
-    Raises NotFound when the session is not the user's, or gone: what may still stand below it is never shown.
+    Raises NotFound when the session is not the user's or was deleted: items that are left below it are never shown.
     """
     span = keys.session_with_responses if with_responses else keys.session_without_responses
     found = table.read(span(user_id, session_id))

@@ -6,9 +6,12 @@ a document, `client` sends requests, `reads` and `writes` are the requests.
 
 from practice.table.client import TIMEOUT_SECONDS, ConditionFailed, attempts, client, optimistic
 from practice.table.items import (
+    ANY_VERSION,
     Document,
+    ExpectedVersions,
     Item,
     Value,
+    Versioned,
     flag,
     key_of,
     number,
@@ -53,6 +56,7 @@ from practice.table.writes import (
 )
 
 __all__ = [
+    "ANY_VERSION",
     "BATCH",
     "DELETIONS",
     "ROWS",
@@ -61,8 +65,10 @@ __all__ = [
     "Document",
     "Entries",
     "Entry",
+    "ExpectedVersions",
     "Item",
     "Value",
+    "Versioned",
     "Write",
     "add_to_set",
     "attempts",

@@ -1,6 +1,6 @@
 """Every key of the table, and the one place where ids become keys.
 
-The owner is in the partition key, so somebody else's id can only miss. Everything of a session is a neighbour of it, and
+The owner is in the partition key, so an id of another user can only miss. Everything of a session is a neighbour of it, and
 the digits make its items sort so that a query read backwards meets the session first, then its settings, its models, and
 its responses from the newest on:
 
@@ -10,8 +10,8 @@ its responses from the newest on:
             SESSION#0000000000131072#4SETTINGS
             SESSION#0000000000131072#5SESSION
 
-A session owns the `SESSION_IDS` numbers from its own id on, and the things inside it are numbered from them: whoever
-holds the id of a response or a model knows its session without asking the table.
+A session owns the `SESSION_IDS` numbers from its own id on, and the things inside it are numbered from them: the
+id of a response or a model gives its session without a request.
 """
 
 import re
@@ -26,7 +26,7 @@ class Key(NamedTuple):
 
 
 class ItemRef(NamedTuple):
-    """What a key is of: `id` is the session's own for its item, its settings and its models."""
+    """The object of a key: `id` is the session's own for its item, its settings and its models."""
 
     kind: str
     user_id: int

@@ -22,9 +22,12 @@ def fetch(keys: Iterable[Key]) -> dict[Key, Document]:
     """
     wanted = list(dict.fromkeys(keys))
     documents: dict[Key, Document] = {}
+    if not wanted:
+        return documents
     for _ in attempts():
         items = _items(wanted)
-        extra = _items([key for item in items.values() for key in part_keys(item)])
+        parts = [key for item in items.values() for key in part_keys(item)]
+        extra = _items(parts) if parts else {}
         torn = []
         for key, item in items.items():
             document = document_in(item, extra)
@@ -222,7 +225,7 @@ def read_index(
     containing: tuple[str, Value] | None = None,
     sk_of: Callable[[str], str] | None = None,
 ) -> Entries:
-    """Rows of a local index, strongly consistent, keys only; those whose range key tells their sort key are asked for less.
+    """Rows of a local index, strongly consistent, keys only; where the range key contains the sort key, less is requested.
 
     One request for each megabyte (some 6,000 rows) until `limit` rows are found that match `equal` or hold `containing`.
     """

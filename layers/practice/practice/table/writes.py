@@ -87,7 +87,7 @@ def fill(
     values: Mapping[str, Value],
     attributes: Mapping[str, Value | None],
 ) -> list[Write]:
-    """The first document of an item that stands already; its parts share its `ttl`."""
+    """The first document of an existing item; its parts share its `ttl`."""
     body, parts = body_of(key, 1, json_text)
     lifetime = {"ttl": attributes["ttl"]} if attributes.get("ttl") else {}
     main = update(key, set_to={**body, "v": number(1), **attributes}, condition=condition, values=values)
@@ -171,7 +171,7 @@ def delete_unchanged(document: Document) -> Write:
 
 
 def delete_together(keys: Sequence[Key]) -> None:
-    """At most `DELETIONS` items, each for itself, whether they are there or not; one request, more when throttled."""
+    """At most `DELETIONS` items, each for itself, whether they exist or not; one request, more when throttled."""
     table_name = config().table_name
     asked: dict[str, Any] = {table_name: [{"DeleteRequest": {"Key": keyed(key)}} for key in keys]}
     for _ in attempts():
@@ -205,7 +205,7 @@ def _settle_one(operation: str, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_returning(one: Write) -> Document:
-    """One update; the document as it stands after it (one request more when it is in parts)."""
+    """One update; the document after it (one request more when it is in parts)."""
     answer = _settle_one("update_item", {**one.params, "ReturnValues": "ALL_NEW"})
     item: Item = answer["Attributes"]
     key = key_of(item)

@@ -6,8 +6,8 @@ from typing import Final
 from practice.caller import Caller
 from practice.errors import BodyNotUtf8
 from practice.http.inputs import Event, body_bytes
+from practice.http.paging import ResponseBudget
 from practice.http.replies import Reply
-from practice.http.response_size import ResponseBudget
 from practice.runtime.deadline import Deadline
 from practice.schemas.transfer import Counts, Export, Import, TransferState
 from practice.store.idempotency import IdempotentAttempt

@@ -2,7 +2,21 @@
 
 from typing import Final, NamedTuple
 
-from practice.errors import NoModelAnswered, StoreUnavailable
+from practice.errors import (
+    AgentNotFound,
+    ClassHasNoModels,
+    ClassNotActive,
+    ClassNotFound,
+    ImportInProgress,
+    InvalidExamples,
+    NoModelAnswered,
+    RequestedModelsNotConfigured,
+    RequestedModelsNotFound,
+    SessionFull,
+    SessionHasNoClass,
+    SessionNotFound,
+    StoreUnavailable,
+)
 from practice.runtime import queues
 from practice.schemas.turn import (
     NewRun,
@@ -23,6 +37,25 @@ from practice.turns.worker import answer_turn
 
 QUEUED: Final = Lease(0, 24 * 3600)
 """A message waits a day at most."""
+
+
+_CLASS_REFUSES: Final = (ClassNotFound, ClassNotActive, ClassHasNoModels)
+CHAT_REFUSES: Final = (
+    SessionNotFound,
+    SessionHasNoClass,
+    *_CLASS_REFUSES,
+    RequestedModelsNotFound,
+    SessionFull,
+    NoModelAnswered,
+)
+RUN_REFUSES: Final = (
+    *_CLASS_REFUSES,
+    RequestedModelsNotConfigured,
+    AgentNotFound,
+    InvalidExamples,
+    ImportInProgress,
+    NoModelAnswered,
+)
 
 
 class TurnOutcome(NamedTuple):
@@ -105,7 +138,7 @@ def _queued(turn: StoredTurn, view: View, request: TurnRequest) -> TurnOutcome:
     message = QueuedTurn(user_id=user_id, turn_id=turn.turn_id)
     if queues.send(configuration().turn_queue_url, [message.model_dump_json()]):
         if request.attempt.key is None:
-            turns.withdraw(user_id, turn)  # a retry with a key would send it again
+            turns.cancel_queued(user_id, turn)  # a retry with a key would send it again
         raise StoreUnavailable("the queue of turns does not take messages")
     return _accepted(view, turn, TurnStatus.QUEUED)
 

@@ -41,7 +41,7 @@ class TurnInProgress(Exception):
 
 
 def work(message: QueuedTurn, deadline: Deadline) -> None:
-    """A queued turn, or one whose worker died; nothing for one that is settled or gone.
+    """A queued turn, or one whose worker died; nothing for one that is settled or deleted.
 
     Of two workers one waits whether the other is alive. Raises StillUnderWay when it is, for as long as there is time.
     """
@@ -71,7 +71,7 @@ def _heartbeat(user_id: int, turn_id: int, worker: str) -> Iterator[None]:
     def beat() -> None:
         while not done.wait(BEAT_SECONDS):
             try:
-                turns.prolong(user_id, turn_id, worker, WORKING)
+                turns.extend_lease(user_id, turn_id, worker, WORKING)
             except PracticeError as error:
                 logger.warning("no heartbeat", extra={"cause": type(error).__name__})
 
