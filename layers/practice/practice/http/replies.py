@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from practice import errors
 from practice.http.conditional import etag
+from practice.http.response_size import as_returned
 
 HttpResponse = dict[str, Any]
 """A response in API Gateway's payload format 2.0."""
@@ -83,5 +84,5 @@ def http_response(reply: Reply[Any], status: HTTPStatus, request_id: str) -> Htt
     response: HttpResponse = {"statusCode": int(reply.status or status), "headers": headers}
     if reply.body is not None:
         headers.setdefault("content-type", "application/json")
-        response["body"] = reply.body
+        response |= as_returned(reply.body)
     return response
