@@ -95,10 +95,9 @@ def read_everything(who: Learner, session_id: int) -> list[Answer]:
         who.get(f"{path}/turns"),
         who.get("/few-shot-examples"),
     ]
-    for turn in turns_of(who, path):
-        answers.append(who.get(f"{path}/turns/{turn['turn_id']}"))
-    for model in answers[3].json:
-        answers.append(who.get(f"/models/{model['session_model_id']}/responses"))
+    models = answers[3].json
+    answers += [who.get(f"{path}/turns/{turn['turn_id']}") for turn in turns_of(who, path)]
+    answers += [who.get(f"/models/{model['session_model_id']}/responses") for model in models]
     for page in walk(who, f"{path}/responses"):
         answers += [who.get(f"/responses/{each['response_id']}") for each in page["items"]]
     return answers
@@ -120,7 +119,7 @@ def fill(who: Learner, class_id: int, examples: int, character: Fill) -> int:
     )
     path = f"/sessions/{session['session_id']}"
     kept = []
-    for number in range(examples):
+    for _ in range(examples):
         each = character()
         text = in_bytes(each, 16 * 1024)
         given: Json = {"title": each * 10_000, "meta": an_object(each)}

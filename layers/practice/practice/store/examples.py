@@ -107,7 +107,8 @@ def change(
     if after == before and same_json(after.meta, before.meta):
         return Versioned(before, document.version)
     after.updated_at = clock.just_after(before.updated_at)
-    condition, values = "", {}
+    condition: str = ""
+    values: dict[str, table.Value] = {}
     if after.shares() > before.shares():
         _require_unselected(caller.user_id, example_id, before)
         condition, values = _no_new_link(document)
