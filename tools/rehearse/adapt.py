@@ -66,3 +66,18 @@ def _arns(value: Any, secrets: list[str]) -> Any:
     if isinstance(value, list):
         return [_arns(each, secrets) for each in value]
     return value
+
+
+def with_release(source: Path, release: str) -> Path:
+    """The adapted template for a deployment: the emulator's SAM transform has no value of a parameter, and so no new version
+    for another `Release`.
+    """
+    template: Template = json.loads(source.read_text())
+    for resource in template["Resources"].values():
+        if resource["Properties"].get("AutoPublishCodeSha256") == {"Ref": "Release"}:
+            resource["Properties"]["AutoPublishCodeSha256"] = release
+            if not release:
+                del resource["Properties"]["AutoPublishCodeSha256"]
+    released = source.with_name(f"{source.stem}.release.json")
+    released.write_text(json.dumps(template, indent=1))
+    return released
