@@ -25,6 +25,7 @@ from local.server import Server
 from local.sqs import sqs
 from local.template import Template
 from local.triggers import Triggers
+from practice.runtime.config import config
 
 ROOT = Path(__file__).resolve().parent.parent
 OBJECT_LIMIT = 1 << 30
@@ -172,9 +173,11 @@ class Stack:
             "AWS_ENDPOINT_URL_DYNAMODB": self.engine.endpoint,
             **{f"AWS_ENDPOINT_URL_{name}": f"{self.url}{PREFIX}{path}" for name, path in services.items()},
         }
+        self._closing.callback(config.cache_clear)
         for name, value in self.environment.items():
             self._closing.callback(_restore, name, os.environ.get(name))
             os.environ[name] = value
+        config.cache_clear()
 
 
 def _restore(name: str, value: str | None) -> None:

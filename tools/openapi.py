@@ -94,7 +94,13 @@ def load_handler(folder: Path) -> Any:
 
 def tag_of(endpoint: Endpoint) -> str:
     words = [NOUN_OF.get(word, word) for word in endpoint.path.removeprefix(BASE).split("/")]
-    return next(word for word in reversed(words) if word in TAGS)
+    tag = next((word for word in reversed(words) if word in TAGS), None)
+    if tag is None:
+        raise SystemExit(
+            f"tools/openapi.py: no tag for {endpoint.route}: add its noun to TAGS, with a description, "
+            f"or map one of its words ({', '.join(words[1:])}) to a tag in NOUN_OF"
+        )
+    return tag
 
 
 def answered(endpoint: Endpoint) -> Any:

@@ -1,6 +1,6 @@
 """Classes and agents: what a session may run, and what its agent was."""
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel
 
@@ -46,6 +46,9 @@ class Catalogue(NamedTuple):
         if not self.agent.usable_by(caller.user_id, class_id):
             raise AgentNotFound
         return self.agent.snapshot()
+
+
+NOTHING_ANNOUNCED: Final = Catalogue(None, None)
 
 
 def look_up(class_id: int | None, agent_id: int | None) -> Catalogue:

@@ -209,7 +209,9 @@ def change(
     changed = before.model_copy(update=_stored(changes, changes.model_fields_set))
     named_class = changed.class_id if "class_id" in changes.model_fields_set else None
     new_agent = changed.agent_id if changed.agent_id != before.agent_id else None
-    announced = catalogue.look_up(named_class, new_agent)
+    announced = catalogue.NOTHING_ANNOUNCED
+    if named_class or new_agent:
+        announced = catalogue.look_up(named_class, new_agent)
     snapshot = view.settings.agent_snapshot
     if changed.agent_id != before.agent_id:
         snapshot = announced.snapshot(caller, changed.class_id)

@@ -13,6 +13,7 @@ from botocore.exceptions import ConnectionError as NoConnection
 
 from practice.errors import StorageFull, StoreUnavailable
 from practice.runtime import aws
+from practice.runtime.config import INITIALIZATION_TYPE
 from practice.runtime.usage import usage
 from practice.table.items import Item
 
@@ -73,7 +74,7 @@ def client() -> "DynamoDBClient":
 
 os.register_at_fork(after_in_child=client.cache_clear)  # two processes cannot share a connection
 
-if "AWS_LAMBDA_INITIALIZATION_TYPE" in os.environ:
+if INITIALIZATION_TYPE:
     client()  # Lambda's init phase has a whole processor, the first call a share of one.
 
 

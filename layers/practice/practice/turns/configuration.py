@@ -5,7 +5,6 @@ not say of a common public model is known (`known_models.py`). docs/turns.md sho
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +13,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
+from practice.runtime.config import ConfigurationError, config
 from practice.runtime.log import logger
 from practice.schemas.generation import GenerationParams
 from practice.turns.known_models import limits_of
@@ -68,13 +68,9 @@ class Configuration:
     turn_queue_url: str
 
 
-class ConfigurationError(Exception):
-    """The deployment says something else than it may."""
-
-
 @lru_cache(maxsize=1)
 def configuration() -> Configuration:
-    env = os.environ
+    env = config().variables
     return Configuration(
         models=_models(env),
         unclaimed_is_echo=env.get("UNCLAIMED_MODELS") == "echo",
@@ -115,6 +111,7 @@ def model_named(name: str) -> ModelConfiguration | None:
 
 
 def clear_cache() -> None:
-    """For whoever changes the environment of a running process."""
+    """For tests that change the environment of a running process."""
+    config.cache_clear()
     configuration.cache_clear()
     model_named.cache_clear()
