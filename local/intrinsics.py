@@ -124,7 +124,7 @@ class Evaluator:
                 return str(self._attribute(*name.split(".", 1)))
             return str(self._ref(name))
 
-        return re.sub(r"\$\{([^}]+)\}", value_of, text)
+        return re.sub(r"\$\{([^{}]+)\}", value_of, text)
 
     def _fn_if(self, argument: list[Any]) -> Any:
         name, when_true, when_false = argument

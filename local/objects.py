@@ -120,10 +120,7 @@ class Objects:
         if request.method == "GET" and query.get("list-type") == "2":
             return self._list(bucket, query)
         if request.method == "POST" and "delete" in query:
-            keys = [
-                html.unescape(key)
-                for key in re.findall(r"<Key>(.*?)</Key>", request.body.decode(), re.DOTALL)
-            ]
+            keys = [html.unescape(key) for key in re.findall(r"<Key>([^<]*)</Key>", request.body.decode())]
             for key in keys:
                 self._delete(bucket, key)
             deleted = "".join(f"<Deleted><Key>{escape(key)}</Key></Deleted>" for key in keys)
