@@ -79,7 +79,7 @@ def counting(client: Any) -> Iterator[Spent]:
 def table_client() -> Any:
     from practice import table
 
-    return table.client()
+    return table.dynamodb()
 
 
 # Endpoint by endpoint

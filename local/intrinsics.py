@@ -174,7 +174,7 @@ class Evaluator:
                 return str(self(names[name]))
             return str(self._attribute(*name.split(".", 1)) if "." in name else self._call("Ref", name))
 
-        return re.sub(r"\$\{([^}]+)\}", value_of, text)
+        return re.sub(r"\$\{([^{}]+)\}", value_of, text)
 
 
 def _parameter(declared: Mapping[str, Any], override: str | None) -> Any:

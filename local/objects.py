@@ -91,7 +91,7 @@ class Objects:
         raise S3Error(501, "NotImplemented", "The local stack does not know this request.")
 
     def _delete_all(self, request: Request, bucket: str) -> Response:
-        keys = re.findall(r"<Key>(.*?)</Key>", request.body.decode(), re.DOTALL)
+        keys = re.findall(r"<Key>([^<]*)</Key>", request.body.decode())
         for key in keys:
             self._path(bucket, html.unescape(key)).unlink(missing_ok=True)
         deleted = "".join(f"<Deleted><Key>{key}</Key></Deleted>" for key in keys)

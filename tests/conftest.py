@@ -139,7 +139,7 @@ def requests_to_table(stack: Stack) -> Callable[[], Any]:
             each = [consumed] if isinstance(consumed, dict) else consumed
             requests.append((model.name, sum(float(units["CapacityUnits"]) for units in each)))
 
-        events = table.client().meta.events
+        events = table.dynamodb().meta.events
         events.register("after-call.dynamodb", note)
         try:
             yield requests

@@ -185,7 +185,7 @@ def test_an_import_that_dies_anywhere_is_begun_anew(
     work(ada)
     lines = list(exports.lines(ada.user_id))
     counts = imports.check(lambda: lines)
-    events = table.client().meta.events
+    events = table.dynamodb().meta.events
     deaths = 0
     for at in range(1, 14, 3):
         seen = 0

@@ -346,7 +346,7 @@ def test_an_example_deleted_meanwhile_is_not_linked(ada: Learner, class_of: Any,
             assert ada.delete(f"/few-shot-examples/{example}").status == 204
 
     body = {"prompt_text": "Why?", "few_shot_example_ids": [example]}
-    events = table.client().meta.events
+    events = table.dynamodb().meta.events
     events.register_first("before-call.dynamodb.TransactWriteItems", delete_it)
     try:
         answer = ada.post(f"/sessions/run?class_id={class_id}", body)
@@ -1171,7 +1171,7 @@ def die_at(step: int, act: Callable[[], Any]) -> bool:
             if requests > step:
                 process.die()
 
-    events = table.client().meta.events
+    events = table.dynamodb().meta.events
     events.register_first("before-call.dynamodb", note)
     events.register_last("after-call.dynamodb", note)
     with mortal() as process, pytest.MonkeyPatch.context() as patched:
@@ -1244,7 +1244,7 @@ def test_when_the_table_fails_at_any_step_nothing_is_lost_and_a_retry_ends_well(
             if next(steps) == step:
                 raise StoreUnavailable("injected")
 
-    events = table.client().meta.events
+    events = table.dynamodb().meta.events
     events.register_first("before-call.dynamodb", fail)
     events.register_last("after-call.dynamodb", fail)
     try:

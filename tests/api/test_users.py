@@ -167,7 +167,7 @@ def test_an_erasure_that_dies_anywhere_is_finished_by_the_next_one_and_counts_ex
     fill(ada)
     before = len([sk for _, sk in items_of(ada) if sk != "ACCOUNT"])
     hand_in("UserErased", {"user_id": ada.user_id, "updated_at": later()})
-    events = table.client().meta.events
+    events = table.dynamodb().meta.events
 
     deaths = 0
     for moment in ("before-call", "after-call"):

@@ -144,7 +144,7 @@ def test_an_answer_under_way_keeps_the_models(
     session = ada.open_session(class_id=class_id)
     place = keys.response(ada.user_id, session["session_id"] + 100)
     key = {"pk": {"S": place.pk}, "sk": {"S": place.sk}}
-    name, client = stack.template.environment["TABLE_NAME"], table.client()
+    name, client = stack.template.environment["TABLE_NAME"], table.dynamodb()
     client.put_item(TableName=name, Item={**key, "v": {"N": "0"}, "turn": {"N": "1"}})
     client.update_item(
         TableName=name,

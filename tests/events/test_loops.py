@@ -86,7 +86,6 @@ def test_an_import_whose_file_never_comes_is_looked_for_until_the_job_expires(
     asked: list[int] = []
     monkeypatch.setattr(queues, "send_later", lambda url, body, delay: asked.append(delay))
     job = made(ada.post("/import"), 202)
-    record = {"body": f'{{"user_id":{ada.user_id},"transfer_id":{job["import_id"]}}}'}
     begun, looks = datetime.now(UTC), 0
     asked[:] = [0]
 
@@ -94,7 +93,7 @@ def test_an_import_whose_file_never_comes_is_looked_for_until_the_job_expires(
         begun += timedelta(seconds=asked.pop())
         looks += 1
         monkeypatch.setattr(jobs, "datetime", clock_at(begun))
-        jobs.work(record, Deadline.after(10))
+        jobs.work(ada.user_id, job["import_id"], Deadline.after(10))
 
     assert 100 < looks < 1000
     assert begun > datetime.fromisoformat(job["expires_at"])

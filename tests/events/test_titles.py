@@ -130,10 +130,10 @@ def test_nor_one_that_she_sets_between_the_last_look_and_the_write(
     delivered.of_the_stream()
 
     def set_first(**_: Any) -> None:
-        table.client().meta.events.unregister("before-call.dynamodb.UpdateItem", set_first)
+        table.dynamodb().meta.events.unregister("before-call.dynamodb.UpdateItem", set_first)
         ada.patch(f"/sessions/{session['session_id']}", {"title": "Mine"})
 
-    table.client().meta.events.register("before-call.dynamodb.UpdateItem", set_first)
+    table.dynamodb().meta.events.register("before-call.dynamodb.UpdateItem", set_first)
     delivered.run()
 
     assert title_of(ada, session) == "Mine"

@@ -73,7 +73,7 @@ def undone(value: Any) -> Any:
             return {"Ref": "CursorSecret"}
         case {"Action": action, **rest}:
             actions = [action] if isinstance(action, str) else action
-            return {"Action": [each for each in actions if each != "sqs:SendMessageBatch"], **undone(rest)}
+            return {"Action": [each for each in actions if each not in adapt.ALSO.values()], **undone(rest)}
         case {"TemplateURL": str(url), **rest}:
             return {"TemplateURL": url.replace(".rehearsal.json", ".yaml"), **undone(rest)}
         case dict():

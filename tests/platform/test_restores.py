@@ -77,7 +77,7 @@ def kept():
 
 def tell(with_hooks):
     state = {"random": random.random(), "cold": log._cold, "kept": kept()}
-    state["connections"] = len(table.client()._endpoint.http_session._manager.pools)
+    state["connections"] = len(table.dynamodb()._endpoint.http_session._manager.pools)
     state["statuses"] = {name: read(event, None)["statusCode"] for name, event in events["reads"].items()}
     state["keys"] = {kid: is_known(kid) for kid in ("old", "new")}
     state["ids"] = [ids.new_session_id() for _ in range(3)] + list(ids.new_ids(3))
@@ -254,7 +254,7 @@ MAY_STAY = {
     "practice.events.outbound.client": "a client, without its connections",
     "practice.runtime.queues.client": "a client, without its connections",
     "practice.runtime.snapshots._hooks": "the list of hooks",
-    "practice.table.client.client": "a client, without its connections",
+    "practice.table.client.dynamodb": "a client, without its connections",
     "practice.transfers.files.client": "a client, without its connections",
     "practice.turns.configuration.configuration": "the environment, the same in every copy",
     "practice.turns.configuration.model_named": "the environment, the same in every copy",
@@ -301,4 +301,4 @@ def test_all_that_a_process_keeps_is_forgotten_or_may_stay(copies: dict[bool, li
     assert copies[False][0]["kept"]["practice.store.accounts._remembered"]
     for copy in copies[True]:
         assert {name: copy["kept"][name] for name in MUST_GO} == dict.fromkeys(MUST_GO, 0)
-        assert copy["kept"]["practice.table.client.client"] == 1, "what only costs time to make is kept"
+        assert copy["kept"]["practice.table.client.dynamodb"] == 1, "what only costs time to make is kept"

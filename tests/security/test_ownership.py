@@ -70,7 +70,7 @@ def watched() -> Iterator[Seen]:
         operation = request.headers["X-Amz-Target"].decode().rpartition(".")[2]
         seen.requests.append((operation, {key.decode() for key in LEADING_KEY.findall(request.body)}))
 
-    events = table.client().meta.events
+    events = table.dynamodb().meta.events
     events.register_first("before-send.dynamodb", note)
     try:
         yield seen

@@ -246,7 +246,7 @@ def unreadable_documents() -> Iterator[None]:
             if "status" in item:
                 item["status"] = {"S": CANARY}
 
-    events = table.client().meta.events
+    events = table.dynamodb().meta.events
     events.register("after-call.dynamodb", after_call)
     try:
         yield

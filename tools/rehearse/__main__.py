@@ -27,6 +27,11 @@ FOLDER = ROOT / ".aws-sam" / "rehearsal"
 ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64"}
 CONNECTIONS = "8"
 """Requests at once of the suite: each that is under way has a process of 60 MB of its own, and the emulator no bound."""
+LACKING = (
+    "tests/api/test_bad_input.py::test_a_body_larger_than_lambda_takes_is_a_413",
+    "tests/api/test_sizes.py::test_a_body_of_more_than_ten_megabytes_stops_at_the_gateway",
+)
+"""Tests of what the emulator does not do: docs/rehearsal.md has each with the reason."""
 SETTINGS = ("TOKEN_ISSUER", "TOKEN_AUDIENCE", "TOKEN_USER_CLAIM")
 
 started = time.monotonic()
@@ -94,8 +99,19 @@ def drive(deployment: Deployment) -> None:
 
 def test(deployment: Deployment, arguments: list[str]) -> int:
     settings = deployment.environment("ListSessions")
+    without = [f"--deselect={each}" for each in LACKING]
     done = subprocess.run(
-        [*with_parent(), sys.executable, "-m", "pytest", "-m", "not e2e and not torture", "-q", *arguments],
+        [
+            *with_parent(),
+            sys.executable,
+            "-m",
+            "pytest",
+            "-m",
+            "not e2e and not torture",
+            "-q",
+            *without,
+            *arguments,
+        ],
         cwd=ROOT,
         env={
             **os.environ,

@@ -11,6 +11,8 @@ Template = dict[str, Any]
 
 WITHOUT = frozenset({"AWS::Events::Archive", "AWS::CloudWatch::Dashboard"})
 """Types of resources that the emulator does not make."""
+ALSO = {"sqs:SendMessage": "sqs:SendMessageBatch", "bedrock:InvokeModel": "bedrock:Converse"}
+"""Actions that AWS has no name of its own for, and the emulator has."""
 NAMED = frozenset({"AWS::SecretsManager::Secret"})
 """Types whose `Ref` is an ARN in AWS and a name in the emulator."""
 
@@ -27,7 +29,7 @@ def adapt(source: Path) -> tuple[Path, list[str]]:
             left_out += more
     # CodeDeploy: aliases move at once.
     template.get("Globals", {}).get("Function", {}).pop("DeploymentPreference", None)
-    _allow_batches(template)
+    _allow_more(template)
     secrets = [name for name, each in template["Resources"].items() if each["Type"] in NAMED]
     adapted = source.with_name(f"{source.stem}.rehearsal.json")
     adapted.write_text(json.dumps(_arns(template, secrets), indent=1, default=str))
@@ -43,18 +45,17 @@ def _without(template: Template) -> Iterator[str]:
             yield name
 
 
-def _allow_batches(value: Any) -> None:
-    """AWS allows a batch to whom it allows `sqs:SendMessage`; the emulator asks for an action of its own."""
+def _allow_more(value: Any) -> None:
     if isinstance(value, dict):
         actions = value.get("Action")
         listed = [actions] if isinstance(actions, str) else actions
-        if isinstance(listed, list) and "sqs:SendMessage" in listed:
-            value["Action"] = [*listed, "sqs:SendMessageBatch"]
+        if isinstance(listed, list) and (more := [ALSO[each] for each in listed if each in ALSO]):
+            value["Action"] = [*listed, *more]
         for each in value.values():
-            _allow_batches(each)
+            _allow_more(each)
     elif isinstance(value, list):
         for each in value:
-            _allow_batches(each)
+            _allow_more(each)
 
 
 def _arns(value: Any, secrets: list[str]) -> Any:
@@ -66,3 +67,18 @@ def _arns(value: Any, secrets: list[str]) -> Any:
     if isinstance(value, list):
         return [_arns(each, secrets) for each in value]
     return value
+
+
+def with_release(source: Path, release: str) -> Path:
+    """The adapted template for a deployment: the emulator's SAM transform has no value of a parameter, and so no new version
+    for another `Release`.
+    """
+    template: Template = json.loads(source.read_text())
+    for resource in template["Resources"].values():
+        if resource["Properties"].get("AutoPublishCodeSha256") == {"Ref": "Release"}:
+            resource["Properties"]["AutoPublishCodeSha256"] = release
+            if not release:
+                del resource["Properties"]["AutoPublishCodeSha256"]
+    released = source.with_name(f"{source.stem}.release.json")
+    released.write_text(json.dumps(template, indent=1))
+    return released

@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 from tools.build import ROOT, SAM, sam_environment
 from tools.deploy import written
 from tools.deployed import ALIAS
+from tools.rehearse.adapt import with_release
 from tools.rehearse.emulator import REGION, Emulator
 from tools.rehearse.routes import make_routes
 
@@ -34,7 +35,7 @@ class Deployment:
         self._sam(
             "deploy",
             "--template-file",
-            str(self.template),
+            str(with_release(self.template, parameters.get("Release", ""))),
             "--no-confirm-changeset",
             "--no-progressbar",
             "--parameter-overrides",

@@ -74,7 +74,7 @@ def moved_template(text: str, table: str, stream_arn: str) -> str:
         ("!Ref PracticeTable", table),
     ):
         text = text.replace(reference, value)
-    if left := re.findall(r".*\bPracticeTable\b.*", text):
+    if left := [line for line in text.splitlines() if re.search(r"\bPracticeTable\b", line)]:
         raise SystemExit(f"unknown reference: {left[0].strip()}")
     return text
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import SchemaValidator, core_schema
 
 from practice.errors import BadRequest, BodyNotBase64, BodyNotUtf8, Invalid, Problem
-from practice.limits import MAX_ID
+from practice.limits import MAX_ID, PROBLEM_NAME_CHARACTERS, PROBLEMS
 from practice.schemas.json_text import parse_json
 from practice.table import ANY_VERSION, ExpectedVersions
 
@@ -57,7 +57,7 @@ def inputs(
             if not problems:
                 raise
     if problems:
-        raise Invalid(problems)
+        raise Invalid(_listed(problems))
     return path, query, body
 
 
@@ -86,9 +86,21 @@ def expected_versions(if_match: str | None) -> ExpectedVersions:
     return ExpectedVersions(frozenset(int(version) for version in _STRONG_ETAG.findall(if_match)))
 
 
+def _listed(problems: list[Problem]) -> list[Problem]:
+    more = len(problems) - PROBLEMS
+    if more <= 0:
+        return problems
+    message = f"{more:,} more problem{'s are' if more > 1 else ' is'} not listed"
+    return [*problems[:PROBLEMS], Problem("too_many_problems", ("body",), message)]
+
+
 def problems_of(error: ValidationError, *where: str) -> list[Problem]:
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    return [Problem(each["type"], (*where, *each["loc"]), each["msg"]) for each in found]
+    return [Problem(each["type"], (*where, *map(_shortened, each["loc"])), each["msg"]) for each in found]
+
+
+def _shortened(step: str | int) -> str | int:
+    return step[:PROBLEM_NAME_CHARACTERS] if isinstance(step, str) else step
 
 
 def last_of_each(raw_query: str) -> dict[str, str]:

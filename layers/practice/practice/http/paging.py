@@ -11,10 +11,9 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Final
 
 from practice.errors import Invalid, Problem
-from practice.limits import ANSWER_BYTES
+from practice.limits import BODY_BYTES
 from practice.runtime.config import config
 from practice.runtime.secrets import secret
-from practice.schemas.fields import escaped_bytes
 
 _TAG_BYTES: Final = 16
 BAD_CURSOR: Final = Problem(
@@ -23,18 +22,18 @@ BAD_CURSOR: Final = Problem(
 
 
 class ResponseBudget:
-    """The bytes left of a response while it is filled, as Lambda serialises it: its JSON body escaped a second time."""
+    """The bytes left of a response while it is filled."""
 
     def __init__(self, reserved: int = 20_000) -> None:
-        self.left = ANSWER_BYTES - reserved
+        self.left = BODY_BYTES - reserved
 
     def spend(self, text: str) -> None:
         """For what the response has in any case."""
-        self.left -= escaped_bytes(text)
+        self.left -= len(text.encode())
 
     def take(self, text: str) -> bool:
         """Whether the text still fits; if so, its bytes are taken."""
-        size = escaped_bytes(text)
+        size = len(text.encode())
         if size > self.left:
             return False
         self.left -= size

@@ -1,6 +1,7 @@
 """From values and refusals to HTTP: statuses, headers, JSON."""
 
 import json
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Generic, TypeVar
@@ -8,6 +9,7 @@ from typing import Any, Final, Generic, TypeVar
 from pydantic import BaseModel
 
 from practice import errors
+from practice.limits import ANSWER_BYTES
 
 HttpResponse = dict[str, Any]
 """A response in API Gateway's payload format 2.0."""
@@ -87,5 +89,16 @@ def http_response(reply: Reply[Any], status: HTTPStatus, request_id: str) -> Htt
     response: HttpResponse = {"statusCode": int(reply.status or status), "headers": headers}
     if reply.body is not None:
         headers.setdefault("content-type", "application/json")
-        response["body"] = reply.body
+        response |= as_returned(reply.body)
     return response
+
+
+_WORST_ESCAPE: Final = 12
+"""Bytes that a runtime can take for a character of a body: two `\\u` escapes for one outside the basic plane."""
+
+
+def as_returned(body: str) -> dict[str, object]:
+    """The fields of a function's result that hold its body. A large one is base64, which no Python runtime escapes."""
+    if len(body) * _WORST_ESCAPE <= ANSWER_BYTES:
+        return {"body": body}
+    return {"body": b64encode(body.encode()).decode(), "isBase64Encoded": True}

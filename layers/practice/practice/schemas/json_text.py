@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from practice.errors import Invalid, Problem
 
-_SCALAR: Final = re.compile(r'"(?:[^"\\]|\\.)*"|NaN|-?Infinity|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?', re.DOTALL)
+_SCALAR: Final = re.compile(r'"(?:[^"\\]|\\.)*"?|NaN|-?Infinity|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?', re.DOTALL)
 """Consumes each scalar once, so that a search is linear in the text."""
 
 

@@ -1,8 +1,8 @@
 """The models of a session: which ones run and how, and what a client sends to change them."""
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from practice.schemas.fields import ModelName, same_json
 from practice.schemas.generation import Generation
@@ -133,7 +133,7 @@ class StoredModels(BaseModel):
 
 
 class NewSessionModel(BaseModel):
-    model_name: ModelName
+    model_name: Annotated[ModelName, Field(examples=["gpt-4o-mini"])]
     is_primary: bool | None = None
     generation_params: Generation | None = None
 

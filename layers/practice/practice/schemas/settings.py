@@ -74,6 +74,7 @@ Selection = Annotated[
     AfterValidator(distinct(limits.SELECTED_EXAMPLES)),
     Field(
         description="Duplicates and values below 1 are dropped, and do not count.",
+        examples=[[]],
         json_schema_extra={"maxItems": limits.SELECTED_EXAMPLES},
     ),
 ]

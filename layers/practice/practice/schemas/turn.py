@@ -174,7 +174,9 @@ class NewTurn(BaseModel):
             json_schema_extra={"minLength": 1},
         ),
     ]
-    model_names: Annotated[list[ModelName], Field(max_length=limits.SESSION_MODELS)] | None = None
+    model_names: Annotated[list[ModelName], Field(max_length=limits.SESSION_MODELS, examples=[[]])] | None = (
+        None
+    )
     """null or `[]`: every model of the session that may run."""
 
 

@@ -6,6 +6,7 @@ from practice.errors import ExampleNotFound, Invalid, Problem
 from practice.limits import PAGE_SIZE
 from practice.runtime import clock
 from practice.schemas.example import (
+    SHARE_BYTES,
     TEXTS_TOO_LONG,
     Example,
     ExampleChanges,
@@ -93,7 +94,7 @@ def page(caller: Caller, query: ExamplesQuery, pager: paging.Pager) -> ExamplePa
 def change(
     caller: Caller, example_id: int, changes: ExampleChanges, expected: ExpectedVersions
 ) -> Versioned[Example]:
-    """Two requests."""
+    """Two requests; one more when the example outgrows its share of a selection."""
     document, before = _read(caller, example_id)
     expected.check(document.version)
     given = {name: getattr(changes, name) for name in changes.model_fields_set}
@@ -105,8 +106,38 @@ def change(
     if after == before and same_json(after.meta, before.meta):
         return Versioned(before, document.version)
     after.updated_at = clock.just_after(before.updated_at)
-    table.write(*table.revise(document, after, attributes={"is_active": table.flag(after.is_active)}))
+    condition: str = ""
+    values: dict[str, table.Value] = {}
+    if after.shares() > before.shares():
+        _require_unselected(caller.user_id, example_id, before)
+        condition, values = _no_new_link(document)
+    is_active = {"is_active": table.flag(after.is_active)}
+    table.write(*table.revise(document, after, condition=condition, values=values, attributes=is_active))
     return Versioned(after, document.version + 1)
+
+
+def _require_unselected(user_id: int, example_id: int, example: Example) -> None:
+    """Raises Invalid: a selection has reserved the example's share, and no more. One request."""
+    selections = table.read_index(
+        keys.BY_LINKING,
+        keys.user(user_id),
+        "",
+        backwards=False,
+        limit=1,
+        containing=("examples", table.number(example_id)),
+    )
+    if selections.entries:
+        message = (
+            f"A selected example should not grow beyond {example.shares() * SHARE_BYTES} bytes as JSON; "
+            "take it out of the selections first"
+        )
+        raise Invalid([Problem("too_long", ("body",), message)])
+
+
+def _no_new_link(document: table.Document) -> tuple[str, dict[str, table.Value]]:
+    if "linkings" in document.item:
+        return "#linkings = :linkings_was", {":linkings_was": document.item["linkings"]}
+    return "attribute_not_exists(#linkings)", {}
 
 
 def remove(caller: Caller, example_id: int, expected: ExpectedVersions) -> None:

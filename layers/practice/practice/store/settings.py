@@ -1,19 +1,20 @@
 """Settings: read, change. One item a session, made and deleted with it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from practice import table
 from practice.caller import Caller
 from practice.errors import Invalid, InvalidExamples, Problem
-from practice.limits import OBJECT_BYTES, SELECTION_BYTES
+from practice.limits import OBJECT_BYTES, SELECTED_EXAMPLES, SELECTION_BYTES
 from practice.runtime import clock
-from practice.schemas.example import Example
-from practice.schemas.fields import compact_bytes, escaped_bytes, same_json
+from practice.schemas.example import SHARE_BYTES, Example
+from practice.schemas.fields import compact_bytes, same_json
 from practice.schemas.generation import non_null
 from practice.schemas.session_model import StoredModels
 from practice.schemas.settings import Link, Settings, SettingsChanges, StoredSettings
 from practice.store.classes import revise_models
-from practice.store.views import linked_examples, read_view, settings_of
+from practice.store.views import read_view, settings_of, versioned_examples
 from practice.table import ExpectedVersions, Versioned, ids, keys
 
 
@@ -28,7 +29,8 @@ def change(
     view = read_view(caller.user_id, session_id, with_responses=False)
     before = view.settings
     selected = [link.example_id for link in before.links]
-    examples = linked_examples(caller.user_id, {*selected, *(changes.few_shot_example_ids or ())})
+    found = versioned_examples(caller.user_id, {*selected, *(changes.few_shot_example_ids or ())})
+    examples = {example_id: example.value for example_id, example in found.items()}
     sent = changes.generation_params.sent() if changes.generation_params else {}
     merged = _merged_models(view.models, non_null(sent))
     given = _merged(before, changes, sent)
@@ -38,7 +40,7 @@ def change(
     if after is not before:
         attributes = linking(after) if after.links is not before.links else {}
         writes += table.revise(view.settings_document, after, attributes=attributes)
-        writes += exists_checks(caller.user_id, before, after)
+        writes += mark_linked(caller.user_id, before, after, found)
     models = revise_models(view.models_document, view.models, merged)
     if writes and sent and not models:
         # A model that is added now has copied the parameters that stood before.
@@ -61,11 +63,22 @@ def initial_settings(
     )
 
 
-def exists_checks(user_id: int, before: StoredSettings, after: StoredSettings) -> list[table.Write]:
-    """An example that is deleted meanwhile is not linked after the sweep for its links has passed."""
+def mark_linked(
+    user_id: int, before: StoredSettings, after: StoredSettings, examples: Mapping[int, Versioned[Example]]
+) -> list[table.Write]:
+    """Counts the new links at their examples, which are as they were read.
+
+    An example that is deleted meanwhile is not linked after the sweep for its links has passed. One that grows while it
+    is being linked fails at the counter, or this does.
+    """
     linked = {link.example_id for link in before.links}
     return [
-        table.check(keys.example(user_id, link.example_id), "attribute_exists(#pk)")
+        table.update(
+            keys.example(user_id, link.example_id),
+            add={"linkings": 1},
+            condition="#v = :was",
+            values={":was": table.number(examples[link.example_id].version)},
+        )
         for link in after.links
         if link.example_id not in linked
     ]
@@ -103,10 +116,17 @@ def _changed(
     if not changed:
         return before
     after = before.model_copy(update=changed)
-    if "links" in changed and escaped_bytes(settings_of(after, examples).model_dump_json()) > SELECTION_BYTES:
-        message = f"The selected examples should have at most {SELECTION_BYTES} bytes together in an answer"
+    if "links" in changed and _shares(after, examples) > SELECTED_EXAMPLES:
+        message = (
+            f"The selected examples should have at most {SELECTION_BYTES} bytes as JSON together, "
+            f"where each counts as a multiple of {SHARE_BYTES}"
+        )
         raise Invalid([Problem("too_long", ("body", "few_shot_example_ids"), message)])
     return after if changed.keys() == {"chosen"} else next_version(after, now)
+
+
+def _shares(settings: StoredSettings, examples: dict[int, Example]) -> int:
+    return sum(examples[link.example_id].shares() for link in settings.links if link.example_id in examples)
 
 
 def _links(before: list[Link], wanted: list[int], examples: dict[int, Example], now: str) -> list[Link]:

@@ -170,17 +170,20 @@ def _turn_of_its_own(response: Response, models: StoredModels) -> Turn:
 
 
 def _fitting(turn: Turn, budget: Budget, before: int | None, *, is_first: bool) -> tuple[Turn | None, bool]:
-    """The turn with as many of its last results as there is room for, and whether that is all that was left of it."""
+    """The turn with as many of its last results as there is room for, and whether that is all that was left of it.
+
+    The first of a page has at least one: the limits of its parts leave room for it.
+    """
     left = [each for each in turn.results if before is None or each.response_id < before]
     own = turn.model_copy(update={"results": []})
-    if not budget.take(own.model_dump_json()):
+    if not budget.take(own.model_dump_json()) and not is_first:
         return None, False
     kept: list[Result] = []
     for result in reversed(left):
-        if not budget.take(result.model_dump_json()):
+        if not budget.take(result.model_dump_json()) and (kept or not is_first):
             break
         kept.append(result)
-    if left and not kept and not is_first:
+    if left and not kept:
         return None, False
     return own.model_copy(update={"results": kept[::-1]}), len(kept) == len(left)
 

@@ -35,6 +35,13 @@ class View:
         """Newest first, read as they are taken: a page of compressed texts can be a gigabyte."""
         return (Response.model_validate_json(document.text) for document in self.live)
 
+    def history(self, session_model_id: int, before: int) -> Iterator[Response]:
+        """Those of one model with a lower id, in the same way."""
+        for document in self.live:
+            is_model = keys.model_in(document.string("of_model")) == session_model_id
+            if is_model and keys.number_in(document.key.sk) < before:
+                yield Response.model_validate_json(document.text)
+
 
 def get_session(caller: Caller, session_id: int, pager: Pager, *, with_responses: bool) -> Versioned[Session]:
     """One request, and one for the selected examples."""
@@ -111,9 +118,16 @@ def live_responses(documents: Iterable[table.Document], models: StoredModels) ->
 
 def linked_examples(user_id: int, example_ids: Iterable[int]) -> dict[int, Example]:
     """Those that exist. One request, none when there is nothing to ask for."""
+    found = versioned_examples(user_id, example_ids)
+    return {example_id: example.value for example_id, example in found.items()}
+
+
+def versioned_examples(user_id: int, example_ids: Iterable[int]) -> dict[int, Versioned[Example]]:
     found = table.fetch(keys.example(user_id, example_id) for example_id in example_ids)
-    examples = (Example.model_validate_json(document.text) for document in found.values())
-    return {example.example_id: example for example in examples}
+    return {
+        keys.number_in(key.sk): Versioned(Example.model_validate_json(document.text), document.version)
+        for key, document in found.items()
+    }
 
 
 def settings_of(stored: StoredSettings, examples: dict[int, Example]) -> Settings:

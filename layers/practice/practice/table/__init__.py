@@ -4,7 +4,7 @@ Nothing outside this package and `store/` sees an attribute value. `keys` spells
 a document, `client` sends requests, `reads` and `writes` are the requests.
 """
 
-from practice.table.client import TIMEOUT_SECONDS, ConditionFailed, attempts, client, optimistic
+from practice.table.client import TIMEOUT_SECONDS, ConditionFailed, attempts, dynamodb, optimistic
 from practice.table.items import (
     ANY_VERSION,
     Document,
@@ -73,10 +73,10 @@ __all__ = [
     "add_to_set",
     "attempts",
     "check",
-    "client",
     "delete",
     "delete_together",
     "delete_unchanged",
+    "dynamodb",
     "fetch",
     "fill",
     "find",

@@ -56,7 +56,7 @@ def _ask_for_capacity(params: dict[str, Any], **_: Any) -> None:
 
 
 @lru_cache(maxsize=1)
-def client() -> "DynamoDBClient":
+def dynamodb() -> "DynamoDBClient":
     made: DynamoDBClient = aws.client(
         "dynamodb",
         ClientConfig(
@@ -72,10 +72,10 @@ def client() -> "DynamoDBClient":
     return made
 
 
-os.register_at_fork(after_in_child=client.cache_clear)  # two processes cannot share a connection
+os.register_at_fork(after_in_child=dynamodb.cache_clear)  # two processes cannot share a connection
 
 if INITIALIZATION_TYPE:
-    client()  # Lambda's init phase has a whole processor, the first call a share of one.
+    dynamodb()  # Lambda's init phase has a whole processor, the first call a share of one.
 
 
 _THROTTLES = frozenset(
@@ -107,7 +107,7 @@ def ask(operation: str, params: dict[str, Any]) -> dict[str, Any]:
     A fault that none of them covers is ours, and stays the ClientError it is.
     """
     try:
-        answer: dict[str, Any] = getattr(client(), operation)(**params)
+        answer: dict[str, Any] = getattr(dynamodb(), operation)(**params)
         return answer
     except ClientError as error:
         raise _named(error) from error

@@ -21,9 +21,9 @@ from practice.store import accounts, catalogue, sessions, turns
 from practice.store.classes import revise_models, sync_with_class, unchanged_checks
 from practice.store.idempotency import IdempotentAttempt
 from practice.store.paging import Pager
-from practice.store.settings import exists_checks, initial_settings
+from practice.store.settings import initial_settings, mark_linked
 from practice.store.turns import Lease
-from practice.store.views import View, linked_examples, read_view
+from practice.store.views import View, read_view, versioned_examples
 from practice.turns.configuration import model_named
 from practice.turns.parameters import effective
 
@@ -51,13 +51,14 @@ def _open_session(caller: Caller, class_id: int, new: NewRun, attempt: Idempoten
     changes = new.settings()
     sent = non_null(changes.generation_params.sent()) if changes.generation_params else {}
     session, settings, models = sessions.new_session(caller, new.session(class_id))
-    examples = linked_examples(caller.user_id, changes.few_shot_example_ids or ())
+    found = versioned_examples(caller.user_id, changes.few_shot_example_ids or ())
+    examples = {example_id: example.value for example_id, example in found.items()}
     chosen = initial_settings(settings, changes, examples)
     if new.model_names and not any(models.by_name(name) for name in new.model_names):
         raise RequestedModelsNotConfigured
     first_free = sessions.first_free_id(settings, models)
     writes = sessions.insertion(caller, session, chosen, models.with_params(sent), next_id=first_free)
-    writes += exists_checks(caller.user_id, settings, chosen)
+    writes += mark_linked(caller.user_id, settings, chosen, found)
     try:
         table.write(*writes, *attempt.resume_with(session.session_id))
     except table.ConditionFailed as failed:

@@ -31,7 +31,7 @@ def answer_turn(user_id: int, state: TurnState, view: View, deadline: Deadline) 
     examples = linked_examples(user_id, selected)
     background = Background(
         [examples[example_id] for example_id in selected if example_id in examples],
-        [response for response in view.responses if response.response_id < turn.turn_id],
+        lambda session_model_id: view.history(session_model_id, turn.turn_id),
     )
     return run_turn(user_id, state, background, deadline.less(MARGIN_SECONDS))
 
