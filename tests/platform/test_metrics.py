@@ -396,16 +396,6 @@ def test_the_dashboard_shows_every_alarm_and_the_runbook_names_every_widget() ->
     assert not [title for title in WIDGETS if f"*{title}*" not in ON_ALARMS]
 
 
-def test_the_widgets_do_not_lie_on_each_other() -> None:
-    taken: set[tuple[int, int]] = set()
-    for widget in DASHBOARD["widgets"]:
-        columns = range(widget["x"], widget["x"] + widget["width"])
-        place = {(x, y) for x in columns for y in range(widget["y"], widget["y"] + widget["height"])}
-        assert max(columns) < 24
-        assert not place & taken
-        taken |= place
-
-
 INSIGHTS = re.compile(r"```sql\n(.*?)```", re.DOTALL)
 COMMANDS = {"fields", "filter", "stats", "sort", "limit", "by", "as", "desc", "asc"}
 FUNCTIONS = {"count", "sum", "avg", "max", "min", "pct", "bin", "and", "or", "not", "like", "in", "ispresent"}
