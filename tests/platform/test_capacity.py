@@ -16,6 +16,7 @@ from practice.table import ids
 from practice.turns import configuration
 from tests.support import deliveries
 from tests.support.learners import Learner
+from tests.support.lists import assert_complete
 from tests.support.providers import FakeProvider, says
 from tools import capacity
 from tools.capacity import Figures, Load, Units
@@ -233,7 +234,7 @@ def test_the_page_tells_every_limit_with_its_value() -> None:
     page = (capacity.ROOT / "docs/limits.md").read_text().partition("## Own limits")[2]
     rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|", page, re.MULTILINE))
 
-    assert ROWS.keys() == values.keys()
+    assert_complete(ROWS, values, "ROWS, and its value to `Own limits` of docs/limits.md")
     for name, row in ROWS.items():
         pattern = "|".join(rf"(?<![\d,.]){re.escape(form)}(?![\d,.]\d)" for form in spelled(values[name]))
         assert re.search(pattern, rows[row]), f"{name} = {values[name]:,} is not in the row of {row}"
