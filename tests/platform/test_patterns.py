@@ -19,6 +19,7 @@ SEARCHING = {"search", "findall", "finditer", "sub", "subn", "split"}
 NOT_LITERAL = {
     "layers/practice/practice/http/contract.py": "a route's path, escaped, with [^/]+ between slashes",
     "local/gateway.py": "a route's path and an origin of the template, escaped",
+    "tools/rehearse/drive.py": "a route's path, with [^/]+ between slashes",
     "tools/deploy.py": "the AllowedPattern of a parameter, for the value that its operator gives",
 }
 """Patterns that are made when they are needed, of what is ours."""
