@@ -1,5 +1,4 @@
-"""Every regular expression of the project takes linear time, whatever text it meets: `recheck` looks for one that does not.
-"""
+"""Every regular expression takes linear time, whatever text it meets: `recheck` looks for one that does not."""
 
 import ast
 import json
@@ -44,7 +43,7 @@ def patterns_in(place: str, tree: ast.Module) -> Iterator[Pattern]:
         where = f"{place}:{node.lineno}"
         for keyword in node.keywords:
             if keyword.arg == "pattern" and isinstance(keyword.value, ast.Constant):
-                yield Pattern(where, keyword.value.value, "")
+                yield Pattern(where, str(keyword.value.value), "")
         function = node.func
         if not (isinstance(function, ast.Attribute) and ast.unparse(function.value) == "re"):
             continue
