@@ -7,10 +7,10 @@ from random import Random
 from typing import Any
 
 import pytest
-from practice.http.response_size import as_returned
 
 from local.stack import Stack
 from practice import table
+from practice.http.paging import as_returned
 from practice.limits import SESSION_IDS
 from practice.runtime import clock
 from practice.schemas.response import Response

@@ -10,11 +10,11 @@ from random import Random
 from typing import Any
 
 import pytest
-from practice.http.response_size import ResponseBudget
 from pydantic_core import to_json
 
 from local.stack import Stack
 from practice import limits
+from practice.http.paging import ResponseBudget
 from practice.limits import ANSWER_BYTES
 from practice.turns.parameters import FREE_BYTES
 from practice.turns.providers import Completion, echo
