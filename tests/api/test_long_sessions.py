@@ -10,7 +10,7 @@ import pytest
 
 from local.stack import Stack
 from practice import table
-from practice.http.paging import as_returned
+from practice.http.replies import as_returned
 from practice.limits import SESSION_IDS
 from practice.runtime import clock
 from practice.schemas.response import Response
