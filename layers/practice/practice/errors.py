@@ -148,6 +148,12 @@ class ImportInProgress(Conflict):
     detail = "import_in_progress"
 
 
+class TooManyTransfers(Conflict):
+    """An account has few exports and imports at the same time."""
+
+    detail = "too_many_transfers"
+
+
 class RequestInFlight(Conflict):
     """A twin with the same Idempotency-Key is at work, for `seconds` more at most."""
 

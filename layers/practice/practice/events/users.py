@@ -50,7 +50,7 @@ _ERASE_USER = TypeAdapter(EraseUser)
 
 
 def revoke(event: Mapping[str, Any]) -> dict[str, Any]:
-    """One request. What can never be taken is set aside."""
+    """One request. An event that can never succeed goes to the dead-letter queue."""
     try:
         revoked = validated(event.get("detail"), _TOKENS_REVOKED)
     except PermanentFailure as failure:
@@ -58,12 +58,12 @@ def revoke(event: Mapping[str, Any]) -> dict[str, Any]:
     if revoked.issued_before is not None:
         accounts.revoke_before(revoked.user_id, revoked.issued_before.timestamp())
     if revoked.token_id is not None:
-        accounts.revoke_token(revoked.user_id, revoked.token_id)
+        accounts.revoke_token(revoked.user_id, revoked.token_id, revoked.updated_at.timestamp())
     return {"detail_type": "TokensRevoked", "outcome": "stored"}
 
 
 def begin_erasure(event: Mapping[str, Any]) -> dict[str, Any]:
-    """The receipt, and a message for the work: two requests. Nothing is created for the user from here on."""
+    """The receipt, and a message for the work: three requests. Nothing is created for the user from here on."""
     try:
         erased = validated(event.get("detail"), _USER_ERASED)
     except PermanentFailure as failure:
@@ -80,20 +80,23 @@ def _dead_letter(event: Mapping[str, Any], failure: PermanentFailure, name: str)
 
 
 def erase(record: Mapping[str, Any], deadline: Deadline) -> None:
-    """Erases until the time is up, then asks for the rest by a message of its own. Ends with `UserDataErased`."""
+    """Erases until the time is up, then asks for the rest by a message of its own. Ends with `UserDataErased`.
+
+    Files go last: a worker that wrote one while the items were deleted finds its job gone, or had finished by then.
+    """
     user_id = parsed(record["body"], _ERASE_USER).user_id
-    files.delete_all(user_id)
     for erasure in accounts.erase(user_id):
         if erasure is not None:
-            _tell(user_id, erasure)
+            files.delete_all(user_id)
+            _publish(user_id, erasure)
             accounts.finish_erasure(user_id, erasure)
         elif not deadline.remaining():
             _continue(user_id)
             return
 
 
-def _tell(user_id: int, erasure: accounts.Erasure) -> None:
-    describe_errors = outbound.UserDataErased(
+def _publish(user_id: int, erasure: accounts.Erasure) -> None:
+    event = outbound.UserDataErased(
         event_id=f"erasure-{user_id}-{erasure.erased_at!r}",
         user_id=user_id,
         erased_at=clock.written(datetime.fromtimestamp(erasure.erased_at, UTC)),
@@ -102,7 +105,7 @@ def _tell(user_id: int, erasure: accounts.Erasure) -> None:
         examples=erasure.counts["examples"],
         responses=erasure.counts["responses"],
     )
-    if outbound.publish([describe_errors]):
+    if outbound.publish([event]):
         raise queues.NotSent("UserDataErased")
 
 

@@ -12,6 +12,7 @@ from practice.schemas.session_model import StoredModels
 from practice.schemas.settings import StoredSettings
 from practice.schemas.transfer import (
     AskedLine,
+    ErrorLine,
     ExampleLine,
     Header,
     LinkLine,
@@ -23,6 +24,7 @@ from practice.schemas.transfer import (
     TurnSettingsLine,
 )
 from practice.schemas.turn import StoredTurn, TurnError, TurnStatus
+from practice.store import accounts
 from practice.store.views import View, live_responses, read_view
 from practice.table import keys
 
@@ -30,12 +32,23 @@ _ERRORS = TypeAdapter(list[TurnError])
 _ENDED = (TurnStatus.DONE, TurnStatus.FAILED, TurnStatus.CANCELLED)
 
 
-def lines(user_id: int) -> Iterator[str]:
+def is_importing(user_id: int) -> bool:
+    """Whether an import is at work, so that an export holds a part of it. One request."""
+    account = accounts.read(user_id)
+    return account is not None and "importing" in account.item
+
+
+def header(*, is_complete: bool) -> str:
+    return _line(Header(exported_at=clock.now(), is_complete=is_complete))
+
+
+def lines(user_id: int, *, is_complete: bool = True) -> Iterator[str]:
     """JSON lines without their line ends, read as they are taken: one request for a hundred examples, two for a session.
 
-    Each session is as of the moment it is read; what is deleted meanwhile may be missing, never half there.
+    Each session is as of the moment its own items are read: what is added to it afterwards has later ids and is left out.
+    What is deleted meanwhile may be missing, never half there.
     """
-    yield _line(Header(exported_at=clock.now()))
+    yield header(is_complete=is_complete)
     examples: set[int] = set()
     for example in _examples(user_id):
         examples.add(example.example_id)
@@ -57,8 +70,9 @@ def lines(user_id: int) -> Iterator[str]:
         except SessionNotFound:
             continue
         yield _line(_session(view, examples))
-        yield from _turns(user_id, session_id)
-        yield from _responses(user_id, session_id, view.models)
+        end = view.models_document.number("next_id")
+        yield from _turns(user_id, session_id, end)
+        yield from _responses(user_id, session_id, end, view.models)
 
 
 def _line(model: BaseModel) -> str:
@@ -126,9 +140,9 @@ def _settings(settings: StoredSettings, examples: set[int]) -> SettingsLine:
     )
 
 
-def _turns(user_id: int, session_id: int) -> Iterator[str]:
-    """Those that have ended: what is under way is nothing yet."""
-    for document in table.walk(keys.turns(user_id, session_id), backwards=False):
+def _turns(user_id: int, session_id: int, end: int) -> Iterator[str]:
+    """Those that have ended: of a turn under way the answers alone are there yet."""
+    for document in table.walk(keys.turns(user_id, session_id, end), backwards=False):
         status = TurnStatus(document.string("status"))
         if status not in _ENDED:
             continue
@@ -141,13 +155,13 @@ def _turns(user_id: int, session_id: int) -> Iterator[str]:
                 prompt_text=turn.prompt_text,
                 created_at=turn.created_at,
                 asked=[AskedLine(**asked.model_dump()) for asked in turn.asked],
-                errors=_ERRORS.validate_json(errors),
+                errors=[ErrorLine(**each.model_dump()) for each in _ERRORS.validate_json(errors)],
                 settings=TurnSettingsLine(**turn.settings.model_dump()),
             )
         )
 
 
-def _responses(user_id: int, session_id: int, models: StoredModels) -> Iterator[str]:
-    for document in table.walk(keys.responses(user_id, session_id), backwards=False):
+def _responses(user_id: int, session_id: int, end: int, models: StoredModels) -> Iterator[str]:
+    for document in table.walk(keys.responses(user_id, session_id, end), backwards=False):
         for response in live_responses([document], models):
             yield _line(ResponseLine(**response.model_dump(exclude={"session_id"})))
