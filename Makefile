@@ -78,7 +78,7 @@ build: $(venv) .tools/sam/installed ## Build for the deploy target (PYTHON_VERSI
 	@$(python) -m tools.build
 
 .PHONY: deploy
-deploy: $(venv) .tools/sam/installed ## Build a release and deploy it (ENV=dev|prod, PARAMETERS="Name=value ...")
+deploy: $(venv) .tools/sam/installed ## Build a release and deploy it (ENV=dev|prod|..., PARAMETERS="Name=value ...")
 	@$(python) -m tools.deploy "$(ENV)" $(ARGS)
 
 ##@ Operate

@@ -1,7 +1,7 @@
-"""`python -m tools.build`: `sam build` for PYTHON_VERSION and ARCHITECTURE, and a check of what came out.
+"""`python -m tools.build`: `sam build` for PYTHON_VERSION and ARCHITECTURE, and a check of the result.
 
-A makefile build learns nothing of the template's parameters: here both are set from one pair of values. With
-RELEASE set there must be bytecode.
+A makefile build does not receive the parameters of the template, so both are set here from one pair of values. If
+RELEASE is set, missing bytecode is an error.
 """
 
 import os
@@ -17,7 +17,7 @@ SAM = [str(ROOT / ".tools" / "sam" / "bin" / "python"), "-m", "samcli"]
 
 
 def build(folder: Path, version: str, architecture: str, release: bool) -> None:
-    """Fails with one clear line, or with all that sam said."""
+    """Fails with one line, or with the output of sam."""
     if architecture not in artefacts.ELF_MACHINES:
         raise SystemExit(f"ARCHITECTURE is {' or '.join(artefacts.ELF_MACHINES)}, not {architecture!r}")
     print(f"building for python{version} on {architecture}", flush=True)
@@ -35,11 +35,11 @@ def build(folder: Path, version: str, architecture: str, release: bool) -> None:
     if done.returncode:
         raise SystemExit(done.stdout + done.stderr)
     if artefacts.main(folder, version, architecture, release):
-        raise SystemExit("what was built cannot be deployed")
+        raise SystemExit("the build result cannot be deployed")
 
 
 def sam_environment() -> dict[str, str]:
-    """The project's uv comes first on the PATH."""
+    """The environment with the uv of the project first on the PATH."""
     path = os.pathsep.join([str(ROOT / ".venv" / "bin"), os.environ.get("PATH", os.defpath)])
     return {**os.environ, "PATH": path, "SAM_CLI_TELEMETRY": "0"}
 

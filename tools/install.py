@@ -1,8 +1,8 @@
 """Install what a make target needs: `python3 tools/install.py venv | node | node-dev | <name of a requirements/*.txt>`.
 
-Runs on whatever python3 there is, before anything is installed. All it says goes to stderr, because the
-output of some targets is read by other programs. `PYTHON` names the interpreter to install for; without it
-that is the first one that works, beginning with the one of the deployed functions.
+Runs on the system's python3, before anything is installed. It prints to stderr only, because other programs read the
+output of some targets. `PYTHON` names the interpreter of the environment. The default is the first one that works,
+starting with the version of the deployed functions.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def say(text: str) -> None:
 
 
 def run(*command: str | Path) -> None:
-    """Run a command quietly: show what it said only if it fails."""
+    """Run a command and show its output only if it fails."""
     done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         say(done.stdout + done.stderr)
@@ -35,8 +35,8 @@ def run(*command: str | Path) -> None:
 
 
 def install_locked(python: Path, lock: Path) -> None:
-    """Make an environment exactly what the lock says. uv does not read pip's configuration (a mirror, a
-    certificate): where it cannot install, pip may.
+    """Make an environment match the lock exactly. uv does not read the configuration of pip (a mirror, a certificate),
+    so pip is the fallback.
     """
     uv: list[str | Path] = [
         VENV / "bin" / "uv",
@@ -54,7 +54,7 @@ def install_locked(python: Path, lock: Path) -> None:
 
 
 def works(python: str | Path) -> bool:
-    """A name on the PATH may be a shim with no Python behind it, or lack venv: running it tells."""
+    """Whether it runs: a name on the PATH may be a shim without a Python, or lack venv."""
     probe = "import ensurepip, sqlite3, ssl, sys, venv; sys.exit(sys.version_info < (3, 11))"
     try:
         done = subprocess.run([python, "-c", probe], capture_output=True, timeout=60)
@@ -80,7 +80,7 @@ def find_python() -> str:
 
 
 def install_venv(folder: Path) -> bool:
-    """The project's own environment. uv comes first, from its own lock, and installs the rest."""
+    """The environment of the project. uv is installed first, from its own lock, and installs the rest."""
     python = folder / "bin" / "python"
     if not works(python):
         base = find_python()
@@ -88,7 +88,7 @@ def install_venv(folder: Path) -> bool:
         run(base, "-m", "venv", "--clear", folder)
     run(python, "-m", "pip", "install", "--quiet", "--require-hashes", "--requirement", LOCKS / "uv.txt")
     install_locked(python, LOCKS / "dev.txt")
-    # The layer's folder, by its place relative to site-packages: `practice` imports as it does in a function.
+    # The folder of the layer relative to site-packages, so that `practice` can be imported as in a function.
     for packages in folder.glob("lib/python3*/site-packages"):
         layer = os.path.relpath(ROOT / "layers" / "practice", packages)
         (packages / "practice_layer.pth").write_text(f"{layer}\n")
@@ -96,7 +96,7 @@ def install_venv(folder: Path) -> bool:
 
 
 def install_tool(folder: Path) -> bool:
-    """An environment of its own for what pins packages that the code uses in other versions."""
+    """A separate environment for a tool that pins other versions of packages that the code uses."""
     say(f"installing requirements/{folder.name}.txt")
     run(VENV / "bin" / "python", "-m", "venv", "--clear", "--without-pip", folder)
     install_locked(folder / "bin" / "python", LOCKS / f"{folder.name}.txt")
@@ -104,10 +104,10 @@ def install_tool(folder: Path) -> bool:
 
 
 def install_node(folder: Path, *omitted: str) -> bool:
-    """The database engine and the page assets, and what only tests use. The local stack says so when it does without."""
+    """The database engine, the page assets, and packages for tests. The local stack reports missing ones."""
     npm = shutil.which("npm")
     if not npm:
-        say("npm is not installed: going on without the packages of package.json")
+        say("npm is not installed: continuing without the packages of package.json")
         return False
     done = subprocess.run(
         [npm, "ci", "--no-audit", "--no-fund", "--loglevel=error", *omitted],
@@ -118,8 +118,8 @@ def install_node(folder: Path, *omitted: str) -> bool:
     )
     engine_expected = (sys.platform, platform.machine()) == ("linux", "x86_64")
     if done.returncode or (engine_expected and not (folder / "@dynoxide").is_dir()):
-        reason = (done.stderr.strip() or "a package did not arrive").splitlines()[-1]
-        say(f"npm did not install the packages of package.json, going on without them: {reason}")
+        reason = (done.stderr.strip() or "a package is missing").splitlines()[-1]
+        say(f"npm failed to install the packages of package.json, continuing without them: {reason}")
         return False
     return True
 
@@ -131,7 +131,7 @@ def install_node_run(folder: Path) -> bool:
 def install_node_dev(folder: Path) -> bool:
     done = install_node(folder)
     if done:
-        (folder / "installed").touch()  # what `make run` needs is part of it
+        (folder / "installed").touch()  # it includes the packages for `make run`
     return done
 
 
@@ -148,7 +148,7 @@ def main(what: str) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         stamp = folder / ("installed-dev" if what == "node-dev" else "installed")
         if stamp.exists() and all(stamp.stat().st_mtime >= file.stat().st_mtime for file in locks):
-            return  # another make did it while this one waited
+            return  # another make installed it while this one waited
         if install(folder):
             stamp.touch()
 

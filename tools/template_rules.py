@@ -1,6 +1,6 @@
-"""`python -m tools.template_rules`: template.yaml under cfn-lint with the serverless rules, and under checkov.
+"""`python -m tools.template_rules`: check the templates with cfn-lint, the serverless rules and checkov.
 
-Prints what is not excused in template_rules.toml, and the excuses that nothing needs.
+Prints findings without an exception in template_rules.toml, and unused exceptions.
 """
 
 import json
@@ -17,7 +17,8 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 EXCEPTIONS: Final = Path(__file__).with_suffix(".toml")
 CFN_LINT: Final = [
     str(ROOT / ".tools" / "sam" / "bin" / "cfn-lint"),
-    "--template=template.yaml",
+    "template.yaml",
+    *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("stacks/*.yaml"))),
     "--append-rules=cfn_lint_serverless.rules",
     "--format=json",
 ]
@@ -37,7 +38,7 @@ CHECKOV: Final = [
 class Finding(NamedTuple):
     rule: str
     resource: str
-    """Its logical id; empty for a finding about the template as a whole."""
+    """Its logical id; empty for a finding about the whole template."""
     text: str
 
     def __str__(self) -> str:
@@ -45,7 +46,7 @@ class Finding(NamedTuple):
 
 
 Exceptions = Mapping[str, Mapping[str, str]]
-"""Why, by rule and pattern of logical ids."""
+"""The reason, by rule and pattern of logical ids."""
 
 
 def main() -> int:
@@ -67,7 +68,7 @@ def judge(findings: Iterable[Finding], exceptions: Exceptions) -> list[str]:
         if not patterns:
             faults.append(str(finding))
     given = {(rule, pattern) for rule, excused in exceptions.items() for pattern in excused}
-    return faults + [f"{rule} {pattern}: excused, and never found" for rule, pattern in sorted(given - used)]
+    return faults + [f"{rule} {pattern}: the exception is unused" for rule, pattern in sorted(given - used)]
 
 
 def lint() -> list[Finding]:
@@ -90,7 +91,7 @@ def scan() -> list[Finding]:
 
 
 def _json(command: list[str]) -> Any:
-    """Either tool's exit status says whether it found something; its output says what."""
+    """The output of a tool. Its exit status only says whether there are findings."""
     done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     try:
         return json.loads(done.stdout or "[]" if done.returncode == 0 else done.stdout)

@@ -30,5 +30,4 @@ def lambda_handler(
     if isinstance(made, Counts):
         return Reply(made)
     location = f"/user/practice/import/{made.import_id}"
-    attempt.keep(made.model_dump_json(), HTTPStatus.ACCEPTED, location)
     return Reply(made, HTTPStatus.ACCEPTED, {"location": location})

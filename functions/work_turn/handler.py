@@ -10,7 +10,7 @@ from practice.events import batch
 from practice.runtime.deadline import Deadline
 from practice.runtime.log import logged_event
 from practice.schemas.turn import QueuedTurn
-from practice.turns import conversation
+from practice.turns import worker
 
 MESSAGE: Final = TypeAdapter(QueuedTurn)
 
@@ -21,6 +21,6 @@ def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     deadline = Deadline.of(context)
 
     def handle(record: Mapping[str, Any]) -> None:
-        conversation.work(batch.parsed(record["body"], MESSAGE), deadline)
+        worker.work(batch.parsed(record["body"], MESSAGE), deadline)
 
     return batch.each(event, handle, os.environ["TURN_DEAD_LETTERS_URL"], "work_turn")

@@ -13,15 +13,18 @@ from pydantic import BaseModel
 
 from local.gateway import build_event
 from local.stack import Stack
+from practice.caller import Caller
 from practice.http.endpoint import Endpoint
+from practice.http.replies import status_of
 from practice.limits import MAX_ID
+from practice.schemas.json_text import _SCALAR
 from tests.support.learners import Answer, Learner
 from tools.openapi import endpoints
 
 Json = dict[str, Any]
 Place = tuple[str | int, ...]
 
-ENDPOINTS = [each for each in endpoints() if each.caller_name]
+ENDPOINTS = [each for each in endpoints() if each.takes_a(Caller)]
 WITH_BODY = [each for each in ENDPOINTS if each.body_model]
 
 
@@ -487,7 +490,7 @@ def test_an_id_that_is_nobodys_or_somebody_elses_is_not_found(
     foreign = ben.ask(endpoint.method, world.target(endpoint), raw=body)
 
     assert foreign.status == 404
-    assert foreign.detail in [refusal.detail for refusal in endpoint.refuses if refusal.status == 404]
+    assert foreign.detail in [refusal.detail for refusal in endpoint.refuses if status_of(refusal) == 404]
     for value in NOBODYS_IDS:
         unknown = ben.ask(endpoint.method, world.target(endpoint, **{name: value}), raw=body)
         assert (unknown.status, unknown.body) == (foreign.status, foreign.body), value
@@ -699,3 +702,14 @@ def test_the_largest_values_that_are_allowed_are_kept(ada: Learner) -> None:
     assert settings.status == 200
     assert settings.json["style_params"] == full
     assert len(settings.json["few_shot_links"]) == 1
+
+
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity", "7" * 5000])
+def test_a_refused_constant_is_located_by_reading_each_scalar_once(ada: Learner, constant: str) -> None:
+    """A megabyte of long integers before it: a pattern that starts anew at each digit would take seconds."""
+    body = '{"title":"NaN \\"Infinity","knowledge_ids":[' + ",".join(["1" * 3999] * 200) + f",{constant}]}}"
+
+    answer = ada.post("/sessions", raw=body.encode())
+
+    assert (answer.status, answer.json["detail"][0]["loc"]) == (422, ["body", len(body) - 2 - len(constant)])
+    assert sum(1 for _ in _SCALAR.finditer(body)) <= 205, "each scalar of the body is one match"

@@ -1,25 +1,28 @@
 """A learner takes everything out, and puts it back into an empty account."""
 
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from http.client import HTTPConnection
+from itertools import count
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from local.functions import FunctionError
 from local.stack import Stack
 from practice import table
-from practice.caller import Caller
+from practice.errors import StorageFull
 from practice.store import accounts
-from practice.store.idempotency import IdempotentAttempt
 from practice.table import keys
-from practice.transfers import exports, imports, jobs
-from practice.transfers import requests as at_once
+from practice.transfers import imports, jobs
 from tests.support.learners import Answer, Learner
 
 PLAIN = {"content-type": "application/x-ndjson"}
+ItemsOf = Callable[[Learner], dict[tuple[str, str], Any]]
 
 
 def work(who: Learner) -> None:
@@ -181,37 +184,213 @@ class Killed(BaseException):
     """The function's process ends here."""
 
 
-@pytest.mark.usefixtures("stack")
-def test_an_import_that_dies_anywhere_is_begun_anew(
-    ada: Learner, ben: Learner, monkeypatch: pytest.MonkeyPatch
+@contextmanager
+def killed_at(number: int) -> Iterator[list[int]]:
+    """The process ends at its request of that number to the table; the list holds how many there were."""
+    seen = [0]
+
+    def kill(**_: Any) -> None:
+        seen[0] += 1
+        if seen[0] == number:
+            raise Killed
+
+    events = table.client().meta.events
+    events.register_first("before-call.dynamodb", kill)
+    try:
+        yield seen
+    finally:
+        events.unregister("before-call.dynamodb", kill)
+
+
+@pytest.fixture
+def minutes_pass(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Moves the clock on."""
+    passed = [0.0]
+    real = time.time
+
+    def move(minutes: float) -> None:
+        passed[0] += minutes * 60
+        monkeypatch.setattr(time, "time", lambda: real() + passed[0])
+
+    return move
+
+
+def deaths(who: Learner, file: bytes, minutes_pass: Callable[[float], None]) -> Iterator[int]:
+    """Imports the file, killed at each of its requests in turn; an hour passes after each death."""
+    for at in count(2):
+        with killed_at(at) as seen:
+            answer = who.post("/import", raw=file, headers=PLAIN)
+        if seen[0] < at:
+            assert answer.status == 201, answer.body
+            return
+        assert answer.status == 500
+        minutes_pass(2)
+        yield at
+
+
+def test_an_import_that_dies_anywhere_locks_nobody_out_and_is_begun_anew(
+    ada: Learner, ben: Learner, minutes_pass: Callable[[float], None]
 ) -> None:
     work(ada)
-    lines = list(exports.lines(ada.user_id))
-    counts = imports.check(lambda: lines)
-    events = table.client().meta.events
-    deaths = 0
-    for at in range(1, 14, 3):
-        seen = 0
+    file = ada.get("/export").body
+    deaths_seen = list(deaths(ben, file, minutes_pass))
 
-        def kill(at: int = at, **_: Any) -> None:
-            nonlocal seen
-            seen += 1
-            if seen == at:
-                raise Killed
-
-        events.register_first("before-call.dynamodb", kill)
-        try:
-            imports.restore(Caller(ben.user_id), lambda: lines, counts, IdempotentAttempt(), seconds=-10)
-        except Killed:
-            deaths += 1
-        finally:
-            events.unregister("before-call.dynamodb", kill)
-
-    assert ben.post("/sessions", {"class_id": 1}).status in (201, 409)
-    imports.restore(Caller(ben.user_id), lambda: lines, counts, IdempotentAttempt(), seconds=30)
-
-    assert deaths >= 3
+    assert len(deaths_seen) > 8
     assert everything(ben) == everything(ada)
+
+
+def test_what_a_user_creates_after_a_dead_import_stays_and_what_was_imported_goes(
+    ada: Learner, ben: Learner, stack: Stack, minutes_pass: Callable[[float], None], items_of: ItemsOf
+) -> None:
+    work(ada)
+    file = ada.get("/export").body
+    with killed_at(9):
+        assert ben.post("/import", raw=file, headers=PLAIN).status == 500
+    assert any("imported" in item for item in items_of(ben).values())
+    assert ben.post("/sessions", {"class_id": 1}).detail == "import_in_progress"
+    minutes_pass(2)
+
+    own = ben.open_session(title="Mine")
+    [job] = [int(sk.partition("#")[2]) for _, sk in items_of(ben) if sk.startswith("TRANSFER#")]
+    deliver(stack, ben, job)
+
+    assert [each["session_id"] for each in ben.get("/sessions").json["items"]] == [own["session_id"]]
+    assert ben.get("/sessions").json["total"] == 1
+    assert ben.get("/few-shot-examples").json == ben.get("/few-shot-examples").json | {
+        "items": [],
+        "total": 0,
+    }
+    assert not any("imported" in item for item in items_of(ben).values())
+    shown = ben.get(f"/import/{job}").json
+    assert (shown["status"], shown["problem"]) == ("failed", "interrupted")
+
+
+def test_a_failing_import_removes_what_it_wrote_and_ends_with_its_reason(
+    ada: Learner, ben: Learner, items_of: ItemsOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work(ada)
+    file = ada.get("/export").body
+    commit, done = imports.Claim.commit, count(1)
+
+    def full(claim: imports.Claim, *writes: table.Write, **counted: int) -> None:
+        if writes and "Item" in writes[0].params and next(done) == 2:
+            raise StorageFull
+        commit(claim, *writes, **counted)
+
+    monkeypatch.setattr(imports.Claim, "commit", full)
+    monkeypatch.setattr(imports, "_CHUNK_BYTES", 100_000)
+    failed = ben.post("/import", raw=file, headers=PLAIN)
+
+    assert (failed.status, failed.detail) == (507, "storage_full")
+    left = {sk.partition("#")[0] for _, sk in items_of(ben)}
+    assert left == {"ACCOUNT", "TRANSFER"}
+    [job] = [int(sk.partition("#")[2]) for _, sk in items_of(ben) if sk.startswith("TRANSFER#")]
+    shown = ben.get(f"/import/{job}").json
+    assert (shown["status"], shown["problem"]) == ("failed", "storage_full")
+    assert ben.post("/import", raw=file, headers=PLAIN).status == 201
+    assert everything(ben) == everything(ada)
+
+
+def test_a_large_dead_import_is_cleared_by_the_worker(
+    ada: Learner,
+    ben: Learner,
+    stack: Stack,
+    minutes_pass: Callable[[float], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for number in range(30):
+        ada.add_example(title=str(number))
+    file = ada.get("/export").body
+    monkeypatch.setattr(imports, "_CHUNK_WRITES", 10)
+    monkeypatch.setattr(imports, "_DELETIONS", 5)
+    monkeypatch.setattr(jobs, "CLEARED_AT_ONCE", 2)
+    with killed_at(8):
+        assert ben.post("/import", raw=file, headers=PLAIN).status == 500
+    minutes_pass(2)
+
+    accepted = ben.post("/import", raw=file, headers=PLAIN)
+    deliver(stack, ben, accepted.json["import_id"])
+
+    assert accepted.status == 202
+    assert ben.get(accepted.headers["location"]).json["status"] == "done"
+    assert everything(ben) == everything(ada)
+
+
+def test_a_job_whose_worker_is_killed_waits_for_its_claim_and_is_begun_anew(
+    ada: Learner,
+    ben: Learner,
+    stack: Stack,
+    minutes_pass: Callable[[float], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    work(ada)
+    file = ada.get("/export").body
+    monkeypatch.setattr(jobs, "LINES_AT_ONCE", 1)
+    accepted = ben.post("/import", raw=file, headers=PLAIN)
+    job = accepted.json["import_id"]
+    asked: list[int] = []
+    monkeypatch.setattr(jobs, "_ask", lambda user_id, transfer_id, delay=0: asked.append(delay))
+
+    with killed_at(8), pytest.raises(FunctionError, match="Killed"):
+        deliver(stack, ben, job)
+    deliver(stack, ben, job)  # at once, as a queue that was restarted does
+
+    assert ben.get(accepted.headers["location"]).json["status"] == "running"
+    assert asked == [pytest.approx(60, abs=5)]
+    minutes_pass(2)
+    ben.delete(f"/sessions/{ben.open_session()['session_id']}")  # nobody is locked out
+    deliver(stack, ben, job)
+    assert ben.get(accepted.headers["location"]).json["status"] == "done"
+    assert everything(ben) == everything(ada)
+
+
+def test_a_job_that_kills_its_worker_again_and_again_ends_as_failed(
+    ada: Learner,
+    ben: Learner,
+    stack: Stack,
+    items_of: ItemsOf,
+    minutes_pass: Callable[[float], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    work(ada)
+    file = ada.get("/export").body
+    monkeypatch.setattr(jobs, "LINES_AT_ONCE", 1)
+    accepted = ben.post("/import", raw=file, headers=PLAIN)
+    job = accepted.json["import_id"]
+
+    for _ in range(jobs.ATTEMPTS):
+        with killed_at(8), pytest.raises(FunctionError, match="Killed"):
+            deliver(stack, ben, job)
+        minutes_pass(2)
+    deliver(stack, ben, job)
+
+    shown = ben.get(accepted.headers["location"]).json
+    assert (shown["status"], shown["problem"]) == ("failed", "interrupted")
+    assert {sk.partition("#")[0] for _, sk in items_of(ben)} == {"ACCOUNT", "TRANSFER"}
+
+
+def test_progress_of_an_import_counts_up(
+    ada: Learner, ben: Learner, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(30):
+        ada.add_example()
+    monkeypatch.setattr(jobs, "LINES_AT_ONCE", 1)
+    monkeypatch.setattr(jobs, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(imports, "_CHUNK_WRITES", 10)
+    accepted = ben.post("/import", raw=ada.get("/export").body, headers=PLAIN)
+    seen: list[int] = []
+    change = jobs._change
+
+    def noted(user_id: int, transfer_id: int, **update: Any) -> None:
+        change(user_id, transfer_id, **update)
+        seen.append((ben.get(accepted.headers["location"]).json["counts"] or {}).get("examples", 0))
+
+    monkeypatch.setattr(jobs, "_change", noted)
+    deliver(stack, ben, accepted.json["import_id"])
+
+    assert seen == sorted(seen)
+    assert len({*seen}) >= 3
+    assert ben.get(accepted.headers["location"]).json["counts"]["examples"] == 30
 
 
 @pytest.mark.usefixtures("stack")
@@ -249,7 +428,7 @@ def test_what_does_not_fit_an_answer_becomes_a_file_and_is_restore_from_one(
     ada: Learner, ben: Learner, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work(ada)
-    monkeypatch.setattr(at_once, "AT_ONCE_SECONDS", 0.0)
+    monkeypatch.setattr(jobs, "AT_ONCE_SECONDS", 0.0)
 
     accepted = ada.get("/export")
     deliver(stack, ada, accepted.json["export_id"])
@@ -262,10 +441,10 @@ def test_what_does_not_fit_an_answer_becomes_a_file_and_is_restore_from_one(
     deliver(stack, ben, waiting.json["import_id"])
     imported = ben.get(waiting.headers["location"])
 
-    assert (accepted.status, accepted.json["state"], accepted.json["url"]) == (202, "queued", None)
-    assert (done.status, done.json["state"], file.status) == (200, "done", 200)
-    assert (waiting.status, still_waiting.json["state"]) == (202, "waiting")
-    assert (imported.json["state"], imported.json["counts"]["sessions"]) == ("done", 2)
+    assert (accepted.status, accepted.json["status"], accepted.json["url"]) == (202, "queued", None)
+    assert (done.status, done.json["status"], file.status) == (200, "done", 200)
+    assert (waiting.status, still_waiting.json["status"]) == (202, "waiting")
+    assert (imported.json["status"], imported.json["counts"]["sessions"]) == ("done", 2)
     assert everything(ben) == everything(ada)
 
 
@@ -285,7 +464,7 @@ def test_a_bad_file_fails_its_job_with_the_reason(ada: Learner, stack: Stack) ->
     deliver(stack, ada, waiting.json["import_id"])
 
     job = ada.get(waiting.headers["location"]).json
-    assert job["state"] == "failed"
+    assert job["status"] == "failed"
     assert "2" in job["problem"]
 
 
@@ -306,7 +485,7 @@ def test_an_import_that_two_workers_are_given_is_done(
     deliver(stack, ben, waiting.json["import_id"])
 
     job = ben.get(waiting.headers["location"]).json
-    assert (job["state"], job["problem"], job["counts"]["examples"]) == ("done", None, 1)
+    assert (job["status"], job["problem"], job["counts"]["examples"]) == ("done", None, 1)
 
 
 def test_a_file_that_never_comes_is_looked_for_ever_more_seldom() -> None:
@@ -324,7 +503,7 @@ def test_files_go_with_an_erasure(
     ada: Learner, stack: Stack, monkeypatch: pytest.MonkeyPatch, hand_in: Callable[..., Any]
 ) -> None:
     ada.add_example()
-    monkeypatch.setattr(at_once, "AT_ONCE_SECONDS", 0.0)
+    monkeypatch.setattr(jobs, "AT_ONCE_SECONDS", 0.0)
     monkeypatch.setattr(accounts, "REMEMBERED_SECONDS", 0.0)
     accepted = ada.get("/export")
     deliver(stack, ada, accepted.json["export_id"])

@@ -157,7 +157,7 @@ def test_who_comes_back_starts_anew(ada: Learner, stack: Stack, hand_in: HandIn,
 
     assert back.get("/sessions").json["total"] == 1
     assert back.get(f"/sessions/{session['session_id']}").status == 200
-    assert "ttl" not in items_of(ada)[f"USER#{ada.user_id}", "ACCOUNT"]
+    assert "ttl" not in items_of(ada)[f"USER#{ada.user_id}#ACCOUNT", "ACCOUNT"]
 
 
 class Killed(BaseException):

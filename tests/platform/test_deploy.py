@@ -44,9 +44,21 @@ def test_a_parameter_that_the_template_does_not_have_is_refused(capsys: pytest.C
     assert "Tokenissuer" in capsys.readouterr().err
 
 
-def test_another_stage_is_refused() -> None:
+def test_a_stage_without_a_section_is_refused() -> None:
     with pytest.raises(SystemExit, match="ENV is dev or prod"):
         deploy.main("staging", [], given="")
+
+
+def test_a_section_that_is_added_is_a_further_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs/deploy.md").read_text()
+    [section] = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "samconfig.toml").write_text((ROOT / "samconfig.toml").read_text() + section)
+    monkeypatch.setattr(deploy, "ROOT", tmp_path)
+
+    chosen = deploy.parameters("staging", f"TokenSecretArn={SECRET}")
+
+    assert chosen["Stage"] == "staging"
+    assert deploy.refusals(parse((ROOT / "template.yaml").read_text()), chosen) == []
 
 
 def test_parameters_given_win_over_those_of_the_stage() -> None:
@@ -202,7 +214,9 @@ def test_the_stages_of_the_repository_lack_only_what_nobody_else_can_know() -> N
     for stage in ("dev", "prod"):
         chosen = deploy.parameters(stage, PROD)
         assert deploy.refusals(template, chosen) == []
-        assert stages[stage]["deploy"]["parameters"]["capabilities"] == "CAPABILITY_IAM"
+        assert (
+            stages[stage]["deploy"]["parameters"]["capabilities"] == "CAPABILITY_IAM CAPABILITY_AUTO_EXPAND"
+        )
     assert deploy.parameters("dev", "").get("DeploymentPreference", "AllAtOnce") == "AllAtOnce"
 
 

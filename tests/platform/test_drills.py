@@ -32,7 +32,7 @@ from practice.runtime import queues, secrets
 from practice.runtime.config import config
 from practice.store import accounts, catalogue, turns
 from practice.table import ids
-from practice.turns import configuration, conversation
+from practice.turns import configuration, worker
 from practice.turns.providers import bedrock
 from tests.support import deliveries, invariants
 from tests.support.deliveries import Deliveries
@@ -509,8 +509,8 @@ def test_a_turn_that_its_workers_died_on_is_done_after_all(
     path = f"/sessions/{session['session_id']}/chat"
     accepted = ada.post(path, {"prompt_text": "Why?"}, headers={"Prefer": "respond-async"})
     turn = accepted.headers["location"]
-    broken.setattr(conversation, "WORKING", turns.Lease(0, 0))
-    broken.setattr(conversation, "_carried_out", fails)
+    broken.setattr(worker, "WORKING", turns.Lease(0, 0))
+    broken.setattr(worker, "answer_turn", fails)
     delivered.run()
     broken.undo()
     assert (accepted.status, ada.get(turn).json["status"]) == (202, "failed")

@@ -14,7 +14,7 @@ from practice import table
 from practice.runtime.deadline import Deadline
 from practice.table import ids, keys
 from practice.transfers import files
-from practice.transfers import requests as at_once
+from practice.transfers import jobs as at_once
 from tests.support import deliveries
 from tests.support.faults import Killed
 from tests.support.learners import Learner, made
@@ -172,7 +172,7 @@ def test_an_export_that_dies_at_its_file_is_done_when_it_comes_again(
         job(ada, accepted.json["export_id"])
     job(ada, accepted.json["export_id"])
 
-    assert ada.get(accepted.headers["location"]).json["state"] == "done"
+    assert ada.get(accepted.headers["location"]).json["status"] == "done"
 
 
 def test_of_a_learner_erased_meanwhile_no_file_stays(

@@ -20,6 +20,7 @@ from practice import table
 from practice.http.endpoint import Endpoint
 from practice.limits import MAX_ID
 from practice.store import accounts
+from practice.store.idempotency import IdempotentAttempt
 from tests.support.account import ENDPOINTS, Account, query_string
 from tests.support.learners import Answer, Learner
 from tests.support.torture import count
@@ -32,7 +33,7 @@ ItemsOf = Callable[[Learner], dict[tuple[str, str], Any]]
 
 NOBODYS = MAX_ID - 7
 LISTS = [each for each in ENDPOINTS if each.query_model and "cursor" in each.query_model.model_fields]
-REPEATABLE = [each for each in ENDPOINTS if each.attempt_name]
+REPEATABLE = [each for each in ENDPOINTS if each.takes_a(IdempotentAttempt)]
 BY_NAME = {each.name: each for each in ENDPOINTS}
 LEADING_KEY = re.compile(rb'"((?:USER|CLASS|AGENT|IDS)#\d+)"')
 

@@ -5,14 +5,13 @@ from typing import Any
 
 from practice.caller import Caller
 from practice.http.endpoint import Endpoint
-from practice.schemas.transfer import TransferState
-from practice.store.idempotency import IdempotentAttempt
+from practice.schemas.transfer import TransferStatus
 from practice.transfers import jobs
 from tests.support.learners import Learner, made, new_user_id
 from tests.support.planted import filled
 from tools.openapi import endpoints
 
-ENDPOINTS = [each for each in endpoints() if each.caller_name]
+ENDPOINTS = [each for each in endpoints() if each.takes_a(Caller)]
 
 
 @dataclass
@@ -47,9 +46,7 @@ class Account:
             "response_id": response["response_id"],
             "turn_id": made(waiting, 202)["turn_id"],
             "import_id": made(who.post("/import"), 202)["import_id"],
-            "export_id": jobs.start_job(
-                Caller(who.user_id, 2**40), "export", TransferState.QUEUED, attempt=IdempotentAttempt()
-            ).transfer_id,
+            "export_id": jobs.start(Caller(who.user_id, 2**40), "export", TransferStatus.QUEUED).transfer_id,
         }
 
     def path_of(self, endpoint: Endpoint, **replaced: object) -> str:

@@ -1,4 +1,4 @@
-"""Every limit of the service, in one place. `docs/limits.md` says why each stands and what happens at it."""
+"""Every limit of the service, in one place. `docs/limits.md` gives the reason for each, and what happens at it."""
 
 from typing import Final
 
@@ -34,7 +34,7 @@ OBJECT_DEPTH: Final = 32
 SESSION_MODELS: Final = 100
 """Of a class too."""
 MODELS_BYTES: Final = 1_500_000
-"""All models of a session with their parameters, which stand in one document and one answer."""
+"""All models of a session with their parameters: one document, one response."""
 SESSION_IDS: Final = 2**15
 """Ids a session hands out over its life, to its settings, its models and its responses."""
 

@@ -4,8 +4,6 @@ The 422 is FastAPI's: path, then query, then body; `type`, `loc` and `msg` of ea
 """
 
 import binascii
-import json
-import re
 from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
@@ -16,6 +14,7 @@ from pydantic_core import SchemaValidator, core_schema
 
 from practice.errors import BadRequest, BodyNotBase64, BodyNotUtf8, Invalid, Problem
 from practice.limits import MAX_ID
+from practice.schemas.json_text import parse_json
 
 Event = Mapping[str, Any]
 Model = TypeVar("Model", bound=BaseModel)
@@ -34,7 +33,7 @@ def inputs(
     path: dict[str, int] = {}
     for name in path_names:
         try:
-            # Above the largest id all are the same id, which is nobody's: the table takes no longer numbers.
+            # All ids above the largest are one id that no object has: the table takes no longer numbers.
             path[name] = min(_path_id.validate_python(event["pathParameters"][name]), MAX_ID + 1)
         except ValidationError as error:
             problems += problems_of(error, "path", name)
@@ -102,25 +101,3 @@ def _json_body(event: Event) -> Any:
 _NOT_AN_OBJECT: Final = Problem(
     "model_attributes_type", ("body",), "Input should be a valid dictionary or object to extract fields from"
 )
-_STRING_OR_CONSTANT = re.compile(r'"(?:[^"\\]|\\.)*"|NaN|-?Infinity|-?\d{4000,}')
-
-
-def parse_json(text: str) -> Any:
-    """RFC 8259 JSON; Python's own parser would let NaN and Infinity through. Of duplicate keys the last wins."""
-    try:
-        return json.loads(text, parse_constant=_refuse)
-    except json.JSONDecodeError as error:
-        raise _malformed(error.pos) from None
-    except RecursionError:
-        raise _malformed(0) from None
-    except ValueError:  # NaN, Infinity, or an integer of more digits than Python converts
-        odd = (found for found in _STRING_OR_CONSTANT.finditer(text) if not found[0].startswith('"'))
-        raise _malformed(next((found.start() for found in odd), 0)) from None
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(constant)
-
-
-def _malformed(offset: int) -> Invalid:
-    return Invalid([Problem("json_invalid", ("body", offset), "JSON decode error")])

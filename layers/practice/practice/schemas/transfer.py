@@ -1,10 +1,18 @@
-"""Exports and imports: what the lines of a file hold, and the jobs. The fields of a line have the types of the API's own fields."""
+"""Exports and imports: the lines of a file, whose fields have the types of the API's own, and the jobs."""
 
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, Field, TypeAdapter, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    Field,
+    PlainSerializer,
+    TypeAdapter,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from practice import limits
@@ -93,9 +101,12 @@ def _kept(params: BaseModel) -> dict[str, Any]:
     return params.model_dump(exclude_unset=True)
 
 
-Parameters = Annotated[Generation, AfterValidator(_kept)]
+_AsItIs: Final = PlainSerializer(lambda value: value, return_type=dict[str, Any])
+Parameters = Annotated[Generation, AfterValidator(_kept), _AsItIs]
 """Generation parameters as they are stored: the keys that were there, and no others."""
-Snapshot = Annotated[NoSnapshot | AgentSnapshot, Field(union_mode="left_to_right"), AfterValidator(_kept)]
+Snapshot = Annotated[
+    NoSnapshot | AgentSnapshot, Field(union_mode="left_to_right"), AfterValidator(_kept), _AsItIs
+]
 
 
 class _Chosen(BaseModel):

@@ -86,7 +86,7 @@ class TurnAnswer(BaseModel):
 
 
 class TurnAccepted(BaseModel):
-    """The turn is under way, or too big for one answer: `Location` says where it is."""
+    """The turn is running, or too big for one response: `Location` leads to it."""
 
     session_id: int
     session_title: str | None
@@ -94,14 +94,14 @@ class TurnAccepted(BaseModel):
     status: TurnStatus
 
 
-class NoModelAnswered(BaseModel):
+class NoModelAnsweredBody(BaseModel):
     detail: str
     session_id: int
     errors: list[TurnError]
 
 
 class TurnSettings(BaseModel):
-    """What made a turn, as it was: a learner can tell why two answers differ."""
+    """The settings that produced a turn, so that a learner can see why two answers differ."""
 
     version: int
     style_preset: str | None
@@ -132,7 +132,7 @@ class QueuedTurn(BaseModel):
 
 
 class StoredTurn(BaseModel):
-    """How a turn began; this never changes. What became of it stands beside it, in attributes."""
+    """How a turn began; this never changes. Its progress is in attributes of the item."""
 
     turn_id: int
     """The id of its first response."""

@@ -66,8 +66,7 @@ def clear_cache() -> None:
 
 def read(user_id: int) -> table.Document | None:
     """One request."""
-    key = keys.account(user_id)
-    return table.fetch([key]).get(key)
+    return table.get(keys.account(user_id))
 
 
 def _token_rules(user_id: int) -> TokenRules:
@@ -156,7 +155,7 @@ def revoke_before(user_id: int, moment: float) -> None:
 
 def revoke_token(user_id: int, token_id: str, moment: float) -> None:
     """One request. `moment` is when the revocation was announced: a later erasure forgets it, an earlier one does not."""
-    table.write(table.include(keys.account(user_id), "revoked_tokens", [f"{moment!r} {token_id}"]))
+    table.write(table.add_to_set(keys.account(user_id), "revoked_tokens", [f"{moment!r} {token_id}"]))
 
 
 def _revoked(item: Mapping[str, table.Value]) -> Iterator[str]:
@@ -295,7 +294,7 @@ def move(user_id: int) -> bool:
         }
         tokens = set(standing.get("revoked_tokens", {}).get("SS", ()))
         tokens |= {f"0 {token}" for token in _revoked(before.item)}
-        totals = {name: before.number(name) for name in _TOTALS if name in before.item}
+        totals: dict[str, int] = {name: before.number(name) for name in _TOTALS if name in before.item}
         conditions = [
             f"#{name} = :was_{name}" if name in standing else f"attribute_not_exists(#{name})"
             for name in (*_MOMENTS, "revoked_tokens")

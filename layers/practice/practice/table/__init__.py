@@ -4,7 +4,7 @@ Nothing outside this package and `store/` sees an attribute value. `keys` spells
 a document, `client` sends requests, `reads` and `writes` are the requests.
 """
 
-from practice.table.client import TIMEOUT_SECONDS, ConditionFailed, attempts, client
+from practice.table.client import TIMEOUT_SECONDS, ConditionFailed, attempts, client, optimistic
 from practice.table.items import (
     Document,
     Item,
@@ -25,6 +25,7 @@ from practice.table.reads import (
     Entry,
     fetch,
     find,
+    get,
     in_order,
     read,
     read_index,
@@ -34,11 +35,12 @@ from practice.table.reads import (
 from practice.table.writes import (
     DELETIONS,
     Write,
+    add_to_set,
     check,
     delete,
     delete_together,
+    delete_unchanged,
     fill,
-    include,
     put,
     put_attributes,
     revise,
@@ -62,20 +64,23 @@ __all__ = [
     "Item",
     "Value",
     "Write",
+    "add_to_set",
     "attempts",
     "check",
     "client",
     "delete",
     "delete_together",
+    "delete_unchanged",
     "fetch",
     "fill",
     "find",
     "flag",
+    "get",
     "in_order",
-    "include",
     "key_of",
     "number",
     "numbers",
+    "optimistic",
     "part_keys",
     "parts_of",
     "put",

@@ -3,9 +3,9 @@
 import os
 import random
 import time
-from collections.abc import Iterator
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator
+from functools import lru_cache, wraps
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from botocore.config import Config as ClientConfig
 from botocore.exceptions import ClientError, HTTPClientError
@@ -115,13 +115,14 @@ def ask(operation: str, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def settle(operation: str, params: dict[str, Any]) -> dict[str, Any]:
-    """The same, asked again while another transaction holds what it is about."""
-    for _ in attempts():
+    """The same, repeated while another transaction holds one of the items."""
+    tries = attempts()
+    while True:
+        next(tries)
         try:
             return ask(operation, params)
         except Contended:
-            continue
-    raise AssertionError("attempts() ends by raising")
+            pass
 
 
 def _named(error: ClientError) -> Exception:
@@ -177,3 +178,25 @@ def attempts() -> Iterator[int]:
 
 
 _JITTER: Final = random.SystemRandom()
+
+Params = ParamSpec("Params")
+Result = TypeVar("Result")
+
+
+def optimistic(attempt: Callable[Params, Result]) -> Callable[Params, Result]:
+    """Runs a read and its conditional write again, from the read on, for as long as the condition fails.
+
+    Raises StoreUnavailable after `TIMEOUT_SECONDS`.
+    """
+
+    @wraps(attempt)
+    def repeated(*args: Params.args, **kwargs: Params.kwargs) -> Result:
+        tries = attempts()
+        while True:
+            next(tries)
+            try:
+                return attempt(*args, **kwargs)
+            except ConditionFailed:
+                pass
+
+    return repeated

@@ -1,8 +1,8 @@
 """What an item of the table is.
 
-An item of ours is a key, a version `v`, and one JSON document: as text in `doc`, compressed in `z` when it is long, and in
+An item is a key, a version `v`, and one JSON document: as text in `doc`, compressed in `z` when it is long, and in
 `parts` neighbouring items when even that does not fit. A JSON text comes back exactly as it went in, whatever numbers are
-in it, and is one attribute to parse where a native map would be dozens. Beside it stand only the attributes that an index
+in it, and is one attribute to parse where a native map would be dozens. Beside it are only the attributes that an index
 or a condition needs.
 """
 

@@ -1,15 +1,14 @@
 """An export put back into an empty account: exactly as it was, apart from ids and owner.
 
-`check` reads every line and writes nothing. An import then claims the account, so that nothing else is created meanwhile, and
-each of its transactions extends the claim. What is below a session is written before the session's own items, or with them,
-so a session is seen whole or not at all.
+`check` reads every line and writes nothing. An import then claims the account, so that nothing else is created meanwhile,
+and each of its transactions extends the claim. What is below a session is written before the session's own items, or with
+them, so a session is seen whole or not at all.
 
-Every item that an import writes is marked. A claim that is not extended lapses: the account is free again, and whoever claims
-it next, the same import or another one, first deletes the marked items. All of them are of imports that failed, since the
-first of these imports found the account empty.
+Every item that an import writes is marked. A claim that is not extended lapses: the account is free again, and the next
+import that claims it, the same one or another, first deletes the marked items. All of them are of imports that failed,
+since the first of these imports found the account empty.
 """
 
-import json
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
@@ -22,6 +21,7 @@ from practice.errors import AccountNotEmpty, ImportInProgress, Invalid, Problem,
 from practice.runtime.deadline import Deadline
 from practice.schemas.example import Example
 from practice.schemas.fields import escaped_bytes
+from practice.schemas.json_text import parse_json
 from practice.schemas.response import Response
 from practice.schemas.session import OwnSession
 from practice.schemas.session_model import StoredModel, StoredModels
@@ -88,19 +88,15 @@ def _numbered(lines: Iterable[str]) -> Iterator[tuple[int, Line]]:
 
 def _parsed(number: int, text: str) -> Line:
     try:
-        return LINE.validate_python(json.loads(text, parse_constant=_refuse))
+        return LINE.validate_python(parse_json(text))
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         # Of pydantic's messages only this one quotes what was sent.
         is_quoting = first["type"] == "union_tag_invalid"
         message = "The type of a line should be one that an export has" if is_quoting else first["msg"]
         raise _wrong(number, first["type"], message, *first["loc"][1:]) from None
-    except (ValueError, RecursionError):
-        raise _wrong(number, "json_invalid", "JSON decode error") from None
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(constant)
+    except Invalid as invalid:
+        raise _wrong(number, "json_invalid", str(invalid.problems[0]["msg"])) from None
 
 
 def _wrong(number: int, kind: str, message: str, *where: str | int) -> Invalid:
@@ -319,6 +315,12 @@ def accept(account: table.Document | None) -> None:
         raise AccountNotEmpty
 
 
+def accept_cleared(account: table.Document | None) -> None:
+    """Raises AccountNotEmpty for what was created after a dead import's claim had lapsed."""
+    if not is_empty(account):
+        raise AccountNotEmpty
+
+
 def claim(user_id: int, transfer_id: int) -> Claim:
     """Two requests. Raises as `accept` does, and Unauthorized once the user was erased. What is claimed is to be cleared."""
     mine = Claim(user_id, f"{transfer_id}.{secrets.token_hex(8)}")
@@ -368,9 +370,7 @@ def clear(claim: Claim, deadline: Deadline, most: int | None = None) -> bool:
 
     May die anywhere and be begun again.
     """
-    pieces = 0
-    for _ in _cleared(claim):
-        pieces += 1
+    for pieces, _ in enumerate(_cleared(claim), 1):
         if not deadline.remaining() or (most is not None and pieces >= most):
             return False
     return True
@@ -413,7 +413,7 @@ def _delete_counted(claim: Claim, name: str, found: list[keys.Key]) -> None:
 
 
 def write(claim: Claim, source: Source, progress: Callable[[Counts], None]) -> None:
-    """Writes what `check` found good into an account that is claimed and empty; after each transaction reports how far it is."""
+    """Writes a file that `check` accepted into an account that is claimed and empty; reports after each transaction."""
     _Writer(claim, progress).write(source)
 
 

@@ -1,11 +1,10 @@
 """Exports and imports as jobs: begun by a request, done at once or by a worker, looked up until they have ended.
 
-An import that comes with its request is a job too. Its function may die, and then the worker, which has a message that arrives
-later, deletes what was written.
+An import that comes with its request is a job too. Should its function die, the worker deletes what was written: its
+message arrives after the claim has lapsed.
 """
 
 import os
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
@@ -29,7 +28,6 @@ from practice.errors import (
     TooManyTransfers,
     Unauthorized,
 )
-from practice.http.conditional import Versioned
 from practice.runtime import clock, queues
 from practice.runtime.deadline import Deadline
 from practice.schemas.fields import escaped_bytes
@@ -43,6 +41,7 @@ from practice.schemas.transfer import (
 )
 from practice.store import accounts
 from practice.store.idempotency import IdempotentAttempt
+from practice.store.versions import Versioned
 from practice.table import ids, keys
 from practice.transfers import exports, files, imports
 
@@ -83,7 +82,7 @@ def export(caller: Caller) -> str | Export:
     for line in exports.lines(caller.user_id, is_complete=not is_importing):
         left -= escaped_bytes(line) + 1
         if left < 0 or not deadline.remaining():
-            return wire_export(caller, _start(caller, "export", TransferStatus.QUEUED, IdempotentAttempt()))
+            return wire_export(caller, start(caller, "export", TransferStatus.QUEUED))
         kept.append(line + "\n")
     if not is_importing and exports.is_importing(caller.user_id):
         kept[0] = exports.header(is_complete=False) + "\n"
@@ -93,7 +92,7 @@ def export(caller: Caller) -> str | Export:
 def restore(caller: Caller, raw: bytes, attempt: IdempotentAttempt, deadline: Deadline) -> Counts | Import:
     """Imports a body at once, if it is not too much; else by a job, as is what comes by a link."""
     if not raw:
-        return wire_import(caller, _start(caller, "import", TransferStatus.WAITING, attempt))
+        return wire_import(caller, start(caller, "import", TransferStatus.WAITING, attempt))
     try:
         lines = raw.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError:
@@ -101,7 +100,7 @@ def restore(caller: Caller, raw: bytes, attempt: IdempotentAttempt, deadline: De
     counts = imports.check(lambda: lines)
     imports.accept(accounts.read(caller.user_id))
     if len(lines) > LINES_AT_ONCE or not _at_once(caller, lines, counts, attempt, deadline):
-        return wire_import(caller, _start(caller, "import", TransferStatus.QUEUED, attempt, lines))
+        return wire_import(caller, start(caller, "import", TransferStatus.QUEUED, attempt, lines))
     return counts
 
 
@@ -150,8 +149,7 @@ def _write(
             _change(user_id, transfer_id, status=TransferStatus.RUNNING, counts=so_far)
 
     try:
-        if not imports.is_empty(accounts.read(user_id)):
-            raise AccountNotEmpty
+        imports.accept_cleared(accounts.read(user_id))
         imports.write(claim, source, progress)
         _end(user_id, claim, counts, transfer_id, attempt)
     except AccountNotEmpty:
@@ -193,11 +191,11 @@ def _abandon(claim: imports.Claim, deadline: Deadline) -> None:
         return
 
 
-def _start(
+def start(
     caller: Caller,
     kind: Kind,
     status: TransferStatus,
-    attempt: IdempotentAttempt,
+    attempt: IdempotentAttempt | None = None,
     lines: list[str] | None = None,
 ) -> StoredTransfer:
     """The job, its file if there is one, and its message. Refuses like a create while the user is erased.
@@ -205,6 +203,7 @@ def _start(
     Goes on with the job that a dead attempt had begun. Raises StoreUnavailable when the file or the message is not taken;
     should the message arrive all the same, it finds a job that failed.
     """
+    attempt = attempt or IdempotentAttempt()
     transfer = _read(caller.user_id, attempt.resume_id) if attempt.resume_id else None
     if transfer is None or transfer.status == TransferStatus.FAILED:
         transfer = _new(caller, kind, status, attempt)
@@ -334,8 +333,7 @@ def _common(transfer: StoredTransfer) -> dict[str, Any]:
 
 
 def _document(user_id: int, transfer_id: int) -> table.Document | None:
-    key = keys.transfer(user_id, transfer_id)
-    document = table.fetch([key]).get(key)
+    document = table.get(keys.transfer(user_id, transfer_id))
     return document if document and _is_kept(document) else None
 
 
@@ -353,7 +351,7 @@ def _read(user_id: int, transfer_id: int) -> StoredTransfer | None:
 
 
 def work(message: TransferMessage, deadline: Deadline) -> None:
-    """Does one job, again if it is delivered again, at most `ATTEMPTS` times. What is wrong with it becomes its `problem`."""
+    """Does one job, at most `ATTEMPTS` times if it is delivered again. What is wrong with it becomes its `problem`."""
     user_id, transfer_id = message.user_id, message.transfer_id
     transfer = _read(user_id, transfer_id)
     if transfer is None:

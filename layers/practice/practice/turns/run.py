@@ -120,7 +120,7 @@ def _ask_and_keep(
             latency_ms=int((time.monotonic() - started) * 1000),
             created_at=turn.created_at,
         )
-        kept = turns.keep(user_id, response)
+        kept = turns.store_answer(user_id, response)
     except ProviderError as error:
         return asked.error(error.code, error.detail)
     except PracticeError as error:
