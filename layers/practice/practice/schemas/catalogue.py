@@ -29,7 +29,7 @@ class PracticeClass(BaseModel):
 
 
 class AgentFields(BaseModel):
-    """What an announcement says of an agent and a snapshot keeps, bounded so that settings with a snapshot fit a response."""
+    """What an announcement says of an agent and a snapshot keeps, bounded so that both fit a response."""
 
     agent_id: Id
     name: Title

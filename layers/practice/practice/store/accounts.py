@@ -184,7 +184,11 @@ def begin_erasure(user_id: int, moment: float) -> bool:
         account = read(user_id)
         tokens = account.item.get("revoked_tokens") if account else None
         newer = [entry for entry in tokens["SS"] if float(entry.partition(" ")[0]) > moment] if tokens else []
-        unchanged = "#revoked_tokens = :tokens" if tokens else "attribute_not_exists(#revoked_tokens)"
+        unchanged = "attribute_not_exists(#revoked_tokens)"
+        values: dict[str, table.Value] = {":moment": _seconds(moment)}
+        if tokens:
+            unchanged = "size(#revoked_tokens) = :tokens"
+            values[":tokens"] = table.number(len(tokens["SS"]))
         begun = table.update(
             keys.account(user_id),
             set_to={
@@ -195,7 +199,7 @@ def begin_erasure(user_id: int, moment: float) -> bool:
                 **none_yet,
             },
             condition=f"(attribute_not_exists(#erased_at) OR #erased_at < :moment) AND {unchanged}",
-            values={":moment": _seconds(moment), **({":tokens": tokens} if tokens else {})},
+            values=values,
         )
         try:
             table.write(begun)
@@ -297,9 +301,9 @@ def move(user_id: int) -> bool:
         totals: dict[str, int] = {name: before.number(name) for name in _TOTALS if name in before.item}
         conditions = [
             f"#{name} = :was_{name}" if name in standing else f"attribute_not_exists(#{name})"
-            for name in (*_MOMENTS, "revoked_tokens")
+            for name in _MOMENTS
         ]
-        was = {f":was_{name}": standing[name] for name in (*_MOMENTS, "revoked_tokens") if name in standing}
+        was = {f":was_{name}": standing[name] for name in _MOMENTS if name in standing}
         if tokens:
             moved["revoked_tokens"] = {"SS": sorted(tokens)}
         taken = table.update(

@@ -82,7 +82,7 @@ def size(key: str) -> int | None:
 
 
 def lines(key: str) -> Iterator[str]:
-    """Without a byte order mark. Raises UnicodeDecodeError for a file that is not UTF-8, Invalid for a line that is too long."""
+    """Without a byte order mark. Raises UnicodeDecodeError for what is not UTF-8, Invalid for a line that is too long."""
     body = client().get_object(Bucket=_bucket(), Key=key)["Body"]
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     number, rest, held = 1, [""], 0

@@ -252,15 +252,17 @@ def _new(
             has_file=has_file,
         )
         condition, values = accounts.not_erased(caller)
-        if before:
-            values[":jobs"] = before
+        begun = account.item.get("transfers") if account else None
+        if begun:
+            values[":begun"] = begun
         counted = table.update(
             keys.account(caller.user_id),
             set_to={
                 "ttl": None,
                 "jobs": table.numbers([*(each.transfer_id for each in under_way), transfer_id]),
             },
-            condition=f"{condition} AND {'#jobs = :jobs' if before else 'attribute_not_exists(#jobs)'}",
+            add={"transfers": 1},
+            condition=f"{condition} AND {'#transfers = :begun' if begun else 'attribute_not_exists(#transfers)'}",
             values=values,
         )
         expiry = {"ttl": table.number(int((now + KEPT).timestamp()))}
