@@ -29,6 +29,7 @@ DEFAULTS: Final = {
     "STEPS": 60,  # of each walk
     "RACES": 4,  # rounds of each race
     "WRITERS": 50,  # of each race
+    "FILES": 1000,  # of a thousand mutations of an export, which ones is up to the seed
     "FUZZ_WALKS": 2,  # of schemathesis, each with a seed of its own
     "FUZZ_EXAMPLES": 30,  # of each operation in each walk
 }
@@ -39,6 +40,8 @@ COUNTED: Final = {
     "steps": "steps of histories, each answer compared whole",
     "states": "distinct states that histories came through",
     "faults": "faults injected",
+    "files": "mutated exports that were imported: refused whole, or read back by every route",
+    "erasures": "interleavings of an erasure with a write",
     "requests": "requests of the fuzzer",
     "writers": "requests raced against each other",
 }
