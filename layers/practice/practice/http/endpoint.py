@@ -46,9 +46,9 @@ class Request:
         return value
 
     @property
-    def user_id(self) -> int:
+    def signed_in(self) -> Caller:
         assert self.caller is not None
-        return self.caller.user_id
+        return self.caller
 
 
 _SOURCES: Final[dict[Any, Callable[[Request], object]]] = {
@@ -57,9 +57,9 @@ _SOURCES: Final[dict[Any, Callable[[Request], object]]] = {
     Deadline: lambda request: request.deadline,
     ExpectedVersions: lambda request: expected_versions(request.header("if-match")),
     Preferences: lambda request: Preferences.of(request.header("prefer")),
-    Pager: lambda request: Pager(request.user_id),
+    Pager: lambda request: Pager(request.signed_in.user_id),
     IdempotentAttempt: lambda request: idempotency.claim(
-        request.user_id, request.event, request.route, request.deadline.remaining()
+        request.signed_in, request.event, request.route, request.deadline.remaining()
     ),
 }
 """How a handler's parameter is obtained, by its type."""

@@ -114,6 +114,11 @@ def not_erased(caller: Caller) -> tuple[str, dict[str, table.Value]]:
     )
 
 
+def admitted(caller: Caller) -> table.Write:
+    """The same as a check, for a transaction that counts nothing (see `refusal`)."""
+    return table.check(keys.account(caller.user_id), *not_erased(caller))
+
+
 def is_erased(account: table.Item, caller: Caller) -> bool:
     """The same condition, of an account that was read."""
     if "erasing" in account or (caller.issued_at is None and "erased_at" in account):
@@ -122,7 +127,7 @@ def is_erased(account: table.Item, caller: Caller) -> bool:
 
 
 def refusal(failed: table.ConditionFailed) -> PracticeError:
-    """Why `counted` did not hold."""
+    """Why `counted` or `admitted` did not hold."""
     if failed.item and importing(failed.item):
         return ImportInProgress()
     return Unauthorized("token issued before the erasure of its user")
