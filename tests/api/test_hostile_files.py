@@ -154,6 +154,144 @@ def try_all(
     return seen
 
 
+def changed(lines: list[Json], kind: str, change: Callable[[Json], object]) -> bytes:
+    copied = json.loads(json.dumps(lines))
+    change(next(line for line in copied if line["type"] == kind))
+    return "\n".join(json.dumps(line) for line in copied).encode()
+
+
+def many_models(quotes: int, count: int) -> Callable[[Json], object]:
+    def change(line: Json) -> None:
+        first = line["models"][0]["session_model_id"]
+        line["next_id"] += count
+        line["models"] = [
+            {
+                "session_model_id": first + number,
+                "model_name": f"m{number}",
+                "is_primary": not number,
+                "generation_params": {"a": '"' * quotes},
+                "chosen": [],
+                "runs": True,
+            }
+            for number in range(count)
+        ]
+
+    return change
+
+
+def params(line: Json, **values: Any) -> None:
+    line["generation_params"] |= values
+    line["chosen"] = sorted({*line["chosen"], *values})
+
+
+REFUSED: dict[str, tuple[str, Callable[[Json], object], list[str | int]]] = {
+    "a surrogate among what is chosen": (
+        "session",
+        lambda line: line["settings"]["chosen"].append("\ud800"),
+        ["settings", "chosen"],
+    ),
+    "a surrogate among what a model's user chose": (
+        "session",
+        lambda line: line["models"][0]["chosen"].append("\ud800"),
+        ["models", 0, "chosen"],
+    ),
+    "one example selected twice": (
+        "session",
+        lambda line: line["settings"]["few_shot_links"].extend(line["settings"]["few_shot_links"]),
+        ["settings", "few_shot_links"],
+    ),
+    "500 KB of errors": (
+        "turn",
+        lambda line: line["errors"][0].update(detail="x" * 500_000),
+        ["errors"],
+    ),
+    "a temperature that is a text": (
+        "session",
+        lambda line: params(line["settings"], temperature="hot"),
+        ["settings", "generation_params", "temperature"],
+    ),
+    "a model's temperature that is a text": (
+        "session",
+        lambda line: params(line["models"][0], temperature="hot"),
+        ["models", 0, "generation_params", "temperature"],
+    ),
+    "a day that does not exist": (
+        "example",
+        lambda line: line.update(updated_at="2026-02-30T00:00:00.000000Z"),
+        ["updated_at"],
+    ),
+    "the last moment of the year 9999": (
+        "session",
+        lambda line: line.update(last_answered_at="9999-12-31T23:59:59.999999Z"),
+        ["last_answered_at"],
+    ),
+    "Arabic digits": (
+        "response",
+        lambda line: line.update(created_at=line["created_at"].replace("2", "٢")),
+        ["created_at"],
+    ),
+    "a model that is of no session": (
+        "turn",
+        lambda line: line["asked"][0].update(session_model_id=2**53 - 1),
+        ["asked"],
+    ),
+    "a model's id beyond 2^53": (
+        "turn",
+        lambda line: line["asked"][0].update(session_model_id=2**53),
+        ["asked", 0, "session_model_id"],
+    ),
+    "half a million ids": (
+        "turn",
+        lambda line: line["settings"].update(few_shot_example_ids=list(range(1, 500_001))),
+        ["settings", "few_shot_example_ids"],
+    ),
+    "half a million ids of knowledge": (
+        "turn",
+        lambda line: line["settings"].update(knowledge_ids=list(range(1, 500_001))),
+        ["settings", "knowledge_ids"],
+    ),
+    "75 models of 30,000 quotes": ("session", many_models(30_000, 75), ["models"]),
+    "60 models of 16,000 quotes": ("session", many_models(16_000, 60), ["models"]),
+    "NUL": ("response", lambda line: line.update(response_text="a\0b"), ["response_text"]),
+    "a response with another's name": (
+        "response",
+        lambda line: line.update(model_name="another"),
+        ["model_name"],
+    ),
+    "a version beyond 2^53": (
+        "turn",
+        lambda line: line["settings"].update(version=2**70),
+        ["settings", "version"],
+    ),
+    "a snapshot of the file's own making": (
+        "session",
+        lambda line: line["settings"].update(agent_snapshot={"a": 1}),
+        ["settings", "agent_snapshot"],
+    ),
+    "an error of a model that was not asked": (
+        "turn",
+        lambda line: line["errors"][0].update(session_model_id=line["errors"][0]["session_model_id"] + 7),
+        ["errors"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_field_that_the_api_would_refuse_is_refused_with_its_line_and_its_name(
+    name: str, lines: list[Json], ada: Learner, items_of: ItemsOf
+) -> None:
+    kind, change, place = REFUSED[name]
+    before = items_of(ada)
+    number = 1 + next(n for n, line in enumerate(lines) if line["type"] == kind)
+
+    answer = ada.post("/import", raw=changed(lines, kind, change), headers=PLAIN)
+
+    assert answer.status == 422, answer.body[:200]
+    [problem] = answer.detail
+    assert problem["loc"][: 2 + len(place)] == ["body", number, *place], problem
+    assert items_of(ada) == before
+
+
 def test_a_mutated_export_is_refused_whole_or_can_be_read_whole(
     lines: list[Json], somebody: Callable[[], Learner], items_of: ItemsOf
 ) -> None:

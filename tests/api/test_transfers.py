@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import Context
 from datetime import timedelta
 from http.client import HTTPConnection
 from itertools import count
@@ -18,7 +19,7 @@ from practice import table
 from practice.errors import StorageFull
 from practice.store import accounts
 from practice.table import keys
-from practice.transfers import imports, jobs
+from practice.transfers import files, imports, jobs
 from tests.support.learners import Answer, Learner
 
 PLAIN = {"content-type": "application/x-ndjson"}
@@ -542,3 +543,185 @@ def test_files_go_with_an_erasure(
     stack.invoker.invoke("erase_items", event)
 
     assert by_link("GET", link).status == 404
+
+
+# Beside others
+
+
+@pytest.mark.usefixtures("under_load")
+def test_an_export_taken_beside_a_writer_imports(
+    ada: Learner, somebody: Callable[[], Learner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is written between two of its requests."""
+    work(ada)
+    session = ada.get("/sessions").json["items"][-1]
+    path = f"/sessions/{session['session_id']}"
+    events = table.client().meta.events
+
+    def writes() -> None:
+        ada.add_response(session)
+        ada.post(f"{path}/chat", {"prompt_text": "And now?"})
+        added = {"model_name": "claude-3-haiku-20240307", "is_primary": True}
+        for model in ada.models_of(session)[1:]:
+            ada.delete(f"/models/{model['session_model_id']}")
+        ada.post(f"{path}/models", added)
+        ada.patch(f"{path}/settings", {"few_shot_example_ids": [ada.add_example()["example_id"]]})
+        ada.delete(f"/few-shot-examples/{ada.get('/few-shot-examples').json['items'][0]['example_id']}")
+
+    for at in count(1):
+        seen = 0
+
+        def between(at: int = at, **_: Any) -> None:
+            nonlocal seen
+            seen += 1
+            if seen == at:
+                Context().run(writes)
+
+        events.register_first("before-call.dynamodb", between)
+        try:
+            exported = ada.get("/export")
+        finally:
+            events.unregister("before-call.dynamodb", between)
+        imported = somebody().post("/import", raw=exported.body, headers=PLAIN)
+        assert (exported.status, imported.status) == (200, 201), (at, imported.body)
+        if seen < at or at > 25:
+            break
+
+    assert at > 8
+
+
+@pytest.mark.usefixtures("stack")
+def test_an_export_beside_an_import_says_that_it_is_incomplete(
+    ada: Learner, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def header() -> dict[str, Any]:
+        first: dict[str, Any] = json.loads(ada.get("/export").body.splitlines()[0])
+        return first
+
+    assert header()["is_complete"] is True
+    claim = {"importing": table.text("5.somebody"), "import_until": table.number(2**52)}
+    table.write(table.update(keys.account(ada.user_id), set_to=claim))
+    assert header()["is_complete"] is False
+
+    monkeypatch.setattr(jobs, "AT_ONCE_SECONDS", 0.0)
+    accepted = ada.get("/export")
+    deliver(stack, ada, accepted.json["export_id"])
+    done = ada.get(accepted.headers["location"]).json
+    assert (done["status"], done["problem"]) == ("done", "import_in_progress")
+    assert json.loads(by_link("GET", done["url"]).body.splitlines()[0])["is_complete"] is False
+
+
+def test_an_export_under_way_and_an_import_that_waits_are_reused(
+    ada: Learner, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "AT_ONCE_SECONDS", 0.0)
+
+    exports = [ada.get("/export").json["export_id"] for _ in range(3)]
+    waiting = [ada.post("/import").json["import_id"] for _ in range(3)]
+    deliver(stack, ada, exports[0])
+
+    assert len({*exports}) == len({*waiting}) == 1
+    assert ada.get("/export").json["export_id"] not in exports
+
+
+def test_an_account_has_a_few_transfers_at_once(ada: Learner, ben: Learner, stack: Stack) -> None:
+    file = f"{HEADER}\n{EXAMPLE}".encode() + b"\n" * jobs.LINES_AT_ONCE
+    begun = [ben.post("/import", raw=file, headers=PLAIN) for _ in range(jobs.TRANSFERS_AT_ONCE)]
+    more = ben.post("/import", raw=file, headers=PLAIN)
+
+    assert [each.status for each in begun] == [202] * jobs.TRANSFERS_AT_ONCE
+    assert (more.status, more.detail) == (409, "too_many_transfers")
+    for each in begun:
+        deliver(stack, ben, each.json["import_id"])
+    states = [ben.get(each.headers["location"]).json["status"] for each in begun]
+    assert states == ["done", "failed", "failed"]
+    assert ada.post("/import").status == 202
+
+
+# What a file may be
+
+
+def test_a_byte_order_mark_before_an_import_is_accepted(
+    ada: Learner, ben: Learner, stack: Stack, items_of: ItemsOf
+) -> None:
+    marked = b"\xef\xbb\xbf" + f"{HEADER}\n{EXAMPLE}".encode()
+
+    assert ada.post("/import", raw=marked, headers=PLAIN).status == 201
+    waiting = ben.post("/import")
+    by_link("PUT", waiting.json["upload_url"], marked)
+    deliver(stack, ben, waiting.json["import_id"])
+    assert ben.get(waiting.headers["location"]).json["status"] == "done"
+
+
+@pytest.mark.parametrize("kind", ["file", "line"])
+def test_a_file_or_a_line_that_is_too_large_is_refused_before_it_is_held(
+    ada: Learner, stack: Stack, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = ada.post("/import")
+    by_link("PUT", waiting.json["upload_url"], f"{HEADER}\n".encode() + b"x" * 3_000_000)
+    if kind == "file":
+        monkeypatch.setattr(jobs, "FILE_BYTES", 1_000_000)
+    else:
+        monkeypatch.setattr(files, "LINE_CHARACTERS", 1_000_000)
+
+    deliver(stack, ada, waiting.json["import_id"])
+
+    job = ada.get(waiting.headers["location"]).json
+    assert job["status"] == "failed"
+    assert "at most" in job["problem"]
+    if kind == "file":
+        assert files.size(files.name(ada.user_id, waiting.json["import_id"])) is None
+
+
+def test_what_an_agent_and_a_class_may_be_is_exported_and_imported(
+    ada: Learner, ben: Learner, announce: Callable[..., Any], announce_agent: Callable[..., int]
+) -> None:
+    deep: Any = {"a": 1}
+    for _ in range(30):
+        deep = {"a": deep}
+    agent = announce_agent(
+        ada.user_id, system_prompt="é" * 35_000, generation_params={"temperature": 0.2, "deep": deep}
+    )
+    class_id = agent % 2**40
+    announce(class_id, *[f"model {number}" for number in range(100)], primary="model 7")
+    session = ada.open_session(class_id=class_id, agent_id=agent)
+    assert len(ada.models_of(session)) == 100
+
+    imported = ben.post("/import", raw=ada.get("/export").body, headers=PLAIN)
+
+    assert imported.status == 201, imported.body
+    assert everything(ben) == everything(ada)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"system_prompt": "x" * 102_401},
+        {"name": "x" * 10_001},
+        {"generation_params": {"temperature": "hot"}},
+        {"generation_params": {"top_p": 7}},
+    ],
+    ids=str,
+)
+def test_an_agent_that_could_not_be_imported_is_refused_when_it_is_announced(
+    ada: Learner, hand_in: Callable[..., Any], fields: dict[str, Any]
+) -> None:
+    agent = {
+        "agent_id": 5,
+        "user_id": ada.user_id,
+        "is_active": True,
+        "shared_class_ids": [],
+        "name": "n",
+        "system_prompt": "p",
+        "generation_params": {},
+    }
+
+    assert hand_in("AgentUpdated", agent | fields)["outcome"] not in ("stored", "superseded")
+
+
+def test_a_class_with_another_primary_beside_a_hundred_models_is_refused(
+    announce: Callable[..., Any],
+) -> None:
+    answer = announce(2**40, *[f"model {number}" for number in range(100)], primary="another")
+
+    assert answer["outcome"] not in ("stored", "superseded")
