@@ -360,7 +360,9 @@ class Desk:
             sessions=sessions["total"],
             examples=sum(examples),
             transfers=sum(
-                sk.startswith("TRANSFER#") and '"status":"failed"' not in item["doc"]["S"]
+                sk.startswith("TRANSFER#")
+                and '"status":"failed"' not in item["doc"]["S"]
+                and '"has_file":false' not in item["doc"]["S"]  # which is answered by what it imported
                 for (_, sk), item in self.items_of(self.newcomer).items()
             ),
             responses=sum(len(self.learner.get(path).json["responses"]) for path in paths),
