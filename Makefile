@@ -47,7 +47,7 @@ test: $(venv) $(node_dev) ## Run the test suite (ARGS for pytest; BASE_URL and T
 	@$(python) -m pytest -m "not e2e and not torture" -n $(workers) $(ARGS)
 
 .PHONY: torture
-torture: $(venv) $(node_dev) ## Attack, race, break and fuzz for long; goes on where it stopped (SEED, sizes of tests/torture.py)
+torture: $(venv) $(node_dev) ## Attack, race, break and fuzz for long; goes on where it stopped (SEED, sizes of tests/support/torture.py)
 	@$(python) -m pytest -m "trust or torture" --torture -n $(workers) $(ARGS)
 
 .PHONY: check
@@ -60,7 +60,7 @@ check: $(venv) .tools/sam/installed .tools/checkov/installed ## Check format, li
 	$(python) -m tools.openapi --check
 	$(python) -m tools.python_client --check
 	$(python) -m tools.event_schemas --check
-	$(python) -m pytest -q tests/test_wiring.py tests/test_security.py
+	$(python) -m pytest -q tests/platform/test_wiring.py tests/security/test_security.py
 	$(python) -m tools.tracked_files
 
 .PHONY: e2e
@@ -102,7 +102,7 @@ openapi: $(venv) ## Write openapi.json, the Python client and the schemas of the
 
 .PHONY: imports
 imports: $(venv) $(node) ## Write down what each function imports
-	@$(python) -m tests.imports
+	@$(python) -m tests.support.imports
 
 # The layers first: their versions bind the developer's environment.
 compile := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

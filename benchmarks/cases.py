@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from benchmarks import naive
 from benchmarks.lab import MODELS, Lab, fill_session
-from tests.learners import Learner
+from tests.support.learners import Learner
 
 Event = dict[str, Any]
 Case = Callable[[], Event]

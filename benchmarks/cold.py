@@ -19,7 +19,7 @@ from local.functions import FunctionError
 from local.template import Function
 from tests.e2e.build import LOGS, runtime
 from tests.e2e.fleet import Emulator
-from tests.providers import FakeProvider, Played
+from tests.support.providers import FakeProvider, Played
 
 PROCESS = Path(__file__).with_name("process.py")
 BUDGET = 1.5

@@ -18,7 +18,7 @@ from statistics import quantiles
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.learners import Answer, Send, learner
+from tests.support.learners import Answer, Send, learner
 
 MIX = {"read": 80, "patch": 15, "create": 5}
 LOOPBACK = "127.0.0.1"

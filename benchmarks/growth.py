@@ -17,7 +17,7 @@ from practice.limits import SESSION_IDS
 from practice.models.response import Response
 from practice.models.session import OwnSession
 from practice.store.responses import of_model
-from tests.learners import Learner
+from tests.support.learners import Learner
 
 LIBRARIES = (10, 1_000)
 SESSIONS = (10, 1_000)

@@ -14,8 +14,8 @@ from local.functions import InProcess
 from local.stack import Stack, read_template
 from local.template import Template
 from practice.log import logger
-from tests.deliveries import Deliveries
-from tests.learners import Learner, in_process, learner, new_user_id
+from tests.support.deliveries import Deliveries
+from tests.support.learners import Learner, in_process, learner, new_user_id
 
 MODELS = ("claude-3-haiku-20240307", "gpt-4o-mini", "llama-3-70b-instruct")
 _WORDS = re.findall(

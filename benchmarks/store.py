@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks import figures, naive
 from benchmarks.lab import Lab, fill_session, prose
 from benchmarks.prices import PER_MILLION
-from tests.learners import Learner
+from tests.support.learners import Learner
 
 PRICES = {
     "a million read units (4 KB, strongly consistent)": PER_MILLION["ReadUnits"],

@@ -12,7 +12,7 @@ from typing import Any, Self
 from benchmarks import bundles, figures, naive
 from benchmarks.cold import PROCESS
 from benchmarks.lab import Lab, fill_session
-from tests.learners import Learner
+from tests.support.learners import Learner
 
 CALLS = {1: 40, 10: 10}
 """Requests in a row, by how many times the standard session is as large."""

@@ -11,10 +11,19 @@ from typing import Any
 import pytest
 
 from local.stack import Stack
-from tests import deliveries
-from tests.learners import BASE_URL, Learner, Returning, Send, in_process, learner, new_user_id, over_http
-from tests.recording import Recording
-from tests.unreliable import Unreliable
+from tests.support import deliveries
+from tests.support.learners import (
+    BASE_URL,
+    Learner,
+    Returning,
+    Send,
+    in_process,
+    learner,
+    new_user_id,
+    over_http,
+)
+from tests.support.recording import Recording
+from tests.support.unreliable import Unreliable
 
 RECORDING = pytest.StashKey[Recording]()
 STACK = pytest.StashKey[Stack]()
@@ -26,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(config.stash[RECORDING])
 
 
-pytest_plugins = ["tests.torture"]
+pytest_plugins = ["tests.support.torture"]
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@
     python -m tools.capacity --write    write them into the pages
 
 Units of the table are read from docs/table.md, prices from docs/cost.md; both are measured or held by tests. A turn is here,
-and measured by tests/test_capacity.py. All else is an assumption, and named as one.
+and measured by tests/platform/test_capacity.py. All else is an assumption, and named as one.
 """
 
 import re

@@ -14,7 +14,7 @@ from local.template import Template
 from tests.e2e.build import BUILD, FOLDER, LOGS, build_for_this_machine, runtime
 from tests.e2e.fleet import Fleet, with_parent
 from tests.e2e.gate import Gate
-from tests.roles import Roles
+from tests.support.roles import Roles
 from tools.build import ROOT
 
 ENDPOINTS = (

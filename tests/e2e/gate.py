@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from local.http import Request, Response, json_response
 from local.server import Server
-from tests.roles import Call, Roles, Use
+from tests.support.roles import Call, Roles, Use
 
 LARGEST_BODY = 1 << 26
 OF_THE_CONNECTION = ("connection", "expect", "keep-alive", "transfer-encoding")

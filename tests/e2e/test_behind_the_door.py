@@ -14,7 +14,7 @@ import pytest
 from local.intrinsics import REGION
 from local.stack import read_template
 from local.template import queue_url
-from tests.learners import BASE_URL, Learner, Send, made
+from tests.support.learners import BASE_URL, Learner, Send, made
 
 pytestmark = pytest.mark.e2e
 

@@ -1,0 +1,1373 @@
+"""A learner asks several models at once, and keeps every answer."""
+
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from local.consumers import QueueConsumer
+from local.stack import Stack
+from practice import queues, table
+from practice.errors import StoreUnavailable
+from practice.keys import Key
+from practice.store import turns
+from practice.turns import configuration, conversation
+from tests.support.learners import BASE_URL, Answer, Learner, Send, made, walk
+from tests.support.providers import FakeProvider, Played, completion, in_turn, says
+
+Announce = Callable[..., Any]
+
+
+@pytest.fixture
+def provider(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProvider]:
+    """Serves every model, for one test."""
+    with FakeProvider() as fake:
+        monkeypatch.setenv("MODELS", json.dumps({"*": {"provider": "openai", "base_url": f"{fake.url}/v1"}}))
+        configuration.forget()
+        yield fake
+    configuration.forget()
+
+
+@pytest.fixture
+def class_of(announce: Announce) -> Callable[..., int]:
+    """Announces a new class with these models and returns its id."""
+
+    def make(*models: str, **fields: Any) -> int:
+        class_id = random.SystemRandom().randrange(1, 2**50)
+        announce(class_id, *models, **fields)
+        return class_id
+
+    return make
+
+
+@pytest.fixture
+def hurry(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Leaves the models so many seconds."""
+
+    def leave(seconds: float) -> None:
+        monkeypatch.setattr(conversation, "MARGIN_SECONDS", 29 - seconds)
+
+    return leave
+
+
+@pytest.fixture
+def deliver_turns(stack: Stack) -> Callable[[], None]:
+    """Brings what waits in the queue of turns to its worker."""
+    [trigger] = [each for each in stack.template.queue_triggers if each.function == "work_turn"]
+    consumer = QueueConsumer(stack.triggers, trigger)
+
+    def deliver() -> None:
+        while consumer.step():
+            pass
+
+    return deliver
+
+
+@pytest.fixture
+def finished(request: pytest.FixtureRequest) -> Callable[[Learner, str], dict[str, Any]]:
+    """The turn at this location, when its worker is through with it: brought to it here, waited for elsewhere."""
+
+    def wait(who: Learner, location: str) -> dict[str, Any]:
+        if not BASE_URL:
+            request.getfixturevalue("deliver_turns")()
+        for _ in range(600):
+            turn = made(who.get(location), 200)
+            if turn["status"] not in ("queued", "running"):
+                return turn
+            time.sleep(0.05)
+        raise AssertionError("the turn is still under way")
+
+    return wait
+
+
+def select_examples(who: Learner, session: dict[str, Any], count: int) -> None:
+    """Of 30 KB each, which an echo repeats."""
+    noise = random.Random(count)
+    texts = ["".join(noise.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=30_000)) for _ in range(count)]
+    ids = [who.add_example(input_text=text, output_text="yes")["example_id"] for text in texts]
+    made(who.patch(f"/sessions/{session['session_id']}/settings", {"few_shot_example_ids": ids}), 200)
+
+
+def chat(who: Learner, session: dict[str, Any], prompt: str = "Why?", **options: Any) -> Answer:
+    body = {"prompt_text": prompt, **options.pop("body", {})}
+    return who.post(f"/sessions/{session['session_id']}/chat", body, **options)
+
+
+def turns_of(who: Learner, session: dict[str, Any], query: str = "") -> dict[str, Any]:
+    return made(who.get(f"/sessions/{session['session_id']}/turns{query}"), 200)
+
+
+def responses_of(who: Learner, session: dict[str, Any]) -> list[dict[str, Any]]:
+    page = made(who.get(f"/sessions/{session['session_id']}/responses?size=200"), 200)
+    items: list[dict[str, Any]] = page["items"]
+    return items
+
+
+# One turn
+
+
+def test_every_model_of_the_session_answers_the_primary_first(ada: Learner, class_of: Any) -> None:
+    session = ada.open_session(class_id=class_of("beta", "alpha", primary="gamma"))
+
+    answer = chat(ada, session, "What is a prompt?")
+
+    assert answer.status == 201
+    turn = answer.json
+    assert list(turn) == ["session_id", "session_title", "prompt_text", "results", "errors"]
+    assert (turn["session_id"], turn["prompt_text"], turn["errors"]) == (
+        session["session_id"],
+        "What is a prompt?",
+        [],
+    )
+    results = turn["results"]
+    assert [each["model_name"] for each in results] == ["gamma", "beta", "alpha"]
+    assert [each["is_primary"] for each in results] == [True, False, False]
+    assert [each["response_id"] for each in results] == sorted(each["response_id"] for each in results)
+    assert len({each["created_at"] for each in results}) == 1
+    for each in results:
+        assert "What is a prompt?" in each["response_text"]
+        assert each["token_usage"]["provider"] == "echo"
+
+
+def test_the_answers_are_kept_as_responses(ada: Learner, class_of: Any) -> None:
+    session = ada.open_session(class_id=class_of("alpha", "beta"))
+
+    results = chat(ada, session).json["results"]
+
+    wanted = [
+        {k: v for k, v in each.items() if k not in ("is_primary", "generation_params")} for each in results
+    ]
+    kept = [{k: v for k, v in each.items() if k != "session_id"} for each in responses_of(ada, session)]
+    assert [sorted(each.items(), key=str) for each in kept] == [
+        sorted(each.items(), key=str) for each in wanted
+    ]
+    read = ada.get(f"/responses/{results[1]['response_id']}").json
+    assert read["response_text"] == results[1]["response_text"]
+    assert ada.get(f"/sessions/{session['session_id']}").json["responses"] == responses_of(ada, session)
+
+
+def test_only_the_models_that_are_named_answer_and_unknown_names_are_ignored(
+    ada: Learner, class_of: Any
+) -> None:
+    session = ada.open_session(class_id=class_of("alpha", "beta", "gamma"))
+
+    answer = chat(ada, session, body={"model_names": ["gamma", "nobody", "beta", "gamma"]})
+
+    assert [each["model_name"] for each in answer.json["results"]] == ["beta", "gamma"]
+
+
+def test_models_are_asked_at_the_same_time(ada: Learner, class_of: Any, provider: FakeProvider) -> None:
+    """Each waits until all three have been asked."""
+    all_there = threading.Barrier(3, timeout=10)
+
+    def together(request: dict[str, Any]) -> Played:
+        all_there.wait()
+        return Played(completion("together"))
+
+    provider.plays = dict.fromkeys(("alpha", "beta", "gamma"), together)
+
+    answer = chat(ada, ada.open_session(class_id=class_of("alpha", "beta", "gamma")))
+
+    assert [each["response_text"] for each in answer.json["results"]] == ["together"] * 3
+
+
+def test_a_hundred_models_answer_one_prompt(ada: Learner, class_of: Any) -> None:
+    names = [f"model-{n}" for n in range(100)]
+
+    answer = chat(ada, ada.open_session(class_id=class_of(*names)))
+
+    assert [each["model_name"] for each in answer.json["results"]] == names
+
+
+def test_results_come_in_model_order_whatever_finished_first(
+    ada: Learner, class_of: Any, provider: FakeProvider
+) -> None:
+    beta_is_done = threading.Event()
+
+    def last(request: dict[str, Any]) -> Played:
+        assert beta_is_done.wait(10)
+        return Played(completion("alpha, late"))
+
+    def first(request: dict[str, Any]) -> Played:
+        beta_is_done.set()
+        return Played(completion("beta"))
+
+    provider.plays = {"alpha": last, "beta": first}
+
+    results = chat(ada, ada.open_session(class_id=class_of("alpha", "beta"))).json["results"]
+
+    assert [each["response_text"] for each in results] == ["alpha, late", "beta"]
+
+
+def test_a_model_is_shown_its_own_earlier_turns(ada: Learner, class_of: Any, provider: FakeProvider) -> None:
+    session = ada.open_session(class_id=class_of("alpha", "beta"))
+    provider.plays = {"alpha": says("alpha one"), "beta": says("beta one")}
+    chat(ada, session, "First?")
+
+    chat(ada, session, "Second?")
+
+    [asked] = [each for each in provider.requests[2:] if each["model"] == "alpha"]
+    assert [(each["role"], each["content"]) for each in asked["messages"]] == [
+        ("user", "First?"),
+        ("assistant", "alpha one"),
+        ("user", "Second?"),
+    ]
+
+
+def test_the_history_can_be_switched_off(
+    ada: Learner, class_of: Any, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HISTORY_TOKENS", "0")
+    configuration.forget()
+    session = ada.open_session(class_id=class_of("alpha"))
+    chat(ada, session, "First?")
+
+    chat(ada, session, "Second?")
+
+    assert [each["content"] for each in provider.requests[1]["messages"]] == ["Second?"]
+
+
+def test_style_agent_and_active_examples_reach_the_model(
+    ada: Learner, class_of: Any, announce_agent: Any
+) -> None:
+    agent = announce_agent(ada.user_id, system_prompt="You are Socrates.")
+    first, second, off = (
+        ada.add_example(input_text=f"in {n}", output_text=f"out {n}")["example_id"] for n in (1, 2, 3)
+    )
+    session = ada.open_session(class_id=class_of("alpha"), agent_id=agent)
+    settings = {
+        "style_preset": "accurate",
+        "style_params": {"language": "French"},
+        "few_shot_example_ids": [second, off, first],
+    }
+    made(ada.patch(f"/sessions/{session['session_id']}/settings", settings), 200)
+    made(ada.patch(f"/few-shot-examples/{off}", {"is_active": False}), 200)
+
+    [result] = chat(ada, session).json["results"]
+
+    shown = result["response_text"]
+    assert "Be exact." in shown
+    assert "Answer in French." in shown
+    assert "You are Socrates." in shown
+    assert shown.index("in 2") < shown.index("in 1")
+    assert "in 3" not in shown
+    assert result["generation_params"]["temperature"] == 0.2
+
+
+# A run
+
+
+def test_a_run_opens_a_session_with_everything_that_was_sent(
+    ada: Learner, class_of: Any, announce_agent: Any
+) -> None:
+    class_id = class_of("alpha", "beta")
+    agent = announce_agent(ada.user_id, system_prompt="You are Socrates.")
+    example = ada.add_example()["example_id"]
+    body = {
+        "prompt_text": "Why?",
+        "model_names": ["beta"],
+        "agent_id": agent,
+        "project_id": 5,
+        "knowledge_ids": [3, 3, 1],
+        "style_preset": "creative",
+        "style_params": {"persona": "a poet"},
+        "generation_params": {"temperature": 0.1, "max_tokens": 99},
+        "few_shot_example_ids": [example],
+    }
+
+    answer = ada.post(f"/sessions/run?class_id={class_id}", body)
+
+    assert answer.status == 201
+    assert [each["model_name"] for each in answer.json["results"]] == ["beta"]
+    session = ada.get(f"/sessions/{answer.json['session_id']}").json
+    assert (session["class_id"], session["project_id"], session["knowledge_ids"]) == (class_id, 5, [3, 1])
+    assert (session["agent_id"], session["title"]) == (agent, None)
+    settings = session["settings"]
+    assert (settings["style_preset"], settings["style_params"]) == ("creative", {"persona": "a poet"})
+    assert settings["agent_snapshot"]["system_prompt"] == "You are Socrates."
+    assert settings["generation_params"] == {
+        "temperature": 0.1,
+        "top_p": 0.9,
+        "response_length_preset": None,
+        "max_completion_tokens": 99,
+        "max_tokens": 99,
+    }
+    assert [link["example_id"] for link in settings["few_shot_links"]] == [example]
+    assert {link["created_at"] for link in settings["few_shot_links"]} == {session["created_at"]}
+    assert settings["updated_at"] == settings["created_at"] == session["created_at"]
+    for model in ada.models_of(session):
+        assert model["generation_params"] == settings["generation_params"]
+    assert len(session["responses"]) == 1
+    assert "a poet" in session["responses"][0]["response_text"]
+
+
+def test_a_run_without_options_has_the_defaults_of_a_session(ada: Learner, class_of: Any) -> None:
+    answer = ada.post(f"/sessions/run?class_id={class_of('alpha')}", {"prompt_text": "Why?"})
+
+    opened = ada.open_session()
+    run = ada.get(f"/sessions/{answer.json['session_id']}").json
+    assert run["settings"]["generation_params"] == opened["settings"]["generation_params"]
+    assert answer.headers["location"].startswith(f"/user/practice/sessions/{run['session_id']}/turns/")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "detail"),
+    [
+        ({"model_names": ["nobody"]}, 400, "requested model_names not configured for this class"),
+        ({"few_shot_example_ids": [2**50]}, 403, "invalid_few_shot_example_ids"),
+    ],
+)
+def test_a_refused_run_opens_no_session(
+    ada: Learner, class_of: Any, body: dict[str, Any], status: int, detail: str
+) -> None:
+    answer = ada.post(f"/sessions/run?class_id={class_of('alpha')}", {"prompt_text": "Why?", **body})
+
+    assert (answer.status, answer.detail) == (status, detail)
+    assert ada.get("/sessions").json["total"] == 0
+
+
+def test_a_run_with_somebody_elses_agent_is_refused(
+    ada: Learner, ben: Learner, class_of: Any, announce_agent: Any
+) -> None:
+    agent = announce_agent(ben.user_id)
+
+    answer = ada.post(
+        f"/sessions/run?class_id={class_of('alpha')}", {"prompt_text": "Why?", "agent_id": agent}
+    )
+
+    assert (answer.status, answer.detail) == (404, "agent not found or not accessible")
+
+
+def test_an_example_deleted_meanwhile_is_not_linked(ada: Learner, class_of: Any, stack: Stack) -> None:
+    class_id = class_of("alpha")
+    example = ada.add_example()["example_id"]
+    first = iter([True])
+
+    def delete_it(**_: Any) -> None:
+        if next(first, False):
+            assert ada.delete(f"/few-shot-examples/{example}").status == 204
+
+    body = {"prompt_text": "Why?", "few_shot_example_ids": [example]}
+    events = table.client().meta.events
+    events.register_first("before-call.dynamodb.TransactWriteItems", delete_it)
+    try:
+        answer = ada.post(f"/sessions/run?class_id={class_id}", body)
+    finally:
+        events.unregister("before-call.dynamodb.TransactWriteItems", delete_it)
+
+    assert (answer.status, answer.detail) == (403, "invalid_few_shot_example_ids")
+    assert ada.get("/sessions").json["total"] == 0
+
+
+@pytest.mark.parametrize("status", ["planned", "ended"])
+def test_a_class_that_is_not_active_runs_nothing(
+    ada: Learner, class_of: Any, announce: Announce, status: str
+) -> None:
+    class_id = class_of("alpha")
+    session = ada.open_session(class_id=class_id)
+    announce(class_id, "alpha", status=status)
+
+    answers = [chat(ada, session), ada.post(f"/sessions/run?class_id={class_id}", {"prompt_text": "Why?"})]
+
+    assert [(each.status, each.detail) for each in answers] == [(400, "class_not_active")] * 2
+    assert responses_of(ada, session) == []
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("body", "type_", "loc"),
+    [
+        ({}, "missing", ["body", "prompt_text"]),
+        ({"prompt_text": None}, "string_type", ["body", "prompt_text"]),
+        ({"prompt_text": ""}, "string_blank", ["body", "prompt_text"]),
+        ({"prompt_text": " \n\t"}, "string_blank", ["body", "prompt_text"]),
+        ({"prompt_text": "a\0b"}, "string_nul", ["body", "prompt_text"]),
+        ({"prompt_text": "x" * 102_401}, "string_too_long", ["body", "prompt_text"]),
+        ({"prompt_text": "x" * 2_000_000}, "string_too_long", ["body", "prompt_text"]),
+        ({"prompt_text": "Why?", "temperature": 1}, "extra_forbidden", ["body", "temperature"]),
+        ({"prompt_text": "Why?", "model_names": "alpha"}, "list_type", ["body", "model_names"]),
+    ],
+)
+def test_a_turn_that_does_not_fit_is_refused(
+    ada: Learner, body: dict[str, Any], type_: str, loc: list[str]
+) -> None:
+    session = ada.open_session()
+
+    answers = [
+        ada.post(f"/sessions/{session['session_id']}/chat", body),
+        ada.post("/sessions/run?class_id=1", body),
+    ]
+
+    for answer in answers:
+        assert answer.status == 422
+        assert [(each["type"], each["loc"]) for each in answer.detail] == [(type_, loc)]
+    assert responses_of(ada, session) == []
+    assert ada.get("/sessions").json["total"] == 1
+
+
+@pytest.mark.parametrize(
+    "query", ["", "?class_id=", "?class_id=0", "?class_id=abc", "?class_id=9007199254740992"]
+)
+def test_a_run_names_its_class(ada: Learner, query: str) -> None:
+    answer = ada.post(f"/sessions/run{query}", {"prompt_text": "Why?"})
+
+    assert answer.status == 422
+    assert answer.detail[0]["loc"] == ["query", "class_id"]
+
+
+def test_somebody_elses_session_answers_like_one_that_does_not_exist(ada: Learner, ben: Learner) -> None:
+    session = ada.open_session()
+    turn_id = int(chat(ada, session).headers["location"].rpartition("/")[2])
+    mine = f"/sessions/{session['session_id']}"
+
+    for path in (f"{mine}/chat", "/sessions/32768/chat"):
+        assert (ben.post(path, {"prompt_text": "Why?"}).status) == 404
+    for path in (
+        f"{mine}/turns",
+        f"{mine}/turns/{turn_id}",
+        "/sessions/32768/turns",
+        "/sessions/32768/turns/32769",
+    ):
+        answer = ben.get(path)
+        assert (answer.status, answer.detail) == (404, "session not found")
+    assert ben.delete(f"{mine}/turns/{turn_id}").status == 404
+    assert len(turns_of(ada, session)["items"]) == 1
+
+
+def test_a_session_without_a_class_asks_nobody(ada: Learner) -> None:
+    session = ada.open_session()
+    made(ada.patch(f"/sessions/{session['session_id']}", {"class_id": None}), 200)
+
+    answer = chat(ada, session)
+
+    assert (answer.status, answer.detail) == (400, "session_has_no_class_id")
+
+
+def test_unknown_models_alone_are_refused(ada: Learner) -> None:
+    answer = chat(ada, ada.open_session(), body={"model_names": ["nobody", "nothing"]})
+
+    assert (answer.status, answer.detail) == (400, "requested model_names not found in this session")
+
+
+def test_chat_brings_the_models_in_line_with_the_class(
+    ada: Learner, class_of: Any, announce: Announce
+) -> None:
+    class_id = class_of("alpha", "beta")
+    session = ada.open_session(class_id=class_id)
+    chat(ada, session)
+    announce(class_id, "beta", "gamma")
+
+    results = chat(ada, session).json["results"]
+
+    assert [each["model_name"] for each in results] == ["beta", "gamma"]
+    assert [each["is_primary"] for each in results] == [True, False]
+    assert [each["model_name"] for each in ada.models_of(session)] == ["beta", "alpha", "gamma"]
+
+
+def test_a_model_that_was_deleted_is_not_asked(ada: Learner, class_of: Any) -> None:
+    session = ada.open_session(class_id=class_of("alpha", "beta"))
+    made_models = ada.models_of(session)
+    ada.delete(f"/models/{made_models[0]['session_model_id']}")
+    assert [each["model_name"] for each in chat(ada, session).json["results"]] == ["beta"]
+    ada.delete(f"/models/{made_models[1]['session_model_id']}")
+
+    answer = chat(ada, session)
+
+    assert (answer.status, answer.detail) == (400, "class_has_no_models")
+
+
+# One model that fails costs the others nothing
+
+
+def text_of(size: int) -> str:
+    return "x" * size
+
+
+CUT = Played(completion("never whole"), cut=True)
+
+
+@pytest.mark.parametrize(
+    ("play", "code"),
+    [
+        (lambda _: Played({"error": "sk-secret is wrong"}, 401), "provider_error"),
+        (lambda _: Played({"error": "boom"}, 500), "provider_error"),
+        (lambda _: Played(b"<html>", 200), "provider_error"),
+        (lambda _: Played(b"[" * 200_000, 200), "provider_error"),
+        (lambda _: Played(b"", 200), "provider_error"),
+        (lambda _: Played([], 200), "provider_error"),
+        (lambda _: Played({"choices": []}, 200), "provider_error"),
+        (lambda _: Played({"choices": [{"message": {"content": 7}}]}, 200), "provider_error"),
+        (lambda _: Played(b"\xff\xfe\x00", 200, {"content-type": "audio/wav"}), "provider_error"),
+        (lambda _: Played({}, 302, {"location": "http://169.254.169.254/"}), "provider_error"),
+        (lambda _: CUT, "provider_error"),
+        (says(""), "provider_error"),
+        (says("  \n"), "provider_error"),
+        (says(None), "provider_error"),
+        (says(text_of(1024 * 1024 + 1)), "answer_too_long"),
+        (says(text_of(5_000_000)), "answer_too_long"),
+        (says(text_of(9_000_000)), "answer_too_long"),
+        (lambda _: Played(completion("late"), silence=2), "timeout"),
+        (lambda _: Played(b"", parts=[b" ", 0.3] * 20, cut=True), "timeout"),
+        (lambda _: Played({}, 429, {"retry-after": "60"}), "throttled"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_one_model_that_fails_is_an_entry_of_errors(
+    ada: Learner, class_of: Any, provider: FakeProvider, hurry: Any, play: Any, code: str
+) -> None:
+    hurry(1.0)
+    provider.plays["broken"] = play
+    session = ada.open_session(class_id=class_of("alpha", "broken", "beta"))
+    models = {each["model_name"]: each["session_model_id"] for each in ada.models_of(session)}
+
+    answer = chat(ada, session)
+
+    assert answer.status == 201
+    assert [each["model_name"] for each in answer.json["results"]] == ["alpha", "beta"]
+    [error] = answer.json["errors"]
+    assert list(error) == ["session_model_id", "model_name", "code", "detail"]
+    assert (error["session_model_id"], error["model_name"], error["code"]) == (
+        models["broken"],
+        "broken",
+        code,
+    )
+    assert "secret" not in error["detail"]
+    assert [each["model_name"] for each in responses_of(ada, session)] == ["alpha", "beta"]
+    [turn] = turns_of(ada, session)["items"]
+    assert (turn["status"], turn["errors"]) == ("done", answer.json["errors"])
+
+
+def test_what_cannot_be_kept_of_an_answer_is_replaced(
+    ada: Learner, class_of: Any, provider: FakeProvider
+) -> None:
+    provider.plays["alpha"] = lambda _: Played(
+        b'{"choices":[{"message":{"content":"a\\u0000b\\ud800c\\u0007d\\ud83d\\ude00"}}]}'
+    )
+    session = ada.open_session(class_id=class_of("alpha"))
+
+    [result] = chat(ada, session).json["results"]
+
+    assert result["response_text"] == "a\ufffdb\ufffdc\ufffdd\U0001f600"
+    assert result["token_usage"]["prompt_tokens"] is None
+    assert responses_of(ada, session)[0]["response_text"] == result["response_text"]
+
+
+def test_an_answer_of_exactly_one_megabyte_is_kept_whole(
+    ada: Learner, class_of: Any, provider: FakeProvider
+) -> None:
+    text = "".join(random.Random(7).choices('abcdefghij \n"\\é', k=900_000))
+    text += "x" * (1024 * 1024 - len(text.encode()))
+    provider.plays["alpha"] = says(text)
+    session = ada.open_session(class_id=class_of("alpha"))
+
+    answer = chat(ada, session)
+
+    assert answer.json["results"][0]["response_text"] == text
+    assert responses_of(ada, session)[0]["response_text"] == text
+
+
+def test_when_no_model_answers_the_session_stays_and_the_turn_has_failed(
+    ada: Learner, class_of: Any, provider: FakeProvider, items_of: Any
+) -> None:
+    provider.plays = dict.fromkeys(("alpha", "beta"), lambda _: Played({}, 500))
+
+    answer = ada.post(f"/sessions/run?class_id={class_of('alpha', 'beta')}", {"prompt_text": "Why?"})
+
+    assert answer.status == 502
+    assert list(answer.json) == ["detail", "session_id", "errors"]
+    assert answer.detail == "no_model_answered"
+    assert [each["code"] for each in answer.json["errors"]] == ["provider_error"] * 2
+    session = ada.get(f"/sessions/{answer.json['session_id']}").json
+    assert session["responses"] == []
+    [turn] = turns_of(ada, session)["items"]
+    assert (turn["status"], turn["results"], turn["errors"]) == ("failed", [], answer.json["errors"])
+    assert not [sk for _, sk in items_of(ada) if "RESPONSE" in sk]
+
+
+def test_an_answer_too_long_is_not_kept(ada: Learner, class_of: Any) -> None:
+    session = ada.open_session(class_id=class_of("alpha"))
+    select_examples(ada, session, 36)
+    example_ids = [
+        link["example_id"]
+        for link in ada.get(f"/sessions/{session['session_id']}/settings").json["few_shot_links"]
+    ]
+
+    answers = [
+        chat(ada, session),
+        ada.post(
+            f"/sessions/run?class_id={session['class_id']}",
+            {"prompt_text": "Why?", "few_shot_example_ids": example_ids},
+        ),
+    ]
+
+    for answer in answers:
+        assert answer.status == 502
+        assert [each["code"] for each in answer.json["errors"]] == ["answer_too_long"]
+    assert responses_of(ada, session) == []
+
+
+def test_a_throttled_model_is_asked_again_within_the_time(
+    ada: Learner, class_of: Any, provider: FakeProvider
+) -> None:
+    provider.plays["alpha"] = in_turn(
+        lambda _: Played({}, 429, {"retry-after": "0.01"}), lambda _: Played({}, 429), says("at last")
+    )
+
+    [result] = chat(ada, ada.open_session(class_id=class_of("alpha"))).json["results"]
+
+    assert result["response_text"] == "at last"
+    assert provider.asked() == {"alpha": 3}
+
+
+def test_a_model_that_nobody_serves_is_not_enabled_where_echo_does_not_play_it(
+    ada: Learner, class_of: Any, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNCLAIMED_MODELS", "refuse")
+    monkeypatch.setenv("MODELS", '{"alpha": {"provider": "echo"}}')
+    configuration.forget()
+    try:
+        answer = chat(ada, ada.open_session(class_id=class_of("alpha", "beta")))
+    finally:
+        monkeypatch.undo()
+        configuration.forget()
+
+    assert [each["model_name"] for each in answer.json["results"]] == ["alpha"]
+    assert [(each["model_name"], each["code"]) for each in answer.json["errors"]] == [
+        ("beta", "model_not_enabled")
+    ]
+
+
+def test_an_answer_that_comes_too_late_leaves_no_trace(
+    ada: Learner, class_of: Any, provider: FakeProvider, hurry: Any, items_of: Any
+) -> None:
+    """The provider answers after the turn was settled; the thread that waited finds no place for it."""
+    settled, answered = threading.Event(), threading.Event()
+
+    def late(request: dict[str, Any]) -> Played:
+        settled.wait(10)
+        answered.set()
+        return Played(completion("too late"))
+
+    provider.plays["slow"] = late
+    hurry(0.5)
+    session = ada.open_session(class_id=class_of("alpha", "slow"))
+
+    answer = chat(ada, session)
+    settled.set()
+    assert answered.wait(10)
+    wait_for_models()
+
+    assert [each["code"] for each in answer.json["errors"]] == ["timeout"]
+    assert [each["model_name"] for each in responses_of(ada, session)] == ["alpha"]
+    assert len([sk for _, sk in items_of(ada) if "RESPONSE" in sk]) == 1
+
+
+def wait_for_models() -> None:
+    """Until no thread of a turn is left behind."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("ask "):
+            thread.join(10)
+
+
+def test_a_session_deleted_meanwhile_does_not_come_back(
+    ada: Learner, class_of: Any, provider: FakeProvider, items_of: Any
+) -> None:
+    session = ada.open_session(class_id=class_of("alpha"))
+
+    def delete_first(request: dict[str, Any]) -> Played:
+        assert ada.delete(f"/sessions/{session['session_id']}").status == 204
+        for pk, sk in items_of(ada):
+            if "SESSION#" in sk:  # the sweep has passed, too
+                table.write(table.delete(Key(pk, sk)))
+        return Played(completion("an orphan"))
+
+    provider.plays["alpha"] = delete_first
+
+    answer = chat(ada, session)
+
+    assert (answer.status, answer.detail) == (404, "session not found")
+    assert not [sk for _, sk in items_of(ada) if "SESSION#" in sk]
+
+
+def test_fifty_turns_at_once_on_one_session_lose_nothing(ada: Learner, class_of: Any) -> None:
+    session = ada.open_session(class_id=class_of("alpha", "beta", "gamma"))
+    answers: list[Answer] = []
+
+    def ask(n: int) -> None:
+        answers.append(chat(ada, session, f"Question {n}"))
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [each.status for each in answers] == [201] * 50
+    kept = responses_of(ada, session)
+    assert len(kept) == 150
+    assert [each["response_id"] for each in kept] == sorted(each["response_id"] for each in kept)
+    assert [each["created_at"] for each in kept] == sorted(each["created_at"] for each in kept)
+    assert sum(model["is_primary"] for model in ada.models_of(session)) == 1
+    listed = turns_of(ada, session, "?size=200")["items"]
+    assert sorted(each["prompt_text"] for each in listed) == sorted(f"Question {n}" for n in range(50))
+    for turn in listed:
+        assert [each["model_name"] for each in turn["results"]] == ["alpha", "beta", "gamma"]
+        assert {each["prompt_text"] for each in turn["results"]} == {turn["prompt_text"]}
+
+
+# Side by side
+
+
+def test_a_turn_of_which_nothing_is_left_is_on_no_page(ada: Learner) -> None:
+    session = ada.open_session()
+    path = f"/sessions/{session['session_id']}"
+    answered = made(ada.post(f"{path}/chat", {"prompt_text": "Why?"}), 201)
+    added = [ada.add_response(session)["response_id"] for _ in range(3)]
+    for result in answered["results"]:
+        assert ada.delete(f"/responses/{result['response_id']}").status == 204
+
+    pages = walk(ada, f"{path}/turns?size=2")
+
+    assert [turn["turn_id"] for page in reversed(pages) for turn in page["items"]] == added
+    assert ada.get(f"{path}/turns/{answered['results'][0]['response_id']}").status == 404
+
+
+def test_turns_are_listed_in_order_with_answers_parameters_and_what_made_them(
+    ada: Learner, class_of: Any
+) -> None:
+    session = ada.open_session(class_id=class_of("alpha", "beta"))
+    first = chat(ada, session, "First?")
+    by_hand = ada.add_response(session, prompt_text="By hand?", response_text="Yes.")
+    made(
+        ada.patch(
+            f"/sessions/{session['session_id']}/settings",
+            {"style_preset": "creative", "generation_params": {"max_tokens": 50}},
+        ),
+        200,
+    )
+    last = chat(ada, session, "Last?", body={"model_names": ["beta"]})
+
+    page = turns_of(ada, session)
+
+    assert page["next_cursor"] is None
+    one, two, three = page["items"]
+    assert list(one) == [
+        "turn_id",
+        "session_id",
+        "status",
+        "prompt_text",
+        "created_at",
+        "results",
+        "errors",
+        "settings",
+    ]
+    assert [each["prompt_text"] for each in page["items"]] == ["First?", "By hand?", "Last?"]
+    assert (one["results"], three["results"]) == (first.json["results"], last.json["results"])
+    assert [each["response_text"] for each in two["results"]] == ["Yes."]
+    assert (two["turn_id"], two["settings"]) == (by_hand["response_id"], None)
+    assert (one["settings"]["style_preset"], three["settings"]["style_preset"]) == (None, "creative")
+    assert three["settings"]["version"] > one["settings"]["version"]
+    assert three["results"][0]["generation_params"]["max_tokens"] == 50
+    assert {each["status"] for each in page["items"]} == {"done"}
+    for turn in page["items"]:
+        assert ada.get(f"/sessions/{session['session_id']}/turns/{turn['turn_id']}").json == turn
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_pages_of_turns_go_back_in_time_without_gaps(ada: Learner, class_of: Any, size: int) -> None:
+    session = ada.open_session(class_id=class_of("alpha", "beta"))
+    for n in range(3):
+        chat(ada, session, f"Question {n}")
+        ada.add_response(session, prompt_text=f"By hand {n}", response_text="Yes.")
+
+    seen: list[str] = []
+    page = turns_of(ada, session, f"?size={size}")
+    seen = [each["prompt_text"] for each in page["items"]]
+    while page["next_cursor"]:
+        page = turns_of(ada, session, f"?size={size}&cursor={page['next_cursor']}")
+        assert len(page["items"]) <= size
+        seen = [each["prompt_text"] for each in page["items"]] + seen
+
+    assert seen == [f"{kind} {n}" for n in range(3) for kind in ("Question", "By hand")]
+
+
+def test_a_turn_goes_with_its_last_answer(ada: Learner, class_of: Any) -> None:
+    session = ada.open_session(class_id=class_of("alpha", "beta"))
+    answer = chat(ada, session)
+    one, two = (each["response_id"] for each in answer.json["results"])
+    path = f"/sessions/{session['session_id']}/turns/{one}"
+
+    ada.delete(f"/responses/{one}")
+    assert [each["response_id"] for each in ada.get(path).json["results"]] == [two]
+    ada.delete(f"/responses/{two}")
+
+    assert (ada.get(path).status, ada.get(path).detail) == (404, "turn not found")
+    assert turns_of(ada, session)["items"] == []
+
+
+def test_an_answer_goes_from_its_turn_with_its_model(ada: Learner, class_of: Any) -> None:
+    session = ada.open_session(class_id=class_of("alpha", "beta"))
+    chat(ada, session)
+
+    ada.delete(f"/models/{ada.models_of(session)[0]['session_model_id']}")
+
+    [turn] = turns_of(ada, session)["items"]
+    assert [each["model_name"] for each in turn["results"]] == ["beta"]
+
+
+@pytest.mark.parametrize("offset", [1, 2, 30_000])
+def test_a_turn_is_found_by_the_id_of_its_first_answer_alone(
+    ada: Learner, class_of: Any, offset: int
+) -> None:
+    session = ada.open_session(class_id=class_of("alpha", "beta"))
+    turn_id = chat(ada, session).json["results"][0]["response_id"]
+
+    answer = ada.get(f"/sessions/{session['session_id']}/turns/{turn_id + offset}")
+
+    assert (answer.status, answer.detail) == (404, "turn not found")
+
+
+def test_a_turn_too_big_for_one_answer_is_accepted_and_read_in_parts(
+    ada: Learner, class_of: Any, provider: FakeProvider
+) -> None:
+    names = [f"model-{n}" for n in range(4)]
+    # Quotes take four bytes each on their way out.
+    provider.plays = {name: says(f"{name} " + '"' * 1_000_000) for name in names}
+    session = ada.open_session(class_id=class_of(*names))
+
+    answer = chat(ada, session)
+
+    assert answer.status == 202
+    assert list(answer.json) == ["session_id", "session_title", "turn_id", "status"]
+    assert answer.json["status"] == "done"
+    found: list[str] = []
+    reply = ada.get(answer.headers["location"])
+    found = [each["model_name"] for each in reply.json["results"]]
+    while "x-next-cursor" in reply.headers:
+        reply = ada.get(f"{answer.headers['location']}?cursor={reply.headers['x-next-cursor']}")
+        found = [each["model_name"] for each in reply.json["results"]] + found
+    assert found == names
+
+    listed: list[tuple[int, str]] = []
+    page = turns_of(ada, session)
+    while True:
+        listed = [
+            (turn["turn_id"], each["model_name"]) for turn in page["items"] for each in turn["results"]
+        ] + listed
+        if not page["next_cursor"]:
+            break
+        page = turns_of(ada, session, f"?cursor={page['next_cursor']}")
+    assert listed == [(answer.json["turn_id"], name) for name in names]
+
+
+def test_a_cursor_of_another_session_is_refused(ada: Learner, class_of: Any) -> None:
+    session = ada.open_session(class_id=class_of("alpha"))
+    for _ in range(2):
+        chat(ada, session)
+    cursor = turns_of(ada, session, "?size=1")["next_cursor"]
+    other = ada.open_session()
+
+    answers = [
+        ada.get(f"/sessions/{other['session_id']}/turns?cursor={cursor}"),
+        ada.get(f"/sessions/{session['session_id']}/turns?cursor={cursor}x"),
+        ada.get(f"/sessions/{session['session_id']}/responses?cursor={cursor}"),
+    ]
+
+    assert [each.status for each in answers] == [422] * 3
+
+
+def test_a_turn_costs_a_bounded_number_of_requests(
+    ada: Learner, class_of: Any, requests_to_table: Any
+) -> None:
+    session = ada.open_session(class_id=class_of("alpha", "beta", "gamma"))
+
+    with requests_to_table() as requests:
+        chat(ada, session)
+    operations = [operation for operation, _ in requests]
+    assert sorted(operations) == sorted(
+        ["Query", "BatchGetItem", "UpdateItem", "TransactWriteItems", *["UpdateItem"] * 3, "UpdateItem"]
+    )
+
+    with requests_to_table() as requests:
+        turns_of(ada, session)
+    assert [operation for operation, _ in requests] == ["BatchGetItem", "Query", "Query"]
+
+
+# Later
+
+
+ASYNC = {"prefer": "respond-async"}
+
+
+def test_a_learner_who_does_not_wait_finds_the_turn_at_its_location(
+    ada: Learner, class_of: Any, finished: Any
+) -> None:
+    session = ada.open_session(class_id=class_of("alpha", "beta"))
+
+    accepted = chat(ada, session, "Why?", headers={"prefer": "wait=1, respond-async"})
+    turn = finished(ada, accepted.headers["location"])
+
+    assert (accepted.status, accepted.json["status"]) == (202, "queued")
+    assert accepted.headers["location"].endswith(f"/turns/{accepted.json['turn_id']}")
+    assert (turn["turn_id"], turn["status"], turn["errors"]) == (accepted.json["turn_id"], "done", [])
+    assert [each["model_name"] for each in turn["results"]] == ["alpha", "beta"]
+    assert len(responses_of(ada, session)) == 2
+
+
+def test_a_turn_that_waits_is_shown_as_queued(ada: Learner, class_of: Any, stack: Stack) -> None:
+    accepted = chat(ada, ada.open_session(class_id=class_of("alpha")), headers=ASYNC)
+
+    turn = ada.get(accepted.headers["location"]).json
+
+    assert (turn["status"], turn["results"], turn["errors"]) == ("queued", [], [])
+    assert turn["settings"]["style_preset"] is None
+
+
+def test_a_run_can_be_left_to_the_worker_too(ada: Learner, class_of: Any, finished: Any) -> None:
+    accepted = ada.post(f"/sessions/run?class_id={class_of('alpha')}", {"prompt_text": "Why?"}, headers=ASYNC)
+
+    assert accepted.status == 202
+    assert finished(ada, accepted.headers["location"])["status"] == "done"
+
+
+def test_a_worker_keeps_long_answers_and_tells_of_those_too_long(
+    ada: Learner, class_of: Any, finished: Any
+) -> None:
+    session = ada.open_session(class_id=class_of("alpha", "beta"))
+    select_examples(ada, session, 20)
+    long = finished(ada, chat(ada, session, headers=ASYNC).headers["location"])
+    select_examples(ada, session, 36)
+    too_long = finished(ada, chat(ada, session, headers=ASYNC).headers["location"])
+
+    assert [len(each["response_text"]) > 600_000 for each in long["results"]] == [True, True]
+    assert (too_long["status"], too_long["results"]) == ("failed", [])
+    assert [each["code"] for each in too_long["errors"]] == ["answer_too_long"] * 2
+    assert len(responses_of(ada, session)) == 2
+
+
+def test_whoever_is_faster_a_cancelled_turn_has_no_answers(
+    ada: Learner, class_of: Any, finished: Any
+) -> None:
+    session = ada.open_session(class_id=class_of("alpha"))
+    locations = [chat(ada, session, headers=ASYNC).headers["location"] for _ in range(12)]
+
+    answers = [ada.delete(location).status for location in reversed(locations)][::-1]
+
+    assert set(answers) <= {204, 409}
+    for status, location in zip(answers, locations, strict=True):
+        turn = finished(ada, location)
+        assert (turn["status"], len(turn["results"])) == (("cancelled", 0) if status == 204 else ("done", 1))
+
+
+def test_a_message_that_is_none_is_set_aside(send: Send) -> None:
+    record = {
+        "messageId": "19dd0b57-b21e-4ac1-bd88-01bbb068cb78",
+        "receiptHandle": "x",
+        "body": '{"user_id": 7}',
+        "attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": "1767763916120"},
+        "messageAttributes": {},
+        "eventSource": "aws:sqs",
+        "eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:TurnQueue",
+    }
+
+    handed = send("POST", "/_local/events", {"host": "localhost"}, json.dumps({"Records": [record]}).encode())
+    if handed.status == 404:
+        pytest.skip("only the local stack hands events in")
+
+    [outcome] = handed.json["outcomes"]
+    assert outcome == {"function": "work_turn", "answer": {"batchItemFailures": []}}
+    state = send("GET", "/_local/state", {"host": "localhost"}, None).json
+    letters = [each for each in state["dead_letters"] if each["queue"].endswith("TurnDeadLetters")]
+    assert json.loads(letters[0]["body"]) == {"user_id": 7}
+
+
+def test_a_worker_shows_results_as_they_arrive(
+    ada: Learner, class_of: Any, provider: FakeProvider, deliver_turns: Any
+) -> None:
+    seen: list[dict[str, Any]] = []
+    session = ada.open_session(class_id=class_of("alpha", "beta"))
+    accepted = chat(ada, session, headers=ASYNC)
+
+    def look(request: dict[str, Any]) -> Played:
+        for _ in range(500):
+            seen.append(ada.get(accepted.headers["location"]).json)
+            if seen[-1]["results"]:
+                break
+            time.sleep(0.01)
+        return Played(completion("last"))
+
+    provider.plays["beta"] = look
+    deliver_turns()
+
+    assert seen[-1]["status"] == "running"
+    assert [each["model_name"] for each in seen[-1]["results"]] == ["alpha"]
+    assert ada.get(accepted.headers["location"]).json["status"] == "done"
+
+
+def test_a_turn_that_waits_can_be_cancelled(
+    ada: Learner, class_of: Any, provider: FakeProvider, deliver_turns: Any, items_of: Any
+) -> None:
+    session = ada.open_session(class_id=class_of("alpha"))
+    accepted = chat(ada, session, headers=ASYNC)
+
+    statuses = [ada.delete(accepted.headers["location"]).status for _ in range(2)]
+    deliver_turns()
+
+    assert statuses == [204, 204]
+    turn = ada.get(accepted.headers["location"]).json
+    assert (turn["status"], turn["results"], turn["errors"]) == ("cancelled", [], [])
+    assert provider.asked() == {}
+    assert not [sk for _, sk in items_of(ada) if "RESPONSE" in sk]
+
+
+def test_a_turn_that_has_started_cannot_be_cancelled(ada: Learner, class_of: Any) -> None:
+    session = ada.open_session(class_id=class_of("alpha"))
+    by_hand = ada.add_response(session)["response_id"]
+    locations = [
+        chat(ada, session).headers["location"],
+        f"/sessions/{session['session_id']}/turns/{by_hand}",
+    ]
+
+    answers = [ada.delete(location) for location in locations]
+
+    assert [(each.status, each.detail) for each in answers] == [(409, "turn_already_started")] * 2
+    assert len(turns_of(ada, session)["items"]) == 2
+
+
+def test_a_message_delivered_twice_asks_once(
+    ada: Learner, class_of: Any, provider: FakeProvider, stack: Stack, deliver_turns: Any
+) -> None:
+    session = ada.open_session(class_id=class_of("alpha"))
+    accepted = chat(ada, session, headers=ASYNC)
+    [waiting] = [
+        each
+        for each in stack.queues.peek("practice-local-TurnQueue", 100)
+        if json.loads(each["body"])["turn_id"] == accepted.json["turn_id"]
+    ]
+    stack.queues.send("practice-local-TurnQueue", waiting["body"])
+
+    deliver_turns()
+
+    assert provider.asked() == {"alpha": 1}
+    assert ada.get(accepted.headers["location"]).json["status"] == "done"
+
+
+def test_a_worker_that_is_there_keeps_its_turn_and_one_that_died_loses_it(
+    ada: Learner,
+    class_of: Any,
+    provider: FakeProvider,
+    deliver_turns: Any,
+    stack: Stack,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first worker dies with the answer of alpha; a second one waits until that is known, and asks beta."""
+    monkeypatch.setattr(conversation, "PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(conversation, "WORKING", turns.Hold(2, 60))
+    monkeypatch.setattr(conversation, "BEAT_SECONDS", 0.2)
+    session = ada.open_session(class_id=class_of("alpha", "beta"))
+    accepted = chat(ada, session, headers=ASYNC)
+    message = {"user_id": ada.user_id, "turn_id": accepted.json["turn_id"]}
+    at_beta, die = threading.Event(), threading.Event()
+
+    def hang(request: dict[str, Any]) -> Played:
+        at_beta.set()
+        die.wait(10)
+        return Played({}, 500)
+
+    provider.plays["beta"] = in_turn(hang, says("beta, asked again"))
+    first = threading.Thread(target=deliver_turns)
+    first.start()
+    assert at_beta.wait(10)
+    stack.queues.send("practice-local-TurnQueue", json.dumps(message))
+    second = threading.Thread(target=deliver_turns)
+    second.start()
+    second.join(2.5)
+    assert second.is_alive(), "the first worker is there, so the second one waits"
+    monkeypatch.setattr(turns, "prolong", lambda *_: None)  # its heart stops
+    second.join(10)
+    turn = ada.get(accepted.headers["location"]).json
+    die.set()
+    first.join(10)
+
+    assert provider.asked() == {"alpha": 1, "beta": 2}
+    assert [each["response_text"] for each in turn["results"]] == ["alpha says so", "beta, asked again"]
+    assert ada.get(accepted.headers["location"]).json == turn
+
+
+def test_a_queued_turn_of_a_deleted_session_is_dropped(
+    ada: Learner, class_of: Any, provider: FakeProvider, deliver_turns: Any
+) -> None:
+    session = ada.open_session(class_id=class_of("alpha"))
+    chat(ada, session, headers=ASYNC)
+    ada.delete(f"/sessions/{session['session_id']}")
+
+    deliver_turns()
+
+    assert provider.asked() == {}
+
+
+def test_a_turn_whose_function_died_is_shown_as_failed(
+    ada: Learner, class_of: Any, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = ada.open_session(class_id=class_of("alpha", "beta"))
+    die_at(monkeypatch, 7, lambda: chat(ada, session))
+    later = time.time() + 60
+    monkeypatch.setattr(time, "time", lambda: later)
+
+    [turn] = turns_of(ada, session)["items"]
+
+    assert turn["status"] == "failed"
+    answered = {each["model_name"] for each in turn["results"]}
+    assert {each["model_name"] for each in turn["errors"]} == {"alpha", "beta"} - answered
+    assert {each["code"] for each in turn["errors"]} <= {"interrupted"}
+
+
+# The same request again
+
+
+KEY = {"idempotency-key": "lesson-1"}
+
+
+class Killed(BaseException):
+    """The function's process ends here."""
+
+
+def die_at(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], Any]) -> bool:
+    """The process dies before (even) or after (odd) one of its requests to the table; whether it got that far."""
+    count = 0
+    dead = False
+    lock = threading.Lock()
+
+    def note(**_: Any) -> None:
+        nonlocal count, dead
+        with lock:
+            count += 1
+            dead = dead or count > step
+            if dead:
+                raise Killed
+
+    events = table.client().meta.events
+    events.register_first("before-call.dynamodb", note)
+    events.register_last("after-call.dynamodb", note)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading, "excepthook", lambda _: None)
+        patched.setattr(conversation, "MARGIN_SECONDS", 28.6)
+        try:
+            act()
+        except Killed:
+            pass
+        finally:
+            wait_for_models()
+            events.unregister("before-call.dynamodb", note)
+            events.unregister("after-call.dynamodb", note)
+    return dead
+
+
+@pytest.mark.parametrize("kind", ["chat", "run"])
+@pytest.mark.parametrize("step", range(24))
+def test_after_a_crash_at_any_step_a_retry_asks_only_the_models_still_missing(
+    ada: Learner,
+    class_of: Any,
+    provider: FakeProvider,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    step: int,
+) -> None:
+    class_id = class_of("alpha", "beta")
+    session = ada.open_session(class_id=class_id)
+    path = (
+        f"/sessions/{session['session_id']}/chat" if kind == "chat" else f"/sessions/run?class_id={class_id}"
+    )
+    body = {"prompt_text": "Why?"}
+
+    died = die_at(monkeypatch, step, lambda: ada.post(path, body, headers=KEY))
+    answered = {
+        each["model_name"] for one in ada.get("/sessions").json["items"] for each in responses_of(ada, one)
+    }
+    asked = provider.asked()
+    later = time.time() + 60
+    monkeypatch.setattr(time, "time", lambda: later)
+    retried = ada.post(path, body, headers=KEY)
+    again = ada.post(path, body, headers=KEY)
+
+    if step < 16:
+        assert died
+    assert retried.status == 201, retried.body
+    assert (again.status, again.body) == (201, retried.body)
+    assert [each["model_name"] for each in retried.json["results"]] == ["alpha", "beta"]
+    for name in ("alpha", "beta"):
+        assert provider.asked()[name] == asked[name] + (name not in answered), name
+    sessions = ada.get("/sessions").json["items"]
+    assert len(sessions) == (1 if kind == "chat" else 2)
+    asked_in = next(one for one in sessions if one["session_id"] == retried.json["session_id"])
+    assert [each["response_id"] for each in responses_of(ada, asked_in)] == [
+        each["response_id"] for each in retried.json["results"]
+    ]
+    assert [each["status"] for each in turns_of(ada, asked_in)["items"]] == ["done"]
+
+
+@pytest.mark.parametrize("step", range(20))
+def test_when_the_table_fails_at_any_step_nothing_is_lost_and_a_retry_ends_well(
+    ada: Learner, class_of: Any, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """It fails once, before (even) or after (odd) a request was carried out."""
+    session = ada.open_session(class_id=class_of("alpha", "beta"))
+    steps = iter(range(1000))
+    lock = threading.Lock()
+
+    def fail(**_: Any) -> None:
+        with lock:
+            if next(steps) == step:
+                raise StoreUnavailable("injected")
+
+    events = table.client().meta.events
+    events.register_first("before-call.dynamodb", fail)
+    events.register_last("after-call.dynamodb", fail)
+    try:
+        first = chat(ada, session, headers=KEY)
+    finally:
+        events.unregister("before-call.dynamodb", fail)
+        events.unregister("after-call.dynamodb", fail)
+    later = time.time() + 60
+    monkeypatch.setattr(time, "time", lambda: later)
+    answer = chat(ada, session, headers=KEY)
+
+    assert first.status in (201, 503)
+    assert answer.status == 201
+    if first.status == 201:
+        assert answer.body == first.body
+    assert {each["code"] for each in answer.json["errors"]} <= {"not_stored"}
+    assert len(answer.json["results"]) + len(answer.json["errors"]) == 2
+    kept = [each["response_id"] for each in responses_of(ada, session)]
+    assert kept == [each["response_id"] for each in answer.json["results"]]
+    [turn] = turns_of(ada, session)["items"]
+    assert (turn["status"], turn["results"]) == ("done", answer.json["results"])
+    assert max(provider.asked().values()) <= 2
+
+
+def test_the_second_time_nobody_is_asked_and_the_same_is_answered(
+    ada: Learner, class_of: Any, provider: FakeProvider
+) -> None:
+    noise = random.Random(3)
+    texts = {
+        name: "".join(noise.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=1_000_000))
+        for name in ("alpha", "beta", "gamma")
+    }
+    provider.plays = {name: says(text) for name, text in texts.items()}
+    session = ada.open_session(class_id=class_of(*texts))
+
+    first = chat(ada, session, headers=KEY)
+    second = chat(ada, session, headers=KEY)
+
+    assert (first.status, second.status) == (201, 201)
+    assert [each["response_text"] for each in first.json["results"]] == list(texts.values())
+    assert second.body == first.body
+    assert second.headers["location"] == first.headers["location"]
+    assert provider.asked() == dict.fromkeys(texts, 1)
+
+
+def test_a_turn_left_to_the_worker_is_queued_once(
+    ada: Learner, class_of: Any, provider: FakeProvider, deliver_turns: Any
+) -> None:
+    session = ada.open_session(class_id=class_of("alpha"))
+
+    first = chat(ada, session, headers=KEY | ASYNC)
+    second = chat(ada, session, headers=KEY | ASYNC)
+    deliver_turns()
+    third = chat(ada, session, headers=KEY | ASYNC)
+
+    assert [each.status for each in (first, second, third)] == [202] * 3
+    assert first.body == second.body == third.body
+    assert provider.asked() == {"alpha": 1}
+
+
+@pytest.mark.parametrize("headers", [{}, KEY], ids=["without a key", "with a key"])
+def test_a_turn_that_the_queue_does_not_take_is_withdrawn_or_sent_again(
+    ada: Learner,
+    class_of: Any,
+    provider: FakeProvider,
+    monkeypatch: pytest.MonkeyPatch,
+    deliver_turns: Any,
+    headers: dict[str, str],
+) -> None:
+    session = ada.open_session(class_id=class_of("alpha"))
+    with monkeypatch.context() as broken:
+        broken.setattr(queues, "send", lambda *_: [0])
+        refused = chat(ada, session, headers=headers | ASYNC)
+    [left] = turns_of(ada, session)["items"]
+    later = time.time() + 60
+    monkeypatch.setattr(time, "time", lambda: later)
+
+    retried = chat(ada, session, headers=headers | ASYNC)
+    deliver_turns()
+
+    assert (refused.status, retried.status) == (503, 202)
+    assert left["status"] == ("queued" if headers else "cancelled")
+    assert [each["status"] for each in turns_of(ada, session)["items"]] == [
+        *([] if headers else ["cancelled"]),
+        "done",
+    ]
+    assert provider.asked() == {"alpha": 1}
+
+
+def test_a_turn_cancelled_before_its_request_was_answered_stays_so(
+    ada: Learner, class_of: Any, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, deliver_turns: Any
+) -> None:
+    """The function died after the turn was queued; the learner cancels it, and then the retry comes."""
+    session = ada.open_session(class_id=class_of("alpha"))
+    with monkeypatch.context() as broken:
+        broken.setattr(queues, "send", lambda *_: [0])
+        chat(ada, session, headers=KEY | ASYNC)
+    turn_id = turns_of(ada, session)["items"][0]["turn_id"]
+    assert ada.delete(f"/sessions/{session['session_id']}/turns/{turn_id}").status == 204
+    later = time.time() + 60
+    monkeypatch.setattr(time, "time", lambda: later)
+
+    retried = chat(ada, session, headers=KEY | ASYNC)
+    deliver_turns()
+
+    assert (retried.status, retried.json["status"]) == (202, "cancelled")
+    assert provider.asked() == {}
+
+
+def test_a_turn_that_nobody_answered_may_be_tried_again_with_its_key(
+    ada: Learner, class_of: Any, provider: FakeProvider
+) -> None:
+    provider.plays["alpha"] = in_turn(lambda _: Played({}, 500), says("now"))
+    session = ada.open_session(class_id=class_of("alpha"))
+
+    first = chat(ada, session, headers=KEY)
+    second = chat(ada, session, headers=KEY)
+
+    assert (first.status, second.status) == (502, 201)
+
+
+def test_another_prompt_with_the_same_key_is_refused(ada: Learner, class_of: Any) -> None:
+    session = ada.open_session(class_id=class_of("alpha"))
+    chat(ada, session, "Why?", headers=KEY)
+
+    answer = chat(ada, session, "How?", headers=KEY)
+
+    assert (answer.status, answer.detail) == (422, "idempotency_key_reused")
+
+
+def test_twins_in_flight_ask_each_model_once(ada: Learner, class_of: Any, provider: FakeProvider) -> None:
+    session = ada.open_session(class_id=class_of("alpha", "beta"))
+    answers: list[Answer] = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(chat(ada, session, headers=KEY))) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert {each.status for each in answers} <= {201, 409}
+    assert 201 in {each.status for each in answers}
+    assert provider.asked() == {"alpha": 1, "beta": 1}

@@ -1,0 +1,217 @@
+"""A session without a title gets one from its first exchange, and the learner's own always wins."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from local.stack import Stack
+from practice.events import titles
+from practice.models.turn import ErrorCode
+from practice.store import titles as store
+from practice.turns.providers import ProviderError
+from tests.support import deliveries
+from tests.support.deliveries import Deliveries
+from tests.support.learners import Learner
+
+Ask = Callable[..., str]
+
+
+@pytest.fixture
+def delivered(stack: Stack) -> Deliveries:
+    return deliveries.of(stack)
+
+
+@pytest.fixture
+def model_writes(monkeypatch: pytest.MonkeyPatch) -> Callable[[Ask | str], list[str]]:
+    """What the model answers; collects what it was shown."""
+
+    def answer(with_what: Ask | str) -> list[str]:
+        shown: list[str] = []
+
+        def ask(model_name: str, system: str, text: str, **options: Any) -> str:
+            shown.append(text)
+            return with_what if isinstance(with_what, str) else with_what()
+
+        monkeypatch.setattr(titles, "ask_alone", ask)
+        return shown
+
+    return answer
+
+
+def title_of(ada: Learner, session: dict[str, Any]) -> str | None:
+    title: str | None = ada.get(f"/sessions/{session['session_id']}").json["title"]
+    return title
+
+
+def test_the_first_answer_gives_an_untitled_session_a_title(
+    ada: Learner, delivered: Deliveries, model_writes: Callable[[str], list[str]]
+) -> None:
+    shown = model_writes('"Why the sky is blue, explained to a child"\nBecause...')
+    session = ada.open_session()
+    ada.add_response(session, prompt_text="Why is the sky blue?", response_text="Air scatters blue most.")
+
+    delivered.run()
+
+    after = ada.get(f"/sessions/{session['session_id']}").json
+    assert after["title"] == "Why the sky is blue, explained"
+    assert after["updated_at"] > session["updated_at"]
+    assert "Why is the sky blue?" in shown[0]
+    assert "Air scatters blue most." in shown[0]
+
+
+def test_a_turn_gives_one_too(ada: Learner, delivered: Deliveries) -> None:
+    session = ada.open_session()
+    answer = ada.post(f"/sessions/{session['session_id']}/chat", {"prompt_text": "Why is the sky blue?"})
+    assert answer.status == 201
+
+    delivered.run()
+
+    title = title_of(ada, session)
+    assert title
+    assert len(title) <= 30
+
+
+def test_a_title_moves_the_session_to_no_other_place(
+    ada: Learner, delivered: Deliveries, model_writes: Callable[[str], list[str]]
+) -> None:
+    model_writes("Sky")
+    first, second = ada.open_session(), ada.open_session()
+    ada.add_response(first)
+    ada.patch(f"/sessions/{second['session_id']}", {"notes": "later"})
+
+    delivered.run()
+
+    listed = ada.get("/sessions?sort=activity").json["items"]
+    assert [(each["session_id"], each["title"]) for each in listed] == [
+        (second["session_id"], None),
+        (first["session_id"], "Sky"),
+    ]
+
+
+def test_a_title_of_the_learners_is_never_overwritten(
+    ada: Learner, delivered: Deliveries, model_writes: Callable[[str], list[str]]
+) -> None:
+    shown = model_writes("The model's")
+    session = ada.open_session(title="Mine")
+    ada.add_response(session)
+
+    delivered.run()
+
+    assert title_of(ada, session) == "Mine"
+    assert shown == []
+
+
+def test_nor_one_that_she_sets_while_the_model_thinks(
+    ada: Learner, delivered: Deliveries, model_writes: Callable[[Ask], list[str]]
+) -> None:
+    session = ada.open_session()
+
+    def meanwhile() -> str:
+        ada.patch(f"/sessions/{session['session_id']}", {"title": "Mine"})
+        return "The model's"
+
+    model_writes(meanwhile)
+    ada.add_response(session)
+    delivered.run()
+
+    assert title_of(ada, session) == "Mine"
+
+
+def test_nor_one_that_she_sets_between_the_last_look_and_the_write(
+    ada: Learner, delivered: Deliveries, model_writes: Callable[[Ask | str], list[str]]
+) -> None:
+    from practice import table
+
+    model_writes("The model's")
+    session = ada.open_session()
+    ada.add_response(session)
+    delivered.of_the_stream()
+
+    def set_first(**_: Any) -> None:
+        table.client().meta.events.unregister("before-call.dynamodb.UpdateItem", set_first)
+        ada.patch(f"/sessions/{session['session_id']}", {"title": "Mine"})
+
+    table.client().meta.events.register("before-call.dynamodb.UpdateItem", set_first)
+    delivered.run()
+
+    assert title_of(ada, session) == "Mine"
+
+
+def test_when_the_model_fails_the_next_turn_asks_again(
+    ada: Learner, delivered: Deliveries, model_writes: Callable[[Ask | str], list[str]]
+) -> None:
+    def fail() -> str:
+        raise ProviderError("no capacity", ErrorCode.THROTTLED)
+
+    session = ada.open_session()
+    model_writes(fail)
+    ada.add_response(session)
+    delivered.run()
+    assert ada.get(f"/sessions/{session['session_id']}").json["updated_at"] == session["updated_at"]
+    assert delivered.waiting("TitlesQueue") == []
+
+    model_writes("Second attempt")
+    ada.add_response(session)
+    delivered.run()
+
+    assert title_of(ada, session) == "Second attempt"
+
+
+def test_an_empty_title_counts_as_none(
+    ada: Learner, delivered: Deliveries, model_writes: Callable[[str], list[str]]
+) -> None:
+    model_writes("Sky")
+    session = ada.open_session(title="")
+    ada.add_response(session)
+
+    delivered.run()
+
+    assert title_of(ada, session) == "Sky"
+
+
+def test_a_session_that_has_gone_meanwhile_stays_gone(
+    ada: Learner, delivered: Deliveries, model_writes: Callable[[Ask], list[str]]
+) -> None:
+    session = ada.open_session()
+
+    def meanwhile() -> str:
+        ada.delete(f"/sessions/{session['session_id']}")
+        return "Too late"
+
+    model_writes(meanwhile)
+    ada.add_response(session)
+    delivered.run()
+
+    assert ada.get(f"/sessions/{session['session_id']}").status == 404
+    assert store.write(ada.user_id, session["session_id"], "Much too late") is False
+
+
+@pytest.mark.parametrize(
+    ("written", "title"),
+    [
+        ("Photosynthesis", "Photosynthesis"),
+        ("\n\n  Light   and\tshade \nMore", "Light and shade"),
+        ("**“Newton’s laws”**", "Newton’s laws"),
+        ("An explanation of photosynthesis", "An explanation of"),
+        ("Donaudampfschifffahrtsgesellschaftskapitän", "Donaudampfschifffahrtsgesellsc"),
+        (
+            "日本語の長いタイトルはどこで切られるのでしょうかという質問です",
+            "日本語の長いタイトルはどこで切られるのでしょうかという質問で",
+        ),
+        ('   \n "" ', ""),
+    ],
+)
+def test_what_a_model_writes_becomes_one_short_line(written: str, title: str) -> None:
+    assert titles.one_line(written) == title
+    assert len(titles.one_line(written)) <= 30
+
+
+def test_a_message_nobody_can_read_is_set_aside(stack: Stack, delivered: Deliveries) -> None:
+    record = {"messageId": "1", "body": json.dumps({"user_id": 1}), "attributes": {}}
+
+    assert stack.invoker.invoke("write_titles", {"Records": [record]}) == {"batchItemFailures": []}
+
+    letter = delivered.set_aside("TitlesDeadLetters")[0]
+    assert letter["attributes"]["reason"]["StringValue"] == "missing at session_id"

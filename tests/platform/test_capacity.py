@@ -1,0 +1,238 @@
+"""docs/limits.md and the class in docs/runbook.md: computed from what is measured, and complete."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any
+
+import pytest
+
+from local.intrinsics import parse
+from local.stack import Stack
+from practice import ids, limits
+from practice.store import accounts
+from practice.turns import configuration
+from tests.support import deliveries
+from tests.support.learners import Learner
+from tests.support.providers import FakeProvider, says
+from tools import capacity
+from tools.capacity import Figures, Load, Units
+
+READS = {"Query", "BatchGetItem"}
+ANSWER = " ".join(f"word{number}" for number in range(200))[:1200]
+
+
+@pytest.mark.parametrize("block", capacity.BLOCKS)
+def test_the_tables_of_the_pages_are_as_computed(block: str) -> None:
+    path, table = capacity.BLOCKS[block]
+    page = (capacity.ROOT / path).read_text()
+
+    assert capacity.written(page, block, table(Figures.read())) == page, "python -m tools.capacity --write"
+
+
+@pytest.fixture
+def two_models(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with FakeProvider() as fake:
+        fake.plays = {"a": says(ANSWER), "b": says(ANSWER)}
+        models = {"*": {"provider": "openai", "base_url": f"{fake.url}/v1"}}
+        monkeypatch.setenv("MODELS", json.dumps(models))
+        configuration.forget()
+        yield
+        monkeypatch.undo()
+        configuration.forget()
+
+
+@pytest.mark.usefixtures("two_models")
+def test_a_turn_asks_of_the_table_what_the_arithmetic_says(
+    ada: Learner,
+    stack: Stack,
+    announce: Callable[..., Any],
+    requests_to_table: Callable[[], Any],
+    needs: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    needs("capacity")
+    monkeypatch.setattr(accounts, "REMEMBERED_SECONDS", 3600.0)
+    delivered = deliveries.of(stack)
+
+    def units(call: Callable[[], object]) -> Units:
+        with requests_to_table() as requests:
+            call()
+        read = sum(spent for operation, spent in requests if operation in READS)
+        return Units(read, sum(spent for _, spent in requests) - read)
+
+    ids.forget_lease()  # of sixteen, of which this test takes few
+    announce(ada.user_id, "a", "b")
+    ada.get("/sessions")
+    examples = [ada.add_example(input_text="x" * 200, output_text="y" * 400)["example_id"] for _ in range(5)]
+    delivered.run()
+    opened: list[int] = []
+
+    def run() -> None:
+        body = {"prompt_text": "p" * 300, "few_shot_example_ids": examples}
+        answer = ada.post(f"/sessions/run?class_id={ada.user_id}", body)
+        assert len(answer.json["results"]) == 2
+        opened.append(answer.json["session_id"])
+
+    def chat() -> None:
+        answer = ada.post(f"/sessions/{opened[0]}/chat", {"prompt_text": "p" * 300})
+        assert len(answer.json["results"]) == 2
+
+    ada.open_session(class_id=ada.user_id)  # takes the lease that /run has its id from
+    delivered.run()
+    first = units(run)
+    after_the_first = units(delivered.run)
+    for _ in range(9):
+        chat()
+        delivered.run()
+    before = len(stream_records(stack))
+    turn = units(chat)
+    records = len(stream_records(stack)) - before
+    after = units(delivered.run)
+
+    assert (first, turn, after) == (capacity.FIRST_TURN, capacity.TURN, capacity.AFTER_A_TURN)
+    assert records == capacity.RECORDS
+    title = Units(*(both - one for both, one in zip(after_the_first, after, strict=True)))
+    assert title == capacity.TITLE
+
+
+def stream_records(stack: Stack) -> list[Any]:
+    """All of the table's stream so far."""
+    table = stack.engine.client().describe_table(TableName=stack.template.table["TableName"])["Table"]
+    streams, arn = stack.engine.streams(), table["LatestStreamArn"]
+    [shard] = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
+    iterator = streams.get_shard_iterator(
+        StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+    )["ShardIterator"]
+    found: list[Any] = []
+    while True:
+        page = streams.get_records(ShardIterator=iterator, Limit=1000)
+        found += page["Records"]
+        if not page["Records"]:
+            return found
+        iterator = page["NextShardIterator"]
+
+
+def test_twice_the_learners_ask_twice_as_much() -> None:
+    figures = Figures.read()
+    one, two = Load(5_000, figures), Load(10_000, figures)
+
+    assert two.requests == pytest.approx(2 * one.requests)
+    assert two.units.write == pytest.approx(2 * one.units.write)
+    assert sum(two.dollars().values()) == pytest.approx(2 * sum(one.dollars().values()), rel=0.01)
+
+
+def test_the_workers_of_queues_leave_executions_to_those_who_wait() -> None:
+    declared = parse((capacity.ROOT / "template.yaml").read_text())["Resources"].values()
+    events = [
+        event["Properties"]
+        for each in declared
+        if each["Type"] == "AWS::Serverless::Function"
+        for event in each["Properties"]["Events"].values()
+        if event["Type"] == "SQS"
+    ]
+    together = sum(event["ScalingConfig"]["MaximumConcurrency"] for event in events)
+
+    assert together < 0.6 * 1_000
+    assert f"together take {together} executions" in (capacity.ROOT / "docs/limits.md").read_text()
+
+
+ROWS = {
+    "MAX_ID": "an id",
+    "MAX_KNOWLEDGE_ID": "knowledge id",
+    "TITLE_CHARACTERS": "title, notes, model name",
+    "MADE_TITLE_CHARACTERS": "title that a model writes",
+    "NOTES_CHARACTERS": "title, notes, model name",
+    "KNOWLEDGE_IDS": "knowledge ids; ids sent in an array",
+    "SENT_IDS": "knowledge ids; ids sent in an array",
+    "MODEL_NAME_CHARACTERS": "title, notes, model name",
+    "PROMPT_BYTES": "prompt",
+    "RESPONSE_BYTES": "response text",
+    "ESCAPED_BYTES": "response text",
+    "EXAMPLE_BYTES": "an example's two texts",
+    "SELECTED_EXAMPLES": "examples of a selection",
+    "SELECTION_BYTES": "examples of a selection",
+    "OBJECT_BYTES": "free-form object",
+    "OBJECT_DEPTH": "free-form object",
+    "SESSION_MODELS": "models of a session",
+    "MODELS_BYTES": "models of a session",
+    "SESSION_IDS": "ids of a session over its life",
+    "PAGE_SIZE": "page",
+    "MAX_PAGE_SIZE": "page",
+    "EXPANDED_PAGE_SIZE": "page",
+    "ANSWER_BYTES": "an answer",
+    "TOKEN_CHARACTERS": "token",
+    "IDEMPOTENCY_KEY_CHARACTERS": "`Idempotency-Key`",
+    "DEDUP_ID_CHARACTERS": "`dedup_id` of a message",
+}
+"""Where docs/limits.md tells each constant."""
+
+
+ELSEWHERE = {
+    "deadline.LONGEST_SECONDS": ("a request", "29 seconds"),
+    "turns.conversation.MARGIN_SECONDS": ("a request", "3 seconds"),
+    "table.PATIENCE_SECONDS": ("contention for one object", "8 seconds"),
+    "store.accounts.REMEMBERED_SECONDS": ("a revoked token", "50 seconds"),
+    "secrets.LIFETIME_SECONDS": ("a secret that was rotated", "5 minutes"),
+    "jwks.FRESH_SECONDS": ("a key set", "10 minutes"),
+    "jwks.STALE_SECONDS": ("a key set", "60 minutes"),
+    "jwks.MAX_BYTES": ("a key set", "256 KB"),
+    "store.accounts.RECEIPT_SECONDS": ("the receipt of an erasure", "400 days"),
+    "store.responses.INGESTED_SECONDS": ("a `dedup_id`", "30 days"),
+    "turns.providers.openai.ANSWER_BYTES": ("what a provider sends", "8 MB"),
+    "turns.knowledge.TOP_K": ("excerpts of a knowledge base", "5"),
+    "turns.knowledge.EXCERPT_CHARACTERS": ("excerpts of a knowledge base", "2,000 characters"),
+    "turns.knowledge.TIMEOUT_SECONDS": ("excerpts of a knowledge base", "4 seconds"),
+    "transfers.requests.AT_ONCE_SECONDS": ("an export or import at once", "15 seconds"),
+    "transfers.requests.LINES_AT_ONCE": ("an export or import at once", "1,000 lines"),
+    "transfers.jobs.KEPT": ("a job of that kind", "24 hours"),
+    "transfers.jobs.FILE_BYTES": ("a job of that kind", "1 GB"),
+    "transfers.files.LINK_SECONDS": ("a link to a file", "60 minutes"),
+}
+"""The same of constants in other modules, with the words of the page."""
+UNITS = {
+    "seconds": 1,
+    "minutes": 60,
+    "hours": 3600,
+    "days": 86400,
+    "KB": 1024,
+    "MB": 1024**2,
+    "GB": 1024**3,
+    "lines": 1,
+    "characters": 1,
+}
+
+
+@pytest.mark.parametrize("constant", ELSEWHERE)
+def test_the_page_tells_what_stands_in_other_modules(constant: str) -> None:
+    module, _, name = constant.rpartition(".")
+    value = getattr(import_module(f"practice.{module}"), name)
+    row, words = ELSEWHERE[constant]
+    number, _, unit = words.replace(",", "").partition(" ")
+    page = (capacity.ROOT / "docs/limits.md").read_text().partition("## Our own")[2]
+    told = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|", page, re.MULTILINE))[row]
+
+    assert re.search(rf"(?<![\d,.]){re.escape(words)}(?![\d,.]\d)", told)
+    assert int(number) * UNITS.get(unit, 1) == (value.total_seconds() if name == "KEPT" else value)
+
+
+def spelled(value: int) -> set[str]:
+    """How a page may write a number."""
+    forms = {f"{value:,}"}
+    if value % limits.KB == 0:
+        forms |= {f"{value // limits.KB:,} KB", f"{value // limits.KB**2} MB"}
+    if value % 100_000 == 0:
+        forms.add(f"{value / 1e6:g} MB")
+    return forms | {2**53 - 1: {"2^53-1"}, 2**63: {"2^63"}}.get(value, set())
+
+
+def test_the_page_tells_every_limit_with_its_value() -> None:
+    values = {name: value for name, value in vars(limits).items() if name.isupper() and name != "KB"}
+    page = (capacity.ROOT / "docs/limits.md").read_text().partition("## Our own")[2]
+    rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|", page, re.MULTILINE))
+
+    assert ROWS.keys() == values.keys()
+    for name, row in ROWS.items():
+        pattern = "|".join(rf"(?<![\d,.]){re.escape(form)}(?![\d,.]\d)" for form in spelled(values[name]))
+        assert re.search(pattern, rows[row]), f"{name} = {values[name]:,} is not in the row of {row}"

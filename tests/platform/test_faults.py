@@ -1,0 +1,781 @@
+"""Nothing is lost when AWS fails a learner: at every request of every function, every kind of fault.
+
+Afterwards the learner's items hold together, and the same request sent again succeeds: once, if it has an
+`Idempotency-Key`. A function that is in none of the tables below fails the last test.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.client import HTTPConnection
+from itertools import count, product
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import pytest
+
+from local.functions import FunctionError
+from local.stack import Stack
+from practice import clock
+from practice.transfers import requests as transfers
+from practice.turns import conversation
+from practice.turns.providers import Completion, echo
+from tests.support import faults
+from tests.support.invariants import broken
+from tests.support.learners import Answer, Learner, made, new_user_id
+from tests.support.torture import chosen
+
+pytestmark = [pytest.mark.trust, pytest.mark.usefixtures("stack")]
+
+ItemsOf = Callable[[Learner], dict[tuple[str, str], Any]]
+PLAIN = {"content-type": "application/x-ndjson"}
+LATER = {"prefer": "respond-async"}
+EXAMPLE = (
+    b'\n{"type":"example","example_id":5,"input_text":"a","output_text":"b",'
+    b'"created_at":"2026-01-07T05:31:56.120501Z","updated_at":"2026-01-07T05:31:56.120501Z"}'
+)
+EXPORT = b'{"type":"practice-export","version":1,"exported_at":"2026-01-07T05:31:56.120501Z"}'
+
+
+class World:
+    """A learner's account with something of everything, and what an operation on it needs."""
+
+    def __init__(self, learner: Learner, stranger: Learner) -> None:
+        self.learner, self.stranger = learner, stranger
+        self.jobs: dict[str, str] = {}
+        self.example = learner.add_example()["example_id"]
+        session = learner.open_session(title="Lesson")
+        self.session = session["session_id"]
+        learner.patch(f"/sessions/{self.session}/settings", {"few_shot_example_ids": [self.example]})
+        self.models = [model["session_model_id"] for model in learner.models_of(session)]
+        self.model_name = learner.models_of(session)[0]["model_name"]
+        self.response = learner.add_response(session)["response_id"]
+        self.long = learner.add_response(session, response_text="x" * 1_000_000)["response_id"]
+        queued = learner.post(f"/sessions/{self.session}/chat", {"prompt_text": "Later?"}, headers=LATER)
+        self.turn = made(queued, 202)["turn_id"]
+
+
+Operation = Callable[[World], Answer]
+Subject = TypeVar("Subject")
+Result = TypeVar("Result")
+CREATED, READ, GONE, LEFT = (201,), (200,), (204, 404), (202,)
+
+
+def export_later(w: World) -> Answer:
+    """As if there were too much for one answer."""
+    patience, transfers.AT_ONCE_SECONDS = transfers.AT_ONCE_SECONDS, 0.0  # type: ignore[misc]
+    try:
+        return w.learner.get("/export")
+    finally:
+        transfers.AT_ONCE_SECONDS = patience  # type: ignore[misc]
+
+
+def import_into_nothing(w: World) -> Answer:
+    """The account of a world is full: its stranger's is not."""
+    return w.stranger.post("/import", raw=EXPORT, headers=PLAIN)
+
+
+def get_job(kind: str) -> Operation:
+    def get(w: World) -> Answer:
+        if kind not in w.jobs:
+            begun = export_later(w) if kind == "export" else w.learner.post("/import")
+            w.jobs[kind] = begun.headers["location"]
+        return w.learner.get(w.jobs[kind])
+
+    return get
+
+
+OPERATIONS: dict[str, tuple[Operation, tuple[int, ...]]] = {
+    "create_session": (lambda w: w.learner.post("/sessions", {"class_id": 1}), CREATED),
+    "list_sessions": (lambda w: w.learner.get("/sessions?expand=settings,responses"), READ),
+    "get_session": (lambda w: w.learner.get(f"/sessions/{w.session}"), READ),
+    "update_session": (lambda w: w.learner.patch(f"/sessions/{w.session}", {"title": "New"}), READ),
+    "change_class": (
+        lambda w: w.learner.patch(f"/sessions/{w.session}", {"class_id": 2, "agent_id": 9}),
+        READ,
+    ),
+    "delete_session": (lambda w: w.learner.delete(f"/sessions/{w.session}"), GONE),
+    "list_session_responses": (lambda w: w.learner.get(f"/sessions/{w.session}/responses"), READ),
+    "get_settings": (lambda w: w.learner.get(f"/sessions/{w.session}/settings"), READ),
+    "update_settings": (
+        lambda w: w.learner.patch(
+            f"/sessions/{w.session}/settings",
+            {
+                "generation_params": {"temperature": 0.1},
+                "few_shot_example_ids": [],
+                "style_preset": "creative",
+            },
+        ),
+        READ,
+    ),
+    "list_models": (lambda w: w.learner.get(f"/sessions/{w.session}/models"), READ),
+    "add_model": (
+        lambda w: w.learner.post(
+            f"/sessions/{w.session}/models", {"model_name": w.model_name, "generation_params": {"top_p": 0.3}}
+        ),
+        CREATED,
+    ),
+    "update_model": (lambda w: w.learner.patch(f"/models/{w.models[-1]}", {"is_primary": True}), READ),
+    "delete_model": (lambda w: w.learner.delete(f"/models/{w.models[0]}"), GONE),
+    "list_responses": (lambda w: w.learner.get(f"/models/{w.models[0]}/responses"), READ),
+    "add_response": (
+        lambda w: w.learner.post(
+            f"/models/{w.models[0]}/responses", {"prompt_text": "p", "response_text": "y" * 1_000_000}
+        ),
+        CREATED,
+    ),
+    "get_response": (lambda w: w.learner.get(f"/responses/{w.long}"), READ),
+    "update_response": (
+        lambda w: w.learner.patch(f"/responses/{w.long}", {"response_text": "z" * 900_000}),
+        READ,
+    ),
+    "delete_response": (lambda w: w.learner.delete(f"/responses/{w.long}"), GONE),
+    "create_example": (
+        lambda w: w.learner.post("/few-shot-examples", {"input_text": "a", "output_text": "b"}),
+        CREATED,
+    ),
+    "list_examples": (lambda w: w.learner.get("/few-shot-examples?is_active=true"), READ),
+    "get_example": (lambda w: w.learner.get(f"/few-shot-examples/{w.example}"), READ),
+    "update_example": (lambda w: w.learner.patch(f"/few-shot-examples/{w.example}", {"title": "T"}), READ),
+    "delete_example": (lambda w: w.learner.delete(f"/few-shot-examples/{w.example}"), GONE),
+    "chat": (lambda w: w.learner.post(f"/sessions/{w.session}/chat", {"prompt_text": "Why?"}), CREATED),
+    "list_turns": (lambda w: w.learner.get(f"/sessions/{w.session}/turns"), READ),
+    "chat later": (
+        lambda w: w.learner.post(f"/sessions/{w.session}/chat", {"prompt_text": "Why?"}, headers=LATER),
+        LEFT,
+    ),
+    "run_session": (
+        lambda w: w.learner.post(
+            "/sessions/run?class_id=1", {"prompt_text": "Why?", "few_shot_example_ids": [w.example]}
+        ),
+        CREATED,
+    ),
+    "get_turn": (lambda w: w.learner.get(f"/sessions/{w.session}/turns/{w.turn}"), READ),
+    "cancel_turn": (lambda w: w.learner.delete(f"/sessions/{w.session}/turns/{w.turn}"), (204,)),
+    "create_export": (lambda w: w.learner.get("/export"), READ),
+    "create_export later": (export_later, LEFT),
+    "get_export": (get_job("export"), READ),
+    "create_import": (import_into_nothing, CREATED),
+    "create_import later": (lambda w: w.learner.post("/import"), LEFT),
+    "get_import": (get_job("import"), READ),
+}
+
+FOR_GOOD, ONCE = 1000, 1
+
+FAULTS: dict[str, tuple[Callable[[Any], Any], int]] = {
+    "throttled for good": (faults.throttled, FOR_GOOD),
+    "throttled once": (faults.throttled, ONCE),
+    "throttled once, with reasons": (faults.throttled_with_reasons, ONCE),
+    "failing inside": (faults.broken_inside, FOR_GOOD),
+    "in conflict": (faults.in_conflict, 3),
+    "cancelled for two reasons": (faults.cancelled("ThrottlingError", "TransactionConflict"), ONCE),
+    "cancelled by a throttle": (faults.cancelled("ProvisionedThroughputExceeded"), FOR_GOOD),
+    "a transaction in progress": (faults.of_transactions("TransactionInProgressException"), ONCE),
+    "a token that does not fit": (faults.of_transactions("IdempotentParameterMismatchException"), ONCE),
+    "connection reset": (faults.reset, ONCE),
+    "answer lost": (faults.lost, ONCE),
+    "answers lost for good": (faults.lost, FOR_GOOD),
+    "killed before": (faults.killed_before, ONCE),
+    "killed after": (faults.killed_after, ONCE),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses between tries are not what is tested."""
+    real = time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: real(min(seconds, 0.001)))
+
+
+@contextmanager
+def hurried(name: str, fault: str) -> Iterator[None]:
+    """In a process that was killed nobody waits for the models any more."""
+    with pytest.MonkeyPatch.context() as patched:
+        if fault.startswith("killed"):
+            seconds = 900 if name == "work_turn" else 29
+            patched.setattr(conversation, "MARGIN_SECONDS", seconds - 2.0)
+        yield
+
+
+def ask(operation: Callable[[Subject], Answer], world: Subject) -> Answer | None:
+    """None when the process was killed."""
+    try:
+        answer = operation(world)
+    except faults.Killed:
+        return None
+    return answer
+
+
+NOT_TRIED_AGAIN = ("killed before", "killed after", "a token that does not fit")
+"""What a client has to try again itself."""
+
+
+Cases = list[tuple[str, str]]
+
+
+def long_and_short(every: Cases, some: Cases) -> list[Any]:
+    """All of some, and of the others what the long run has."""
+    return [*some, *(pytest.param(*each, marks=pytest.mark.torture) for each in every if each not in some)]
+
+
+def each_request(
+    name: str, fault: str, prepare: Callable[[], Subject], act: Callable[[Subject], Result]
+) -> Iterator[tuple[str, Subject, Result]]:
+    """What comes of the operation when the fault hits its first request, its second, and so on, each time anew.
+
+    Requests that this kind of fault spares are passed over.
+    """
+    inject, times = FAULTS[fault]
+    for number in count(1):
+        subject = prepare()
+        with hurried(name, fault), faults.at(number, inject, times=times) as injected:
+            result = act(subject)
+        if injected.requests < number:
+            assert number > 1, f"{name} made no request"
+            return
+        if injected.done:
+            yield f"request {number} of {name}, {fault}", subject, result
+
+
+EVERY = [each for each in product(OPERATIONS, FAULTS) if chosen(each)]
+SAMPLE = [(name, list(FAULTS)[number % len(FAULTS)]) for number, name in enumerate(OPERATIONS)]
+"""One kind of fault for each operation, another one for the next: the rest is for the long run."""
+
+
+# A model is asked in a thread of its own, which dies with its process.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    long_and_short(EVERY, SAMPLE),
+)
+def test_nothing_is_lost_or_left_half_done(
+    somebody: Callable[[], Learner],
+    items_of: ItemsOf,
+    name: str,
+    fault: str,
+) -> None:
+    operation, success = OPERATIONS[name]
+    is_tried_again = FAULTS[fault][1] == ONCE and fault not in NOT_TRIED_AGAIN
+
+    def prepare() -> World:
+        world = World(somebody(), somebody())
+        if name in ("get_export", "get_import"):
+            operation(world)
+        return world
+
+    for where, world, answer in each_request(name, fault, prepare, lambda world: ask(operation, world)):
+        assert broken(items_of(world.learner)) == [], where
+        if answer is not None:
+            assert answer.status in (*success, 500, 503), (where, answer.body[:300])
+            assert answer.status != 500 or fault.startswith("killed"), (where, answer.body[:300])
+            if answer.status == 503:
+                assert int(answer.headers["retry-after"]) >= 1
+        if is_tried_again:
+            assert answer is not None, where
+            assert answer.status in success, (where, answer.body[:300])
+            if success == GONE:
+                assert answer.status == 204, where
+
+        with later(60 if name == "create_import" else 0):  # the claim of an import that died lapses
+            again = ask(operation, world)
+        assert again is not None, where
+        assert again.status in success, (where, again.body[:300])
+        assert broken(items_of(world.learner)) == [], where
+
+
+@pytest.mark.parametrize("name", [name for name, (_, success) in OPERATIONS.items() if success == READ])
+def test_batches_that_are_answered_in_part_are_read_to_their_end(
+    ada: Learner, ben: Learner, name: str
+) -> None:
+    world = World(ada, ben)
+    operation, _ = OPERATIONS[name]
+    if name.startswith(("list", "get")):
+        whole = operation(world)
+        with faults.partial_batches():
+            assert operation(world).json == whole.json
+    else:
+        with faults.partial_batches():
+            assert operation(world).status == 200
+
+
+def test_a_learner_whose_storage_is_full_can_read_and_delete(ada: Learner, ben: Learner) -> None:
+    world = World(ada, ben)
+    full = faults.refusal("ItemCollectionSizeLimitExceededException")
+
+    def writes_fail(request: Any) -> Any:
+        target = faults.target(request)
+        is_delete = b'"Delete"' in request.body and b'"Put"' not in request.body
+        if any(kind in target for kind in ("Query", "BatchGetItem", "DeleteItem")) or is_delete:
+            return None
+        if "TransactWriteItems" in target:
+            reasons = [{"Code": "ItemCollectionSizeLimitExceeded"}]
+            return faults.refusal("TransactionCanceledException", CancellationReasons=reasons)(request)
+        return full(request)
+
+    with faults.at(1, writes_fail, times=FOR_GOOD):
+        created = ada.post("/sessions", {"class_id": 1})
+        changed = ada.patch(f"/sessions/{world.session}", {"title": "New"})
+        read = ada.get(f"/sessions/{world.session}")
+        deleted = ada.delete(f"/responses/{world.long}")
+
+    assert (created.status, created.detail) == (507, "storage_full")
+    assert (changed.status, changed.detail) == (507, "storage_full")
+    assert (read.status, deleted.status) == (200, 204)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/sessions?class_id=7", "/sessions?project_id=3&page=2&size=1", "/few-shot-examples?is_active=false"],
+)
+def test_pages_that_hold_nothing_are_not_the_end(ada: Learner, path: str) -> None:
+    for n in range(3):
+        ada.open_session(class_id=7 + n % 2, project_id=3 - n % 2)
+        ada.add_example(is_active=bool(n % 2))
+    whole = ada.get(path).json
+
+    with faults.empty_pages() as pages:
+        found = ada.get(path).json
+
+    assert found == whole
+    assert whole["items"]
+    assert pages.done
+
+
+# Sent again with the same Idempotency-Key
+
+
+KEY = {"idempotency-key": "lesson-1"}
+
+
+class Desk:
+    """A learner about to send a POST, a newcomer about to import, and what they have of everything."""
+
+    def __init__(self, learner: Learner, newcomer: Learner, items_of: ItemsOf) -> None:
+        self.learner, self.newcomer, self.items_of = learner, newcomer, items_of
+        self.session = learner.open_session()["session_id"]
+        self.models = [each["session_model_id"] for each in learner.models_of({"session_id": self.session})]
+        self.model_name = learner.models_of({"session_id": self.session})[0]["model_name"]
+        self.before = self.counted()
+
+    def counted(self) -> Counter[str]:
+        sessions = self.learner.get("/sessions?size=200").json
+        paths = [f"/sessions/{each['session_id']}" for each in sessions["items"]]
+        examples = [who.get("/few-shot-examples").json["total"] for who in (self.learner, self.newcomer)]
+        return Counter(
+            sessions=sessions["total"],
+            examples=sum(examples),
+            transfers=sum(
+                sk.startswith("TRANSFER#") and '"state":"failed"' not in item["doc"]["S"]
+                for (_, sk), item in self.items_of(self.newcomer).items()
+            ),
+            responses=sum(len(self.learner.get(path).json["responses"]) for path in paths),
+            turns=sum(len(self.learner.get(f"{path}/turns").json["items"]) for path in paths),
+        )
+
+    def answered(self) -> list[str]:
+        """The models whose answers stand in the table."""
+        sessions = self.learner.get("/sessions?size=200").json["items"]
+        found = [self.learner.get(f"/sessions/{each['session_id']}").json["responses"] for each in sessions]
+        return [each["model_name"] for responses in found for each in responses]
+
+
+Post = Callable[[Desk], Answer]
+
+POSTS: dict[str, tuple[Post, Counter[str]]] = {
+    "create_session": (
+        lambda d: d.learner.post("/sessions", {"class_id": 1}, headers=KEY),
+        Counter(sessions=1),
+    ),
+    "create_example": (
+        lambda d: d.learner.post("/few-shot-examples", {"input_text": "a", "output_text": "b"}, headers=KEY),
+        Counter(examples=1),
+    ),
+    "add_model": (
+        lambda d: d.learner.post(
+            f"/sessions/{d.session}/models",
+            {"model_name": d.model_name, "generation_params": {"top_p": 0.3}},
+            headers=KEY,
+        ),
+        Counter(),
+    ),
+    "add_response": (
+        lambda d: d.learner.post(
+            f"/models/{d.models[0]}/responses", {"prompt_text": "p", "response_text": "y"}, headers=KEY
+        ),
+        Counter(responses=1, turns=1),
+    ),
+    "chat": (
+        lambda d: d.learner.post(f"/sessions/{d.session}/chat", {"prompt_text": "Why?"}, headers=KEY),
+        Counter(responses=2, turns=1),
+    ),
+    "chat later": (
+        lambda d: d.learner.post(f"/sessions/{d.session}/chat", {"prompt_text": "Why?"}, headers=KEY | LATER),
+        Counter(turns=1),
+    ),
+    "run_session": (
+        lambda d: d.learner.post("/sessions/run?class_id=1", {"prompt_text": "Why?"}, headers=KEY),
+        Counter(sessions=1, responses=2, turns=1),
+    ),
+    "create_import": (
+        lambda d: d.newcomer.post("/import", raw=EXPORT + EXAMPLE, headers=KEY | PLAIN),
+        Counter(examples=1),
+    ),
+    "create_import from a file": (
+        lambda d: d.newcomer.post("/import", headers=KEY),
+        Counter(transfers=1),
+    ),
+    "create_import later": (
+        lambda d: d.newcomer.post("/import", raw=EXPORT + b"\n" * 1_001, headers=KEY | PLAIN),
+        Counter(transfers=1),
+    ),
+}
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each model was asked."""
+    times: Counter[str] = Counter()
+    answer = echo.complete
+
+    def complete(model: Any, *arguments: Any) -> Completion:
+        times[model.id] += 1
+        return answer(model, *arguments)
+
+    monkeypatch.setattr(echo, "complete", complete)
+    return times
+
+
+@contextmanager
+def later(seconds: float) -> Iterator[None]:
+    """What was left behind has lapsed."""
+    real = time.time
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(time, "time", lambda: real() + seconds)
+        yield
+
+
+EVERY_POST = [each for each in product(POSTS, FAULTS) if chosen(each)]
+SOME_POSTS = [
+    *((name, "killed after") for name in ("create_session", "add_response", "run_session")),
+    *((name, "answer lost") for name in ("create_example", "chat later", "create_import")),
+    ("create_import later", "killed after"),
+    ("chat", "throttled for good"),
+]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    long_and_short(EVERY_POST, SOME_POSTS),
+)
+def test_with_a_key_the_work_is_done_once_and_answered_the_same(
+    somebody: Callable[[], Learner],
+    items_of: ItemsOf,
+    asked: Counter[str],
+    name: str,
+    fault: str,
+) -> None:
+    post, work = POSTS[name]
+
+    def prepare() -> Desk:
+        return Desk(somebody(), somebody(), items_of)
+
+    for where, desk, first in each_request(name, fault, prepare, lambda desk: ask(post, desk)):
+        answered, asked_before = desk.answered(), Counter(asked)
+        with later(60):
+            again, once_more = ask(post, desk), ask(post, desk)
+
+        assert again is not None, where
+        assert again.status in (201, 202), (where, again.body[:300])
+        assert once_more is not None, where
+        assert (once_more.status, once_more.json) == (again.status, again.json), where
+        if first is not None and first.status == again.status:
+            assert first.json == again.json, where
+        gained = desk.counted() - desk.before
+        if first is not None and first.status == 502:  # not kept: the retry began another turn
+            assert gained["responses"] == work["responses"], where
+        else:
+            assert gained == work, where
+        if name in ("chat", "run_session"):
+            for model in answered:
+                assert asked[model] == asked_before[model], (where, model)
+        assert broken(items_of(desk.learner)) == [], where
+
+
+# What arrives by queue, bus and stream: what fails comes again
+
+
+Event = dict[str, Any]
+Holds = Callable[[], None]
+
+
+def by_queue(**message: Any) -> Event:
+    attributes = {"SentTimestamp": str(int(time.time() * 1000)), "ApproximateReceiveCount": "1"}
+    record = {
+        "messageId": "1",
+        "body": json.dumps(message),
+        "eventSource": "aws:sqs",
+        "attributes": attributes,
+    }
+    return {"Records": [record]}
+
+
+def by_bus(kind: str, **detail: Any) -> Event:
+    now = {"version": 1, "updated_at": datetime.now(UTC).isoformat()}
+    return {"id": "1", "source": "practice.catalogue", "detail-type": kind, "detail": now | detail}
+
+
+def sweep(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
+    assert w.learner.delete(f"/sessions/{w.session}").status == 204
+
+    def holds() -> None:
+        assert [sk for _, sk in items_of(w.learner) if sk.startswith("SESSION#")] == []
+
+    return by_queue(sweep="session", user_id=w.learner.user_id, session_id=w.session), holds
+
+
+def sweep_example(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
+    assert w.learner.delete(f"/few-shot-examples/{w.example}").status == 204
+
+    def holds() -> None:
+        assert not any("examples" in item for (_, sk), item in items_of(w.learner).items() if sk != "ACCOUNT")
+
+    return by_queue(sweep="example", user_id=w.learner.user_id, example_id=w.example), holds
+
+
+def erase_user(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
+    def holds() -> None:
+        assert "erasing" in items_of(w.learner)[f"USER#{w.learner.user_id}", "ACCOUNT"]
+        waiting = stack.queues.peek("practice-local-ErasureQueue", 1_000_000)
+        assert any(json.loads(each["body"]) == {"user_id": w.learner.user_id} for each in waiting)
+
+    return by_bus("UserErased", user_id=w.learner.user_id), holds
+
+
+def erase_items(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
+    before = len([sk for _, sk in items_of(w.learner) if sk != "ACCOUNT"])
+    stack.invoker.invoke("erase_user", by_bus("UserErased", user_id=w.learner.user_id))
+
+    def holds() -> None:
+        [receipt] = items_of(w.learner).values()
+        assert "erasing" not in receipt
+        assert int(receipt["erased_items"]["N"]) == before
+        told = [e for e in stack.bus.published if e["detail"].get("user_id") == w.learner.user_id]
+        erased = [each["detail"] for each in told if each["detail-type"] == "UserDataErased"]
+        assert {each["items_deleted"] for each in erased} == {before}
+
+    return by_queue(user_id=w.learner.user_id), holds
+
+
+def ingest_responses(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
+    def holds() -> None:
+        found = w.learner.get(f"/sessions/{w.session}/responses?size=200").json["items"]
+        assert [each["prompt_text"] for each in found].count("From elsewhere?") == 1
+
+    message = {"prompt_text": "From elsewhere?", "response_text": "Yes.", "session_model_id": w.models[0]}
+    return by_queue(user_id=w.learner.user_id, **message), holds
+
+
+def revoke_tokens(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
+    def holds() -> None:
+        account = items_of(w.learner)[f"USER#{w.learner.user_id}", "ACCOUNT"]
+        assert account["revoked_tokens"] == {"SS": ["a token"]}
+
+    return by_bus("TokensRevoked", user_id=w.learner.user_id, token_id="a token"), holds
+
+
+def stream_changes(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
+    """An example that was added, and a session that was deleted."""
+    pk, items = f"USER#{w.learner.user_id}", items_of(w.learner)
+    added, gone = f"EXAMPLE#{w.example:016d}", f"SESSION#{w.session:016d}#5SESSION"
+    assert w.learner.delete(f"/sessions/{w.session}").status == 204
+
+    def record(number: str, name: str, image: str, sk: str) -> Event:
+        keys = {"pk": {"S": pk}, "sk": {"S": sk}}
+        dynamodb = {"Keys": keys, "SequenceNumber": number, image: items[pk, sk]}
+        return {"eventID": number, "eventName": name, "eventSource": "aws:dynamodb", "dynamodb": dynamodb}
+
+    def holds() -> None:
+        told = [e for e in stack.bus.published if e["detail"].get("user_id") == w.learner.user_id]
+        assert {each["detail-type"] for each in told} == {"ExampleCreated", "SessionDeleted"}
+        assert len({each["detail"]["event_id"] for each in told}) == 2
+        bodies = [
+            json.loads(each["body"]) for each in stack.queues.peek("practice-local-SweepQueue", 1_000_000)
+        ]
+        assert {"sweep": "session", "user_id": w.learner.user_id, "session_id": w.session} in bodies
+
+    records = [record("1", "INSERT", "NewImage", added), record("2", "REMOVE", "OldImage", gone)]
+    return {"Records": records}, holds
+
+
+def update_catalogue(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
+    class_id = new_user_id()
+
+    def holds() -> None:
+        session = w.learner.open_session(class_id=class_id)
+        assert [each["model_name"] for each in w.learner.models_of(session)] == ["alpha"]
+        assert w.learner.delete(f"/sessions/{session['session_id']}").status == 204
+
+    named = {"class_id": class_id, "status": "active", "primary_model": None, "allowed_models": ["alpha"]}
+    return by_bus("ClassUpdated", **named), holds
+
+
+def work_transfer(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
+    begun = made(export_later(w), 202)
+
+    def holds() -> None:
+        job = w.learner.get(f"/export/{begun['export_id']}").json
+        assert job["state"] == "done"
+        parts = urlsplit(job["url"])
+        connection = HTTPConnection(parts.netloc, timeout=30)
+        connection.request("GET", f"{parts.path}?{parts.query}")
+        file = connection.getresponse().read()
+        connection.close()
+        exported = w.learner.get("/export").body
+        assert file.split(b"\n")[1:] == exported.split(b"\n")[1:]  # the first line tells when
+
+    return by_queue(user_id=w.learner.user_id, transfer_id=begun["export_id"]), holds
+
+
+def work_turn(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
+    def holds() -> None:
+        turn = w.learner.get(f"/sessions/{w.session}/turns/{w.turn}").json
+        assert (turn["status"], turn["errors"]) == ("done", [])
+        assert [each["session_model_id"] for each in turn["results"]] == w.models
+        shown = w.learner.get(f"/sessions/{w.session}/responses?size=200").json["items"]
+        assert [each["prompt_text"] for each in shown].count("Later?") == len(w.models)
+
+    return by_queue(user_id=w.learner.user_id, turn_id=w.turn), holds
+
+
+def write_titles(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
+    session = w.learner.open_session()
+    w.learner.add_response(session)
+
+    def holds() -> None:
+        assert w.learner.get(f"/sessions/{session['session_id']}").json["title"]
+
+    return by_queue(user_id=w.learner.user_id, session_id=session["session_id"]), holds
+
+
+DELIVERIES: dict[str, Callable[[World, Stack, ItemsOf], tuple[Event, Holds]]] = {
+    "sweep": sweep,
+    "sweep example": sweep_example,
+    "erase_user": erase_user,
+    "erase_items": erase_items,
+    "ingest_responses": ingest_responses,
+    "revoke_tokens": revoke_tokens,
+    "stream_changes": stream_changes,
+    "update_catalogue": update_catalogue,
+    "work_transfer": work_transfer,
+    "work_turn": work_turn,
+    "write_titles": write_titles,
+}
+
+EVERY_DELIVERY = [each for each in product(DELIVERIES, FAULTS) if chosen(each)]
+SOME_DELIVERIES = [(name, list(FAULTS)[-1 - number % len(FAULTS)]) for number, name in enumerate(DELIVERIES)]
+
+
+def deliver(stack: Stack, name: str, event: Event) -> bool:
+    """Whether it is done with; what is not comes again."""
+    try:
+        answer = stack.invoker.invoke(name.split(maxsplit=1)[0], event)
+    except FunctionError:
+        return False
+    return not answer.get("batchItemFailures")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    long_and_short(EVERY_DELIVERY, SOME_DELIVERIES),
+)
+def test_a_delivery_that_fails_comes_again_and_is_done(
+    somebody: Callable[[], Learner],
+    stack: Stack,
+    items_of: ItemsOf,
+    name: str,
+    fault: str,
+) -> None:
+    def prepare() -> tuple[World, Event, Holds]:
+        world = World(somebody(), somebody())
+        return world, *DELIVERIES[name](world, stack, items_of)
+
+    def act(prepared: tuple[World, Event, Holds]) -> bool:
+        return deliver(stack, name, prepared[1])
+
+    for where, (world, event, holds), is_done in each_request(name, fault, prepare, act):
+        with later(20 * 60):
+            assert is_done or deliver(stack, name, event), where
+            holds()
+            assert deliver(stack, name, event), where  # as queues, bus and stream may do
+            holds()
+        if "erase" not in name:
+            assert broken(items_of(world.learner)) == [], where
+
+
+def test_records_that_come_twice_and_out_of_order_tell_the_same(
+    somebody: Callable[[], Learner], stack: Stack, items_of: ItemsOf
+) -> None:
+    world = World(somebody(), somebody())
+    event, holds = stream_changes(world, stack, items_of)
+    before = items_of(world.learner)
+
+    event["Records"] = event["Records"][::-1] * 2
+    assert deliver(stack, "stream_changes", event)
+
+    holds()
+    assert items_of(world.learner) == before
+
+
+def test_a_clock_that_jumps_back_changes_no_order(
+    ada: Learner, items_of: ItemsOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = ada.open_session()
+    path = f"/sessions/{session['session_id']}"
+    first = ada.add_response(session)
+    kept = ada.post("/few-shot-examples", {"input_text": "a", "output_text": "b"}, headers=KEY).json
+    changed = [ada.patch(path, {"title": "one"}).json]
+
+    class Behind(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime.now(tz) - timedelta(hours=1)
+
+    monkeypatch.setattr(clock, "datetime", Behind)
+    with later(-3600):
+        second = ada.add_response(session)
+        turn = made(ada.post(f"{path}/chat", {"prompt_text": "Why?"}), 201)
+        changed += [ada.patch(path, {"title": title}).json for title in ("two", "three")]
+        twin = ada.post("/few-shot-examples", {"input_text": "a", "output_text": "b"}, headers=KEY)
+
+    moments = [each["updated_at"] for each in changed]
+    assert moments == sorted(set(moments))
+    shown = ada.get(path).json["responses"]
+    answered = [first, second, *turn["results"]]
+    assert [each["response_id"] for each in shown] == [each["response_id"] for each in answered]
+    assert [each["created_at"] for each in shown] == sorted(each["created_at"] for each in shown)
+    assert (twin.status, twin.json) == (201, kept)
+    assert broken(items_of(ada)) == []
+
+
+# Nobody is left out
+
+
+def test_no_function_is_left_out() -> None:
+    functions = {each.parent.name for each in (Path(__file__).parents[2] / "functions").glob("*/handler.py")}
+    tried = {name.split()[0] for name in (*OPERATIONS, *DELIVERIES, "change_class")} - {"change_class"}
+
+    assert functions - tried == {"default", "openapi"}, "ask AWS for nothing"
+    assert tried <= functions
+    posts = {name.split()[0] for name in POSTS}
+    with_key = {
+        each.parent.name
+        for each in (Path(__file__).parents[2] / "functions").glob("*/handler.py")
+        if "Once" in each.read_text()
+    }
+    assert with_key == posts

@@ -1,0 +1,45 @@
+"""No function imports more than imports.toml lists for it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.stack import Stack
+from tests.platform.test_events import EVENTS, for_learner, function_of
+from tests.support import imports
+from tests.support.learners import Learner
+from tests.support.recording import Recording
+
+ALLOWED = imports.read()
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.stem)
+def test_a_function_imports_what_is_listed(
+    event: Path, ada: Learner, stack: Stack, recording: Recording
+) -> None:
+    function = function_of(event)
+
+    served = imports.serve(function, for_learner(event, ada), stack.environment)
+
+    recording.note_calls(function, served.calls)
+    assert is_success(served.answer), served.answer
+    assert not imports.comparable(served.modules - ALLOWED[function]), "make imports, and look at the diff"
+
+
+def is_success(answer: Any) -> bool:
+    """What was refused or set aside did not go the whole way."""
+    return answer.get("statusCode", 200) in (200, 201, 204, 405) and not answer.get("batchItemFailures")
+
+
+def test_modules_are_named_as_deep_as_somebody_chooses_them() -> None:
+    loaded = [
+        "handler",
+        "_json",
+        "email.mime.text",
+        "botocore.docs.utils",
+        "botocore._x.y",
+        "practice.store.turns",
+    ]
+
+    assert imports.named(loaded) == {"email", "botocore.docs", "practice.store.turns"}

@@ -1,0 +1,104 @@
+"""template.yaml, the folders of functions/, their handlers and their events tell one story."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from local.intrinsics import parse
+from practice.api import Endpoint
+from tools.openapi import load_handler
+
+ROOT = Path(__file__).parents[2]
+RESOURCES: Mapping[str, Any] = parse((ROOT / "template.yaml").read_text())["Resources"]
+DEPLOYED = {
+    resource["Properties"]["CodeUri"].split("/")[1]: {"name": name, **resource["Properties"]}
+    for name, resource in RESOURCES.items()
+    if resource["Type"] == "AWS::Serverless::Function"
+}
+HANDLERS = {
+    folder.name: load_handler(folder)
+    for folder in sorted((ROOT / "functions").iterdir())
+    if (folder / "handler.py").exists()
+}
+ENDPOINTS = {name: handler for name, handler in HANDLERS.items() if isinstance(handler, Endpoint)}
+
+
+def routes_of(function: Mapping[str, Any]) -> list[str]:
+    """As the template declares them."""
+    declared = [event for event in function.get("Events", {}).values() if event["Type"] == "HttpApi"]
+    return [
+        f"{properties['Method']} {properties['Path']}" if "Path" in properties else "$default"
+        for properties in (event["Properties"] for event in declared)
+    ]
+
+
+def route_of(endpoint: Endpoint) -> str:
+    return f"{endpoint.method} {endpoint.path}".strip()
+
+
+def test_every_folder_is_deployed_and_everything_deployed_has_a_folder() -> None:
+    assert DEPLOYED.keys() == HANDLERS.keys()
+
+
+def test_the_routes_of_the_template_are_the_routes_of_the_code() -> None:
+    declared = {name: routes_of(function) for name, function in DEPLOYED.items() if routes_of(function)}
+
+    assert declared == {name: [route_of(endpoint)] for name, endpoint in ENDPOINTS.items()}
+
+
+def test_every_function_without_a_route_has_another_trigger() -> None:
+    for name in HANDLERS.keys() - ENDPOINTS.keys():
+        triggers = [event["Type"] for event in DEPLOYED[name].get("Events", {}).values()]
+        assert triggers, name
+        assert "HttpApi" not in triggers, name
+
+
+def test_a_function_asks_for_a_token_unless_its_route_is_open_to_all() -> None:
+    asking = {name for name, endpoint in ENDPOINTS.items() if endpoint.caller_name}
+
+    assert ENDPOINTS.keys() - asking == {"openapi", "default"}
+
+
+def test_just_the_functions_that_ask_for_a_token_may_read_its_secret() -> None:
+    for name, handler in HANDLERS.items():
+        policies = RESOURCES[f"{DEPLOYED[name]['name']}Role"]["Properties"]["ManagedPolicyArns"]
+        asks = isinstance(handler, Endpoint) and handler.caller_name is not None
+
+        assert ({"Ref": "CallerPolicy"} in policies) is asks, name
+
+
+def test_an_operation_is_called_as_its_folder_is() -> None:
+    assert {name: endpoint.name for name, endpoint in ENDPOINTS.items()} == {name: name for name in ENDPOINTS}
+
+
+def test_a_handler_takes_the_ids_of_its_path() -> None:
+    for name, endpoint in ENDPOINTS.items():
+        named = tuple(part[1:-1] for part in endpoint.path.split("/") if part.startswith("{"))
+        assert endpoint.path_parameters == named, name
+
+
+def test_a_handler_says_its_route_in_its_first_line_and_what_it_does() -> None:
+    for name, endpoint in ENDPOINTS.items():
+        first = (ROOT / "functions" / name / "handler.py").read_text().partition("\n")[0]
+
+        assert first.startswith(f'"""{route_of(endpoint)}'), name
+        assert endpoint.__doc__, name
+
+
+def test_a_handler_of_events_is_called_in_the_log_as_its_folder_is() -> None:
+    for name in HANDLERS.keys() - ENDPOINTS.keys():
+        assert f'@logged_event("{name}")\n' in (ROOT / "functions" / name / "handler.py").read_text()
+
+
+def test_handlers_are_short() -> None:
+    for name in HANDLERS:
+        assert len((ROOT / "functions" / name / "handler.py").read_text().splitlines()) <= 50, name
+
+
+def test_every_function_has_an_event_by_its_name_and_a_route_comes_in_it() -> None:
+    for name in HANDLERS:
+        events = [*(ROOT / "events").glob(f"{name}.json"), *(ROOT / "events").glob(f"{name}.*.json")]
+        assert events, name
+        for event in events if name in ENDPOINTS else ():
+            assert json.loads(event.read_text())["routeKey"] == route_of(ENDPOINTS[name]), event.name

@@ -1,0 +1,237 @@
+"""What one learner may ask for in a minute, and what is said to those who ask for more."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from local.stack import Stack, read_template
+from practice import rates
+from practice.api import Endpoint
+from practice.config import config
+from practice.limits import MAX_ID
+from practice.store import accounts
+from tests.support.learners import Answer, Learner, at_once
+from tools.openapi import endpoints
+
+ENDPOINTS = [each for each in endpoints() if each.caller_name]
+REFUSED = {"detail": "too many requests"}
+
+
+@dataclass
+class Clock:
+    """Stands still until it is told to go on."""
+
+    now: float = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(rates, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def limit(stack: Stack, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
+    """Sets how many requests a minute the functions accept from one user."""
+
+    def to(requests: int) -> None:
+        monkeypatch.setenv("USER_REQUESTS_PER_MINUTE", str(requests))
+        config.cache_clear()
+
+    rates.forget()
+    yield to
+    monkeypatch.undo()
+    config.cache_clear()
+    rates.forget()
+
+
+Limit = Callable[[int], None]
+
+
+def told(answer: Answer) -> tuple[int, int]:
+    """What is left, and in how many seconds all of it is there again."""
+    found = re.fullmatch(r'"user";r=(\d+);t=(\d+)', answer.headers["ratelimit"])
+    assert found, answer.headers["ratelimit"]
+    return int(found[1]), int(found[2])
+
+
+def test_a_learner_may_ask_as_often_as_the_deployment_says(limit: Limit, ada: Learner, ben: Learner) -> None:
+    limit(3)
+
+    answers = [ada.get("/sessions") for _ in range(4)]
+
+    assert [answer.status for answer in answers] == [200, 200, 200, 429]
+    assert [told(answer) for answer in answers] == [(2, 20), (1, 40), (0, 60), (0, 60)]
+    assert {answer.headers["ratelimit-policy"] for answer in answers} == {'"user";q=3;w=60'}
+    assert answers[3].json == REFUSED
+    assert answers[3].headers["retry-after"] == "20"
+    assert answers[3].headers["x-request-id"]
+    assert ben.get("/sessions").status == 200
+
+
+def test_who_waits_as_long_as_they_are_told_is_answered(limit: Limit, clock: Clock, ada: Learner) -> None:
+    limit(7)
+    for _ in range(7):
+        assert ada.get("/sessions").status == 200
+
+    for _ in range(5):
+        refused = ada.get("/sessions")
+        clock.now += int(refused.headers["retry-after"])
+        assert (refused.status, ada.get("/sessions").status) == (429, 200)
+    clock.now += told(ada.get("/sessions/1"))[1]
+
+    assert told(ada.get("/sessions")) == (6, 9)
+
+
+def test_a_minute_accepts_the_quota_and_never_more_than_twice_of_it(
+    limit: Limit, clock: Clock, ada: Learner
+) -> None:
+    """The bucket may be full when the minute begins, and fills while it passes."""
+    limit(10)
+    accepted = []
+    for _ in range(300):
+        if ada.get("/sessions?size=abc").status == 422:
+            accepted.append(clock.now)
+        clock.now += 0.5
+
+    assert len(accepted) == 10 + 149 // 6
+    assert max(sum(start <= each < start + 60 for each in accepted) for start in accepted) <= 20
+
+
+def test_a_refused_request_costs_the_table_nothing_and_changes_nothing(
+    limit: Limit,
+    ada: Learner,
+    items_of: Callable[[Learner], Any],
+    requests_to_table: Callable[[], Any],
+) -> None:
+    session = ada.open_session()
+    before = items_of(ada)
+    limit(1)
+    assert ada.get("/sessions").status == 200
+    accounts.forget()
+
+    with requests_to_table() as requests:
+        for endpoint in ENDPOINTS:
+            answer = ada.ask(
+                endpoint.method, target(endpoint, session["session_id"]), raw=b"\xff not even JSON"
+            )
+
+            assert (answer.status, answer.json) == (429, REFUSED), endpoint.name
+            assert int(answer.headers["retry-after"]) >= 1
+
+    assert requests == []
+    assert items_of(ada) == before
+
+
+def target(endpoint: Endpoint, number: int) -> str:
+    return re.sub(r"{\w+}", str(number), endpoint.path)
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda each: each.name)
+def test_every_answer_to_a_caller_tells_what_is_left(endpoint: Endpoint, limit: Limit, ada: Learner) -> None:
+    limit(1000)
+
+    answers = [
+        ada.ask(endpoint.method, target(endpoint, MAX_ID), raw=b"{}"),
+        ada.ask(endpoint.method, target(endpoint, 0), raw=b"["),
+    ]
+
+    left = [told(answer)[0] for answer in answers]
+    assert [1000 - endpoint.cost, 1000 - 2 * endpoint.cost] == left
+    anonymous = Learner(ada.send, "", 0).ask(endpoint.method, target(endpoint, 1))
+    assert anonymous.status == 401
+    assert not {"ratelimit", "ratelimit-policy"} & anonymous.headers.keys()
+
+
+def test_a_fault_of_ours_tells_it_too(limit: Limit, ada: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit(10)
+    monkeypatch.setenv("TABLE_NAME", "no-such-table")
+    config.cache_clear()
+    accounts.forget()
+
+    answer = ada.get("/sessions")
+
+    assert (answer.status, told(answer)) == (500, (9, 6))
+
+
+def test_a_turn_counts_as_ten_requests(limit: Limit, ada: Learner) -> None:
+    session = ada.open_session()
+    limit(25)
+    chat = f"/sessions/{session['session_id']}/chat"
+
+    answers = [ada.post(chat, {"prompt_text": "Why?"}) for _ in range(3)]
+
+    assert [answer.status for answer in answers] == [201, 201, 429]
+    assert [told(answer)[0] for answer in answers] == [15, 5, 5]
+    assert [ada.get("/sessions").status for _ in range(6)] == [200] * 5 + [429]
+
+
+def test_a_quota_smaller_than_a_turn_admits_one_turn(limit: Limit, ada: Learner) -> None:
+    session = ada.open_session()
+    limit(3)
+
+    answers = [ada.post(f"/sessions/{session['session_id']}/chat", {"prompt_text": "Why?"}) for _ in range(2)]
+
+    assert [answer.status for answer in answers] == [201, 429]
+    assert answers[1].headers["retry-after"] == "60"
+
+
+def test_without_a_limit_nothing_is_counted_and_nothing_is_said(limit: Limit, ada: Learner) -> None:
+    limit(0)
+
+    answers = [ada.get("/sessions") for _ in range(30)]
+
+    assert {answer.status for answer in answers} == {200}
+    assert not any(name.startswith("ratelimit") for answer in answers for name in answer.headers)
+
+
+def test_a_revoked_token_does_not_use_up_what_its_owner_may_ask_for(
+    limit: Limit, ada: Learner, hand_in: Callable[[str, dict[str, Any]], Any]
+) -> None:
+    hand_in("TokensRevoked", {"user_id": ada.user_id, "issued_before": "2099-01-01T00:00:00Z"})
+    accounts.forget()
+    limit(2)
+
+    answers = [ada.get("/sessions") for _ in range(5)]
+
+    assert {answer.status for answer in answers} == {401}
+    assert not any("ratelimit" in answer.headers for answer in answers)
+
+
+def test_requests_at_the_same_time_are_each_counted(limit: Limit, ada: Learner) -> None:
+    limit(8)
+
+    answers = at_once(*[lambda: ada.get("/sessions?size=abc")] * 12)
+
+    assert sorted(answer.status for answer in answers) == [422] * 8 + [429] * 4
+    assert sorted(told(answer)[0] for answer in answers if answer.status == 422) == list(range(8))
+
+
+def test_only_so_many_learners_are_remembered_the_latest(
+    limit: Limit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit(2)
+    monkeypatch.setattr(rates, "COUNTED_USERS", 3)
+
+    def left(user_id: int) -> int:
+        allowance = rates.take(user_id, 1)
+        assert allowance
+        return allowance.remaining
+
+    assert [left(user) for user in (1, 2, 3, 1, 4)] == [1, 1, 1, 0, 1]
+    assert len(rates._full_at) == 3
+    assert (left(2), left(1)) == (1, 0)
+
+
+def test_a_deployed_stack_has_a_limit_and_the_local_one_has_none() -> None:
+    local = read_template()
+
+    assert local.environment["USER_REQUESTS_PER_MINUTE"] == "0"
+    assert type(local)(local.root / "template.yaml").environment["USER_REQUESTS_PER_MINUTE"] == "300"
