@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import pytest
+
 from practice.turns import model_table
 from practice.turns.model_table import known
 
@@ -148,7 +149,7 @@ def test_every_row_names_its_source_and_its_date(row: dict[str, Any]) -> None:
 
 def test_rows_are_in_the_order_of_their_versions() -> None:
     for family in TABLE["families"]:
-        versions = [model_table._parsed(row.get("version", "")) for row in family["rows"]]  # noqa: SLF001
+        versions = [model_table._parsed(row.get("version", "")) for row in family["rows"]]
         assert versions == sorted(versions), family["family"]
         assert len(set(versions)) == len(versions), family["family"]
         assert all(versions) or len(versions) == 1, family["family"]
