@@ -11,12 +11,14 @@ from typing import Any
 from benchmarks import figures
 from benchmarks.lab import Lab, fill_session, prose, token_usage
 from benchmarks.store import Spent, counting, table_client
-from practice import clock, keys, table
-from practice.config import config
+from practice import table
 from practice.limits import SESSION_IDS
-from practice.models.response import Response
-from practice.models.session import OwnSession
+from practice.runtime import clock
+from practice.runtime.config import config
+from practice.schemas.response import Response
+from practice.schemas.session import OwnSession
 from practice.store.responses import of_model
+from practice.table import keys
 from tests.support.learners import Learner
 
 LIBRARIES = (10, 1_000)

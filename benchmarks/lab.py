@@ -13,7 +13,7 @@ from typing import Any
 from local.functions import InProcess
 from local.stack import Stack, read_template
 from local.template import Template
-from practice.log import logger
+from practice.runtime.log import logger
 from tests.support.deliveries import Deliveries
 from tests.support.learners import Learner, in_process, learner, new_user_id
 

@@ -19,7 +19,6 @@ from typing import Any, Final, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
-from practice.api import Endpoint, Reply
 from practice.errors import (
     BodyNotBase64,
     BodyNotUtf8,
@@ -31,9 +30,11 @@ from practice.errors import (
     StorageFull,
     Unauthorized,
 )
+from practice.http.conditional import Versioned
+from practice.http.endpoint import Endpoint
+from practice.http.replies import Reply
 from practice.limits import IDEMPOTENCY_KEY_CHARACTERS, MAX_ID
-from practice.models import turn
-from practice.preconditions import Versioned
+from practice.schemas import turn
 
 Json = dict[str, Any]
 
@@ -345,7 +346,7 @@ def answers_of(endpoint: Endpoint, schemas: Schemas, found: Sequence[Endpoint]) 
         made[status] = refusal(errors) if errors[1:] else ref("responses", errors[0].__name__)
     if endpoint.path_parameters or endpoint.query_model or endpoint.body_model or endpoint.takes:
         made[HTTPStatus.UNPROCESSABLE_ENTITY] = ref("responses", "Invalid")
-    if endpoint.once_name:
+    if endpoint.attempt_name:
         made[HTTPStatus.UNPROCESSABLE_ENTITY] = ref("responses", "InvalidOrReused")
     if endpoint.query_model:
         made[HTTPStatus.REQUEST_URI_TOO_LONG] = ref("responses", "TooLarge")
@@ -368,7 +369,7 @@ def refusals_of(endpoint: Endpoint) -> dict[HTTPStatus, list[type[PracticeError]
         refused += [BodyNotUtf8, BodyNotBase64]
     if endpoint.if_match_name:
         refused.append(PreconditionFailed)
-    if endpoint.once_name:
+    if endpoint.attempt_name:
         refused.append(RequestInFlight)
     found: dict[HTTPStatus, list[type[PracticeError]]] = {}
     for error in dict.fromkeys(refused):
@@ -454,7 +455,7 @@ def parameters_of(endpoint: Endpoint, schemas: Schemas) -> Iterator[Json]:
             yield query_parameter(name, dict(schema), required=name in model.get("required", ()))
     if endpoint.if_match_name:
         yield ref("parameters", "If-Match")
-    if endpoint.once_name:
+    if endpoint.attempt_name:
         yield ref("parameters", "Idempotency-Key")
     if endpoint.preferences_name:
         yield ref("parameters", "Prefer")

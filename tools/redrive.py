@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from practice import keys
+from practice.table import keys
 from tools.deployed import Deployed, LocalStack, NotDeployed, NotTaken, Stack, template
 
 HIDDEN_SECONDS: Final = 300

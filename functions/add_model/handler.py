@@ -2,8 +2,7 @@
 
 from http import HTTPStatus
 
-from practice.api import endpoint
-from practice.auth import Caller
+from practice.caller import Caller
 from practice.errors import (
     ClassNotActive,
     ClassNotFound,
@@ -12,12 +11,12 @@ from practice.errors import (
     SessionHasNoClass,
     SessionNotFound,
 )
-from practice.models.fields import PathId
-from practice.models.session_model import SessionModel
-from practice.models.session_model_requests import NewSessionModel
-from practice.preconditions import Versioned
+from practice.http.conditional import Versioned
+from practice.http.endpoint import endpoint
+from practice.schemas.fields import PathId
+from practice.schemas.session_model import NewSessionModel, SessionModel
 from practice.store import session_models
-from practice.store.idempotency import Once
+from practice.store.idempotency import IdempotentAttempt
 
 
 @endpoint(
@@ -33,7 +32,7 @@ from practice.store.idempotency import Once
     ),
 )
 def lambda_handler(
-    caller: Caller, session_id: PathId, new: NewSessionModel, once: Once
+    caller: Caller, session_id: PathId, new: NewSessionModel, attempt: IdempotentAttempt
 ) -> Versioned[SessionModel]:
     """Adds a model of the class, or merges the parameters into the one of that name."""
-    return session_models.add(caller, session_id, new, once)
+    return session_models.add(caller, session_id, new, attempt)

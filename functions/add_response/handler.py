@@ -2,15 +2,14 @@
 
 from http import HTTPStatus
 
-from practice.api import endpoint
-from practice.auth import Caller
+from practice.caller import Caller
 from practice.errors import ModelNotFound, SessionFull
-from practice.models.fields import PathId
-from practice.models.response import Response
-from practice.models.response_requests import NewResponse
-from practice.preconditions import Versioned
+from practice.http.conditional import Versioned
+from practice.http.endpoint import endpoint
+from practice.schemas.fields import PathId
+from practice.schemas.response import NewResponse, Response
 from practice.store import responses
-from practice.store.idempotency import Once
+from practice.store.idempotency import IdempotentAttempt
 
 
 @endpoint(
@@ -19,7 +18,7 @@ from practice.store.idempotency import Once
     refuses=(ModelNotFound, SessionFull),
 )
 def lambda_handler(
-    caller: Caller, session_model_id: PathId, new: NewResponse, once: Once
+    caller: Caller, session_model_id: PathId, new: NewResponse, attempt: IdempotentAttempt
 ) -> Versioned[Response]:
     """Keeps a response that was made elsewhere."""
-    return responses.add(caller, session_model_id, new, once)
+    return responses.add(caller, session_model_id, new, attempt)

@@ -2,11 +2,11 @@
 
 from http import HTTPStatus
 
-from practice.api import endpoint
-from practice.auth import Caller
+from practice.caller import Caller
 from practice.errors import SessionNotFound, TurnAlreadyStarted, TurnNotFound
-from practice.models.fields import PathId
-from practice.store import shown_turns
+from practice.http.endpoint import endpoint
+from practice.schemas.fields import PathId
+from practice.store import turn_views
 
 
 @endpoint(
@@ -16,4 +16,4 @@ from practice.store import shown_turns
 )
 def lambda_handler(caller: Caller, session_id: PathId, turn_id: PathId) -> None:
     """Cancels a turn that waits in the queue; it stays readable, as cancelled."""
-    shown_turns.cancel(caller, session_id, turn_id)
+    turn_views.cancel(caller, session_id, turn_id)

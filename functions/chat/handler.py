@@ -2,9 +2,7 @@
 
 from http import HTTPStatus
 
-from practice.api import Reply, endpoint
-from practice.auth import Caller
-from practice.deadline import Deadline
+from practice.caller import Caller
 from practice.errors import (
     ClassHasNoModels,
     ClassNotActive,
@@ -15,11 +13,13 @@ from practice.errors import (
     SessionHasNoClass,
     SessionNotFound,
 )
-from practice.models.fields import PathId
-from practice.models.turn import TurnAccepted, TurnAnswer
-from practice.models.turn_requests import NewTurn
-from practice.preferences import Preferences
-from practice.store.idempotency import Once
+from practice.http.endpoint import endpoint
+from practice.http.preferences import Preferences
+from practice.http.replies import Reply
+from practice.runtime.deadline import Deadline
+from practice.schemas.fields import PathId
+from practice.schemas.turn import NewTurn, TurnAccepted, TurnAnswer
+from practice.store.idempotency import IdempotentAttempt
 from practice.turns import conversation
 
 
@@ -39,11 +39,18 @@ from practice.turns import conversation
     accepted=TurnAccepted,
 )
 def lambda_handler(
-    caller: Caller, session_id: PathId, new: NewTurn, once: Once, deadline: Deadline, preferences: Preferences
+    caller: Caller,
+    session_id: PathId,
+    new: NewTurn,
+    attempt: IdempotentAttempt,
+    deadline: Deadline,
+    preferences: Preferences,
 ) -> Reply[TurnAnswer]:
     """Sends a prompt to the models of a session, all at the same time, and keeps every answer.
 
     With `Prefer: respond-async`, and when the answers are too big for one reply, the answer is 202 with the turn's
     `Location`. A model that fails is an entry in `errors`; when none answered, the answer is 502.
     """
-    return conversation.chat(caller, session_id, new, once=once, deadline=deadline, preferences=preferences)
+    return conversation.chat(
+        caller, session_id, new, attempt=attempt, deadline=deadline, preferences=preferences
+    )

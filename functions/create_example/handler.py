@@ -2,17 +2,16 @@
 
 from http import HTTPStatus
 
-from practice.api import endpoint
-from practice.auth import Caller
+from practice.caller import Caller
 from practice.errors import ImportInProgress
-from practice.models.example import Example
-from practice.models.example_requests import NewExample
-from practice.preconditions import Versioned
+from practice.http.conditional import Versioned
+from practice.http.endpoint import endpoint
+from practice.schemas.example import Example, NewExample
 from practice.store import examples
-from practice.store.idempotency import Once
+from practice.store.idempotency import IdempotentAttempt
 
 
 @endpoint("POST /user/practice/few-shot-examples", HTTPStatus.CREATED, refuses=(ImportInProgress,))
-def lambda_handler(caller: Caller, new: NewExample, once: Once) -> Versioned[Example]:
+def lambda_handler(caller: Caller, new: NewExample, attempt: IdempotentAttempt) -> Versioned[Example]:
     """Adds an example to the caller's library."""
-    return examples.create(caller, new, once)
+    return examples.create(caller, new, attempt)

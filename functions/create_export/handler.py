@@ -1,9 +1,10 @@
 """GET /user/practice/export"""
 
-from practice.api import Reply, endpoint
-from practice.auth import Caller
+from practice.caller import Caller
 from practice.errors import ImportInProgress
-from practice.models.transfer import Export
+from practice.http.endpoint import endpoint
+from practice.http.replies import Reply
+from practice.schemas.transfer import Export
 from practice.transfers import requests
 
 

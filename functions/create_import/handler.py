@@ -2,13 +2,14 @@
 
 from http import HTTPStatus
 
-from practice.api import Reply, endpoint
-from practice.auth import Caller
-from practice.deadline import Deadline
+from practice.caller import Caller
 from practice.errors import AccountNotEmpty, BodyNotBase64, BodyNotUtf8, ImportInProgress
-from practice.inputs import Event
-from practice.models.transfer import Counts, Import
-from practice.store.idempotency import Once
+from practice.http.endpoint import endpoint
+from practice.http.inputs import Event
+from practice.http.replies import Reply
+from practice.runtime.deadline import Deadline
+from practice.schemas.transfer import Counts, Import
+from practice.store.idempotency import IdempotentAttempt
 from practice.transfers import requests
 
 REFUSES = (AccountNotEmpty, ImportInProgress, BodyNotBase64, BodyNotUtf8)
@@ -21,6 +22,8 @@ REFUSES = (AccountNotEmpty, ImportInProgress, BodyNotBase64, BodyNotUtf8)
     accepted=Import,
     takes="application/x-ndjson",
 )
-def lambda_handler(caller: Caller, event: Event, once: Once, deadline: Deadline) -> Reply[Counts | Import]:
+def lambda_handler(
+    caller: Caller, event: Event, attempt: IdempotentAttempt, deadline: Deadline
+) -> Reply[Counts | Import]:
     """Puts an export back into an empty account; without a body, 202 with a link to upload a larger file to."""
-    return requests.put_back(caller, event, once, deadline)
+    return requests.restore(caller, event, attempt, deadline)

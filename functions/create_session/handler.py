@@ -2,8 +2,7 @@
 
 from http import HTTPStatus
 
-from practice.api import endpoint
-from practice.auth import Caller
+from practice.caller import Caller
 from practice.errors import (
     AgentNotFound,
     ClassHasNoModels,
@@ -12,11 +11,11 @@ from practice.errors import (
     ClassNotFound,
     ImportInProgress,
 )
-from practice.models.session import Session
-from practice.models.session_requests import NewSession
-from practice.preconditions import Versioned
+from practice.http.conditional import Versioned
+from practice.http.endpoint import endpoint
+from practice.schemas.session import NewSession, Session
 from practice.store import sessions
-from practice.store.idempotency import Once
+from practice.store.idempotency import IdempotentAttempt
 
 
 @endpoint(
@@ -31,6 +30,6 @@ from practice.store.idempotency import Once
         ImportInProgress,
     ),
 )
-def lambda_handler(caller: Caller, new: NewSession, once: Once) -> Versioned[Session]:
+def lambda_handler(caller: Caller, new: NewSession, attempt: IdempotentAttempt) -> Versioned[Session]:
     """Opens a session, with default settings and one model for each model of its class."""
-    return sessions.create(caller, new, once)
+    return sessions.create(caller, new, attempt)

@@ -3,9 +3,10 @@
 import json
 from http import HTTPStatus
 
-from practice.api import Reply, endpoint
-from practice.contract import methods_of
-from practice.inputs import Event
+from practice.http.contract import methods_of
+from practice.http.endpoint import endpoint
+from practice.http.inputs import Event
+from practice.http.replies import Reply
 
 
 @endpoint("$default")

@@ -2,11 +2,11 @@
 
 from http import HTTPStatus
 
-from practice.api import endpoint
-from practice.auth import Caller
+from practice.caller import Caller
 from practice.errors import ExampleNotFound
-from practice.models.fields import PathId
-from practice.preconditions import IfMatch
+from practice.http.conditional import IfMatch
+from practice.http.endpoint import endpoint
+from practice.schemas.fields import PathId
 from practice.store import examples
 
 

@@ -4,10 +4,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from practice.deadline import Deadline
-from practice.events.messages import each
+from practice.events.batch import each
 from practice.events.users import erase
-from practice.log import logged_event
+from practice.runtime.deadline import Deadline
+from practice.runtime.log import logged_event
 
 MARGIN_SECONDS = 10.0
 

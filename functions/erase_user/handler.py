@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from practice.events.users import begin_erasure
-from practice.log import logged_event
+from practice.runtime.log import logged_event
 
 
 @logged_event("erase_user")

@@ -1,11 +1,11 @@
 """GET /user/practice/few-shot-examples/{example_id}"""
 
-from practice.api import endpoint
-from practice.auth import Caller
+from practice.caller import Caller
 from practice.errors import ExampleNotFound
-from practice.models.example import Example
-from practice.models.fields import PathId
-from practice.preconditions import Versioned
+from practice.http.conditional import Versioned
+from practice.http.endpoint import endpoint
+from practice.schemas.example import Example
+from practice.schemas.fields import PathId
 from practice.store import examples
 
 

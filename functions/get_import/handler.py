@@ -1,10 +1,10 @@
 """GET /user/practice/import/{import_id}"""
 
-from practice.api import endpoint
-from practice.auth import Caller
+from practice.caller import Caller
 from practice.errors import ImportNotFound
-from practice.models.fields import PathId
-from practice.models.transfer import Import
+from practice.http.endpoint import endpoint
+from practice.schemas.fields import PathId
+from practice.schemas.transfer import Import
 from practice.transfers import jobs
 
 

@@ -1,11 +1,11 @@
 """GET /user/practice/responses/{response_id}"""
 
-from practice.api import endpoint
-from practice.auth import Caller
+from practice.caller import Caller
 from practice.errors import ResponseNotFound
-from practice.models.fields import PathId
-from practice.models.response import Response
-from practice.preconditions import Versioned
+from practice.http.conditional import Versioned
+from practice.http.endpoint import endpoint
+from practice.schemas.fields import PathId
+from practice.schemas.response import Response
 from practice.store import responses
 
 

@@ -1,11 +1,11 @@
 """GET /user/practice/sessions/{session_id}"""
 
-from practice.api import endpoint
-from practice.auth import Caller
+from practice.caller import Caller
 from practice.errors import SessionNotFound
-from practice.models.fields import PathId
-from practice.models.session import ResponsesQuery, Session
-from practice.preconditions import Versioned
+from practice.http.conditional import Versioned
+from practice.http.endpoint import endpoint
+from practice.schemas.fields import PathId
+from practice.schemas.session import ResponsesQuery, Session
 from practice.store import views
 
 

@@ -1,11 +1,11 @@
 """GET /user/practice/sessions/{session_id}/settings"""
 
-from practice.api import endpoint
-from practice.auth import Caller
+from practice.caller import Caller
 from practice.errors import SessionNotFound
-from practice.models.fields import PathId
-from practice.models.settings import Settings
-from practice.preconditions import Versioned
+from practice.http.conditional import Versioned
+from practice.http.endpoint import endpoint
+from practice.schemas.fields import PathId
+from practice.schemas.settings import Settings
 from practice.store import views
 
 

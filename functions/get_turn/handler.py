@@ -1,12 +1,12 @@
 """GET /user/practice/sessions/{session_id}/turns/{turn_id}"""
 
-from practice.api import Reply, endpoint
-from practice.auth import Caller
+from practice.caller import Caller
 from practice.errors import SessionNotFound, TurnNotFound
-from practice.models.fields import PathId
-from practice.models.turn import Turn
-from practice.models.turn_page import TurnQuery
-from practice.store import shown_turns
+from practice.http.endpoint import endpoint
+from practice.http.replies import Reply
+from practice.schemas.fields import PathId
+from practice.schemas.turn import Turn, TurnQuery
+from practice.store import turn_views
 
 
 @endpoint("GET /user/practice/sessions/{session_id}/turns/{turn_id}", refuses=(SessionNotFound, TurnNotFound))
@@ -15,5 +15,5 @@ def lambda_handler(caller: Caller, session_id: PathId, turn_id: PathId, query: T
 
     Of a turn too big for one answer the last results; the header `x-next-cursor` leads to those before.
     """
-    found = shown_turns.get(caller, session_id, turn_id, query.cursor)
+    found = turn_views.get(caller, session_id, turn_id, query.cursor)
     return Reply(found.turn, headers={"x-next-cursor": found.next_cursor} if found.next_cursor else None)

@@ -1,12 +1,12 @@
 """GET /user/practice/few-shot-examples"""
 
-from practice.api import endpoint
-from practice.auth import Caller
-from practice.models.example_page import ExamplePage, ExamplesQuery
-from practice.store import example_pages
+from practice.caller import Caller
+from practice.http.endpoint import endpoint
+from practice.schemas.example import ExamplePage, ExamplesQuery
+from practice.store import examples
 
 
 @endpoint("GET /user/practice/few-shot-examples")
 def lambda_handler(caller: Caller, query: ExamplesQuery) -> ExamplePage:
     """The caller's library, newest first."""
-    return example_pages.page(caller, query)
+    return examples.page(caller, query)

@@ -1,10 +1,10 @@
 """GET /user/practice/sessions/{session_id}/models"""
 
-from practice.api import endpoint
-from practice.auth import Caller
+from practice.caller import Caller
 from practice.errors import SessionNotFound
-from practice.models.fields import PathId
-from practice.models.session_model import SessionModel
+from practice.http.endpoint import endpoint
+from practice.schemas.fields import PathId
+from practice.schemas.session_model import SessionModel
 from practice.store import session_models
 
 

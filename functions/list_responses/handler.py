@@ -1,11 +1,12 @@
 """GET /user/practice/models/{session_model_id}/responses"""
 
-from practice.api import Reply, endpoint
-from practice.auth import Caller
+from practice.caller import Caller
 from practice.errors import ModelNotFound
-from practice.models.fields import PathId
-from practice.models.page import SliceQuery
-from practice.models.response import Response
+from practice.http.endpoint import endpoint
+from practice.http.replies import Reply
+from practice.schemas.fields import PathId
+from practice.schemas.page import SliceQuery
+from practice.schemas.response import Response
 from practice.store import responses
 
 

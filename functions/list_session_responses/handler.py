@@ -1,11 +1,11 @@
 """GET /user/practice/sessions/{session_id}/responses"""
 
-from practice.api import endpoint
-from practice.auth import Caller
+from practice.caller import Caller
 from practice.errors import SessionNotFound
-from practice.models.fields import PathId
-from practice.models.page import SliceQuery
-from practice.models.response_page import ResponsePage
+from practice.http.endpoint import endpoint
+from practice.schemas.fields import PathId
+from practice.schemas.page import SliceQuery
+from practice.schemas.response import ResponsePage
 from practice.store import responses
 
 

@@ -1,12 +1,12 @@
 """GET /user/practice/sessions"""
 
-from practice.api import endpoint
-from practice.auth import Caller
-from practice.models.session_page import SessionPage, SessionsQuery
-from practice.store import session_pages
+from practice.caller import Caller
+from practice.http.endpoint import endpoint
+from practice.schemas.session import SessionPage, SessionsQuery
+from practice.store import sessions
 
 
 @endpoint("GET /user/practice/sessions")
 def lambda_handler(caller: Caller, query: SessionsQuery) -> SessionPage:
     """The caller's sessions, newest first."""
-    return session_pages.page(caller, query)
+    return sessions.page(caller, query)

@@ -1,12 +1,12 @@
 """GET /user/practice/sessions/{session_id}/turns"""
 
-from practice.api import endpoint
-from practice.auth import Caller
+from practice.caller import Caller
 from practice.errors import SessionNotFound
-from practice.models.fields import PathId
-from practice.models.page import SliceQuery
-from practice.models.turn_page import TurnPage
-from practice.store import shown_turns
+from practice.http.endpoint import endpoint
+from practice.schemas.fields import PathId
+from practice.schemas.page import SliceQuery
+from practice.schemas.turn import TurnPage
+from practice.store import turn_views
 
 
 @endpoint("GET /user/practice/sessions/{session_id}/turns", refuses=(SessionNotFound,))
@@ -15,4 +15,4 @@ def lambda_handler(caller: Caller, session_id: PathId, query: SliceQuery) -> Tur
 
     The cursor leads to older ones.
     """
-    return shown_turns.page(caller, session_id, query)
+    return turn_views.page(caller, session_id, query)

@@ -1,7 +1,8 @@
 """GET /openapi.json"""
 
-from practice.api import Reply, endpoint
-from practice.contract import contract_text
+from practice.http.contract import contract_text
+from practice.http.endpoint import endpoint
+from practice.http.replies import Reply
 
 
 @endpoint("GET /openapi.json")

@@ -2,9 +2,7 @@
 
 from http import HTTPStatus
 
-from practice.api import Reply, endpoint
-from practice.auth import Caller
-from practice.deadline import Deadline
+from practice.caller import Caller
 from practice.errors import (
     AgentNotFound,
     ClassHasNoModels,
@@ -15,10 +13,12 @@ from practice.errors import (
     NoModelAnswered,
     RequestedModelsNotConfigured,
 )
-from practice.models.turn import TurnAccepted, TurnAnswer
-from practice.models.turn_requests import NewRun, RunQuery
-from practice.preferences import Preferences
-from practice.store.idempotency import Once
+from practice.http.endpoint import endpoint
+from practice.http.preferences import Preferences
+from practice.http.replies import Reply
+from practice.runtime.deadline import Deadline
+from practice.schemas.turn import NewRun, RunQuery, TurnAccepted, TurnAnswer
+from practice.store.idempotency import IdempotentAttempt
 from practice.turns import conversation
 
 
@@ -38,7 +38,12 @@ from practice.turns import conversation
     accepted=TurnAccepted,
 )
 def lambda_handler(
-    caller: Caller, query: RunQuery, new: NewRun, once: Once, deadline: Deadline, preferences: Preferences
+    caller: Caller,
+    query: RunQuery,
+    new: NewRun,
+    attempt: IdempotentAttempt,
+    deadline: Deadline,
+    preferences: Preferences,
 ) -> Reply[TurnAnswer]:
     """Opens a session of a class and runs its first turn.
 
@@ -46,5 +51,5 @@ def lambda_handler(
     when no model answers.
     """
     return conversation.run(
-        caller, query.class_id, new, once=once, deadline=deadline, preferences=preferences
+        caller, query.class_id, new, attempt=attempt, deadline=deadline, preferences=preferences
     )

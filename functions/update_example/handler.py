@@ -1,12 +1,11 @@
 """PATCH /user/practice/few-shot-examples/{example_id}"""
 
-from practice.api import endpoint
-from practice.auth import Caller
+from practice.caller import Caller
 from practice.errors import ExampleNotFound
-from practice.models.example import Example
-from practice.models.example_requests import ExampleChanges
-from practice.models.fields import PathId
-from practice.preconditions import IfMatch, Versioned
+from practice.http.conditional import IfMatch, Versioned
+from practice.http.endpoint import endpoint
+from practice.schemas.example import Example, ExampleChanges
+from practice.schemas.fields import PathId
 from practice.store import examples
 
 

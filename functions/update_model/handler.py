@@ -1,12 +1,11 @@
 """PATCH /user/practice/models/{session_model_id}"""
 
-from practice.api import endpoint
-from practice.auth import Caller
+from practice.caller import Caller
 from practice.errors import ModelNotFound, SessionFull
-from practice.models.fields import PathId
-from practice.models.session_model import SessionModel
-from practice.models.session_model_requests import SessionModelChanges
-from practice.preconditions import IfMatch, Versioned
+from practice.http.conditional import IfMatch, Versioned
+from practice.http.endpoint import endpoint
+from practice.schemas.fields import PathId
+from practice.schemas.session_model import SessionModel, SessionModelChanges
 from practice.store import session_models
 
 

@@ -1,12 +1,11 @@
 """PATCH /user/practice/sessions/{session_id}"""
 
-from practice.api import endpoint
-from practice.auth import Caller
+from practice.caller import Caller
 from practice.errors import AgentNotFound, SessionFull, SessionNotFound
-from practice.models.fields import PathId
-from practice.models.session import ResponsesQuery, Session
-from practice.models.session_requests import SessionChanges
-from practice.preconditions import IfMatch, Versioned
+from practice.http.conditional import IfMatch, Versioned
+from practice.http.endpoint import endpoint
+from practice.schemas.fields import PathId
+from practice.schemas.session import ResponsesQuery, Session, SessionChanges
 from practice.store import sessions
 
 

@@ -1,12 +1,11 @@
 """PATCH /user/practice/sessions/{session_id}/settings"""
 
-from practice.api import endpoint
-from practice.auth import Caller
+from practice.caller import Caller
 from practice.errors import InvalidExamples, SessionFull, SessionNotFound
-from practice.models.fields import PathId
-from practice.models.settings import Settings
-from practice.models.settings_requests import SettingsChanges
-from practice.preconditions import IfMatch, Versioned
+from practice.http.conditional import IfMatch, Versioned
+from practice.http.endpoint import endpoint
+from practice.schemas.fields import PathId
+from practice.schemas.settings import Settings, SettingsChanges
 from practice.store import settings
 
 

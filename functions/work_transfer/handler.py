@@ -4,9 +4,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from practice.deadline import Deadline
-from practice.events.messages import each
-from practice.log import logged_event
+from practice.events.batch import each
+from practice.runtime.deadline import Deadline
+from practice.runtime.log import logged_event
 from practice.transfers.jobs import work
 
 

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from practice.deadline import Deadline
-from practice.events import messages
-from practice.log import logged_event
-from practice.models.turn import QueuedTurn
+from practice.events import batch
+from practice.runtime.deadline import Deadline
+from practice.runtime.log import logged_event
+from practice.schemas.turn import QueuedTurn
 from practice.turns import conversation
 
 MESSAGE: Final = TypeAdapter(QueuedTurn)
@@ -20,7 +20,7 @@ def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     """Runs each turn; what fails comes back, and asks only the models that are still missing."""
     deadline = Deadline.of(context)
 
-    def take(record: Mapping[str, Any]) -> None:
-        conversation.work(messages.parsed(record["body"], MESSAGE), deadline)
+    def handle(record: Mapping[str, Any]) -> None:
+        conversation.work(batch.parsed(record["body"], MESSAGE), deadline)
 
-    return messages.each(event, take, os.environ["TURN_DEAD_LETTERS_URL"], "work_turn")
+    return batch.each(event, handle, os.environ["TURN_DEAD_LETTERS_URL"], "work_turn")

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from local.gateway import build_event
 from local.stack import Stack
-from practice.api import Endpoint
+from practice.http.endpoint import Endpoint
 from practice.limits import MAX_ID
 from tests.support.learners import Answer, Learner
 from tools.openapi import endpoints

@@ -9,8 +9,9 @@ import pytest
 from pydantic import BaseModel
 
 from local.stack import read_template
-from practice.api import Reply, endpoint
-from practice.auth import Caller
+from practice.caller import Caller
+from practice.http.endpoint import endpoint
+from practice.http.replies import Reply
 from tests.support.learners import Learner, Send
 
 ROUTES = [route for route in read_template().routes if route.path != "$default"]
@@ -124,7 +125,7 @@ def test_a_fault_of_ours_is_a_plain_500_and_its_place_is_in_the_log(
     assert json.loads(answer["body"]) == {"detail": "internal server error"}
     assert answer["headers"] == {"x-request-id": "abc", "content-type": "application/json"}
     [line] = [record.__dict__ for record in caplog.records if "cause" in record.__dict__]
-    assert "test_edge.py" in line["cause"] or "api.py" in line["cause"]
+    assert "test_edge.py" in line["cause"] or "replies.py" in line["cause"]
     assert CANARY not in str(line)
 
 

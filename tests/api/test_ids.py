@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from local.stack import Stack
-from practice import ids
 from practice.limits import MAX_ID, SESSION_IDS
+from practice.table import ids
 from tests.support.learners import Learner, at_once
 
 LAYER = Path(__file__).parents[2] / "layers" / "practice"
@@ -86,7 +86,7 @@ TAKES = "os.write(1, f'{[ids.new_session_id() for _ in range(20)] + [*ids.new_id
 def test_two_processes_and_their_forks_share_no_id() -> None:
     program = f"""
 import os
-from practice import ids
+from practice.table import ids
 {TAKES}
 children = []
 for _ in range(2):
@@ -114,7 +114,7 @@ def test_a_process_that_is_restored_from_a_snapshot_leases_anew() -> None:
     before = ids.new_session_id()
     copy = (ids._lease.units, ids._lease.loose)
 
-    ids.forget_lease()
+    ids.clear_lease()
     restored = [ids.new_session_id() for _ in range(3)] + list(ids.new_ids(3))
 
     kept = {*(unit * SESSION_IDS for unit in copy[0]), *copy[1]}
@@ -124,7 +124,7 @@ def test_a_process_that_is_restored_from_a_snapshot_leases_anew() -> None:
 
 @pytest.mark.usefixtures("stack")
 def test_ids_of_one_request_increase(requests_to_table: Callable[[], Any]) -> None:
-    ids.forget_lease()
+    ids.clear_lease()
 
     with requests_to_table() as requests:
         runs = [list(ids.new_ids(count)) for count in (1, 50, 50, 1, 50)]
@@ -139,7 +139,7 @@ def test_ids_of_one_request_increase(requests_to_table: Callable[[], Any]) -> No
 def test_a_thousand_sessions_take_one_lease_in_sixteen(
     stack: Stack, requests_to_table: Callable[[], Any]
 ) -> None:
-    ids.forget_lease()
+    ids.clear_lease()
 
     with requests_to_table() as requests:
         taken = [ids.new_session_id() for _ in range(1000)]

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from local.stack import Stack
-from practice import clock, keys, table
+from practice import table
 from practice.limits import SESSION_IDS
-from practice.models.response import Response
+from practice.runtime import clock
+from practice.schemas.response import Response
 from practice.store.responses import of_model
+from practice.table import keys
 from tests.support.learners import Answer, Learner, made, walk
 
 Json = dict[str, Any]

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from practice.models.example import Example
-from practice.models.generation import DEFAULTS
-from practice.models.response import Response
-from practice.models.session_model import StoredModel
-from practice.models.settings import StoredSettings
-from practice.models.turn import TurnSettings
+from practice.schemas.example import Example
+from practice.schemas.generation import DEFAULTS
+from practice.schemas.response import Response
+from practice.schemas.session_model import StoredModel
+from practice.schemas.settings import StoredSettings
+from practice.schemas.turn import TurnSettings
 from practice.turns.configuration import ModelConfiguration
 from practice.turns.known_models import limits_of
 from practice.turns.parameters import CAPS, effective

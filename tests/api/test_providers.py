@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from local.stack import ROOT, Stack
-from practice.deadline import Deadline
-from practice.models.turn import ErrorCode
+from practice.runtime.deadline import Deadline
+from practice.schemas.turn import ErrorCode
 from practice.turns import ask, configuration, knowledge
 from practice.turns.prompts import Pair, Prompt
 from practice.turns.providers import ProviderError, bedrock
@@ -64,9 +64,9 @@ class Deployment:
 
 
 def forget() -> None:
-    configuration.forget()
-    bedrock.forget()
-    knowledge.forget()
+    configuration.clear_cache()
+    bedrock.clear_cache()
+    knowledge.clear_cache()
 
 
 @pytest.fixture
@@ -358,7 +358,7 @@ def test_excerpts_are_retrieved_by_the_sessions_knowledge(fake: FakeProvider, de
     assert search["filter"] == {"in": {"key": "knowledge_id", "value": [7, 8]}}
     assert made.excerpts == [("Green." * 1000)[:2000]]
     assert made.sources == [{"uri": "s3://knowledge/7", "score": 0.9, "knowledge_id": 7}]
-    assert made.told() == {
+    assert made.usage_entry() == {
         "used": True,
         "retrieved_count": 1,
         "top_k": 5,

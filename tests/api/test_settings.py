@@ -730,8 +730,8 @@ def test_an_agent_set_before_stays_when_it_may_not_be_set_any_more(
     ("first", "step"),
     [
         ("settings", "settings.linked_examples"),
-        ("model", "session_models.in_line_with_class"),
-        ("class", "sessions.in_line_with_class"),
+        ("model", "session_models.sync_with_class"),
+        ("class", "sessions.sync_with_class"),
     ],
 )
 def test_a_model_added_while_the_settings_change_has_their_parameters(

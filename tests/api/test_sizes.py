@@ -12,7 +12,7 @@ import pytest
 
 from local.gateway import build_event
 from local.stack import Stack
-from practice.api import Endpoint
+from practice.http.endpoint import Endpoint
 from tests.support.account import ENDPOINTS, Account
 from tests.support.learners import Answer, Learner
 

@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from local.stack import Stack
-from practice import keys, table
-from practice.auth import Caller
+from practice import table
+from practice.caller import Caller
 from practice.store import accounts
-from practice.store.idempotency import Once
+from practice.store.idempotency import IdempotentAttempt
+from practice.table import keys
 from practice.transfers import exports, imports, jobs
 from practice.transfers import requests as at_once
 from tests.support.learners import Answer, Learner
@@ -101,7 +102,7 @@ def renumber(value: Any, ranks: dict[str, dict[int, int]]) -> Any:
     return [renumber(inner, ranks) for inner in value] if isinstance(value, list) else value
 
 
-def test_an_export_put_back_is_the_same_but_for_ids_and_owner(ada: Learner, ben: Learner) -> None:
+def test_an_export_restore_is_the_same_but_for_ids_and_owner(ada: Learner, ben: Learner) -> None:
     work(ada)
 
     exported = ada.get("/export")
@@ -115,7 +116,7 @@ def test_an_export_put_back_is_the_same_but_for_ids_and_owner(ada: Learner, ben:
     assert everything(ben) == everything(ada)
 
 
-def test_what_was_put_back_goes_on_as_usual(ada: Learner, ben: Learner) -> None:
+def test_what_was_restore_goes_on_as_usual(ada: Learner, ben: Learner) -> None:
     work(ada)
     ben.post("/import", raw=ada.get("/export").body, headers=PLAIN)
     session = ben.get("/sessions").json["items"][0]
@@ -200,14 +201,14 @@ def test_an_import_that_dies_anywhere_is_begun_anew(
 
         events.register_first("before-call.dynamodb", kill)
         try:
-            imports.put_back(Caller(ben.user_id), lambda: lines, counts, Once(), seconds=-10)
+            imports.restore(Caller(ben.user_id), lambda: lines, counts, IdempotentAttempt(), seconds=-10)
         except Killed:
             deaths += 1
         finally:
             events.unregister("before-call.dynamodb", kill)
 
     assert ben.post("/sessions", {"class_id": 1}).status in (201, 409)
-    imports.put_back(Caller(ben.user_id), lambda: lines, counts, Once(), seconds=30)
+    imports.restore(Caller(ben.user_id), lambda: lines, counts, IdempotentAttempt(), seconds=30)
 
     assert deaths >= 3
     assert everything(ben) == everything(ada)
@@ -244,7 +245,7 @@ def by_link(method: str, url: str, body: bytes | None = None) -> Answer:
         connection.close()
 
 
-def test_what_does_not_fit_an_answer_becomes_a_file_and_is_put_back_from_one(
+def test_what_does_not_fit_an_answer_becomes_a_file_and_is_restore_from_one(
     ada: Learner, ben: Learner, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work(ada)

@@ -11,10 +11,11 @@ import pytest
 
 from local.consumers import QueueConsumer
 from local.stack import Stack
-from practice import queues, table
+from practice import table
 from practice.errors import StoreUnavailable
-from practice.keys import Key
+from practice.runtime import queues
 from practice.store import turns
+from practice.table.keys import Key
 from practice.turns import configuration, conversation
 from tests.support.learners import BASE_URL, Answer, Learner, Send, made, walk
 from tests.support.providers import FakeProvider, Played, completion, in_turn, says
@@ -27,9 +28,9 @@ def provider(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProv
     """Serves every model, for one test."""
     with FakeProvider() as fake:
         monkeypatch.setenv("MODELS", json.dumps({"*": {"provider": "openai", "base_url": f"{fake.url}/v1"}}))
-        configuration.forget()
+        configuration.clear_cache()
         yield fake
-    configuration.forget()
+    configuration.clear_cache()
 
 
 @pytest.fixture
@@ -222,7 +223,7 @@ def test_the_history_can_be_switched_off(
     ada: Learner, class_of: Any, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HISTORY_TOKENS", "0")
-    configuration.forget()
+    configuration.clear_cache()
     session = ada.open_session(class_id=class_of("alpha"))
     chat(ada, session, "First?")
 
@@ -630,12 +631,12 @@ def test_a_model_that_nobody_serves_is_not_enabled_where_echo_does_not_play_it(
 ) -> None:
     monkeypatch.setenv("UNCLAIMED_MODELS", "refuse")
     monkeypatch.setenv("MODELS", '{"alpha": {"provider": "echo"}}')
-    configuration.forget()
+    configuration.clear_cache()
     try:
         answer = chat(ada, ada.open_session(class_id=class_of("alpha", "beta")))
     finally:
         monkeypatch.undo()
-        configuration.forget()
+        configuration.clear_cache()
 
     assert [each["model_name"] for each in answer.json["results"]] == ["alpha"]
     assert [(each["model_name"], each["code"]) for each in answer.json["errors"]] == [
@@ -1068,7 +1069,7 @@ def test_a_worker_that_is_there_keeps_its_turn_and_one_that_died_loses_it(
 ) -> None:
     """The first worker dies with the answer of alpha; a second one waits until that is known, and asks beta."""
     monkeypatch.setattr(conversation, "PAUSE_SECONDS", 0.05)
-    monkeypatch.setattr(conversation, "WORKING", turns.Hold(2, 60))
+    monkeypatch.setattr(conversation, "WORKING", turns.Lease(2, 60))
     monkeypatch.setattr(conversation, "BEAT_SECONDS", 0.2)
     session = ada.open_session(class_id=class_of("alpha", "beta"))
     accepted = chat(ada, session, headers=ASYNC)

@@ -142,7 +142,7 @@ def test_tokens_from_before_are_refused_and_create_nothing(
     assert ada.post("/sessions", {"class_id": 1}).status == 401
     assert ada.post("/few-shot-examples", {"input_text": "a", "output_text": "b"}).status == 401
     assert [sk for _, sk in items_of(ada)] == ["ACCOUNT"]
-    accounts.forget()
+    accounts.clear_cache()
     assert ada.get("/sessions").status == 401
 
 

@@ -17,8 +17,8 @@ from local.http import Response
 from local.intrinsics import parse
 from local.server import Server
 from local.stack import ROOT, Stack
-from practice import clock
 from practice.events.outbound import ModelAnswer, TurnCompleted
+from practice.runtime import clock
 from tests.support.browser import Browser, find_browser
 from tests.support.guide import Block, Place, blocks_of, free_port
 from tests.support.learners import new_user_id

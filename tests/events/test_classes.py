@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from local.stack import Stack
-from practice import keys, table
-from practice.config import config
-from practice.store.classes import in_line_with_class
+from practice import table
+from practice.runtime.config import config
+from practice.store.classes import sync_with_class
+from practice.table import keys
 from tests.support.learners import Learner, made, new_user_id
 
 Json = dict[str, Any]
@@ -179,13 +180,13 @@ def test_a_response_that_arrives_while_the_class_changes_keeps_the_models(
     arrived: list[Json] = []
 
     def in_line(*args: Any) -> Any:
-        decided = in_line_with_class(*args)
+        decided = sync_with_class(*args)
         if not arrived:
             arrived.append(ada.add_response(session))
         return decided
 
-    monkeypatch.setattr("practice.store.sessions.in_line_with_class", in_line)
-    monkeypatch.setattr("practice.store.session_models.in_line_with_class", in_line)
+    monkeypatch.setattr("practice.store.sessions.sync_with_class", in_line)
+    monkeypatch.setattr("practice.store.session_models.sync_with_class", in_line)
     sync(ada, session)
 
     assert {"alpha", "beta"} <= {*names(ada, session)}

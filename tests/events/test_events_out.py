@@ -10,8 +10,8 @@ from jsonschema import Draft202012Validator
 
 from local import consumers
 from local.stack import Stack
-from practice import queues
 from practice.events import outbound
+from practice.runtime import queues
 from tests.support import deliveries
 from tests.support.deliveries import Deliveries
 from tests.support.learners import Learner, made
@@ -301,7 +301,7 @@ def test_a_record_nobody_can_read_is_set_aside_and_holds_nobody(
 
     assert answer == {"batchItemFailures": []}
     assert [e["detail-type"] for e in delivered.published(ada.user_id)] == ["ExampleCreated"]
-    letter = delivered.set_aside("StreamDeadLetters")[0]
+    letter = delivered.dead_letters_in("StreamDeadLetters")[0]
     assert json.loads(letter["body"])["dynamodb"]["SequenceNumber"] == poison["dynamodb"]["SequenceNumber"]
     assert letter["attributes"]["reason"]["StringValue"]
 
@@ -313,11 +313,11 @@ def test_a_record_nobody_can_read_is_set_aside_and_holds_nobody(
 def test_a_kind_of_item_of_a_later_version_is_passed_over(
     delivered: Deliveries, stack: Stack, key: tuple[str, str]
 ) -> None:
-    before = delivered.set_aside("StreamDeadLetters")
+    before = delivered.dead_letters_in("StreamDeadLetters")
     record = a_record(1, Keys={"pk": {"S": key[0]}, "sk": {"S": key[1]}}, NewImage={"anything": {"S": "x"}})
 
     assert stack.invoker.invoke("stream_changes", {"Records": [record]}) == {"batchItemFailures": []}
-    assert delivered.set_aside("StreamDeadLetters") == before
+    assert delivered.dead_letters_in("StreamDeadLetters") == before
 
 
 @pytest.mark.parametrize("broken", ["queues", "bus"])

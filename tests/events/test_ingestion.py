@@ -239,7 +239,7 @@ def test_a_message_that_can_never_succeed_is_set_aside_alone(
 
     delivered.run()
 
-    letter = delivered.set_aside("IngestionDeadLetters")[0]
+    letter = delivered.dead_letters_in("IngestionDeadLetters")[0]
     assert letter["body"] == body
     assert letter["attributes"]["reason"]["StringValue"].startswith(reason)
     assert len(responses_of(ada, session)) == 1
@@ -254,7 +254,7 @@ def test_a_model_of_somebody_else_is_an_unknown_one(
 
     delivered.run()
 
-    letter = delivered.set_aside("IngestionDeadLetters")[0]
+    letter = delivered.dead_letters_in("IngestionDeadLetters")[0]
     assert letter["attributes"]["reason"]["StringValue"] == "model not found"
     assert responses_of(ben, his) == []
 
@@ -267,12 +267,12 @@ def test_a_redelivery_after_the_model_was_deleted_is_no_dead_letter(
     produce(message)
     delivered.run()
     ada.delete(f"/models/{message['session_model_id']}")
-    before = len(delivered.set_aside("IngestionDeadLetters"))
+    before = len(delivered.dead_letters_in("IngestionDeadLetters"))
 
     produce(message)
     delivered.run()
 
-    assert len(delivered.set_aside("IngestionDeadLetters")) == before
+    assert len(delivered.dead_letters_in("IngestionDeadLetters")) == before
     assert responses_of(ada, session) == []
 
 
@@ -283,7 +283,7 @@ def test_a_body_at_the_limit_of_the_queue_is_set_aside_with_room_for_its_reason(
 
     delivered.run()
 
-    letter = delivered.set_aside("IngestionDeadLetters")[0]
+    letter = delivered.dead_letters_in("IngestionDeadLetters")[0]
     assert letter["attributes"]["reason"]["StringValue"] == "not JSON"
     assert letter["attributes"]["cut"]["StringValue"] == "from 1048576 bytes"
     assert set(letter["body"]) == {"x"}
@@ -300,9 +300,9 @@ def test_a_message_of_an_erased_learner_leaves_no_trace(
     under_way = event_of([("m", json.dumps(a_message(ada, session, response_text="a secret")))])
     hand_in("UserErased", {"user_id": ada.user_id})
     delivered.run()
-    before = delivered.set_aside("IngestionDeadLetters")
+    before = delivered.dead_letters_in("IngestionDeadLetters")
 
     assert stack.invoker.invoke("ingest_responses", under_way) == {"batchItemFailures": []}
 
-    assert delivered.set_aside("IngestionDeadLetters") == before
+    assert delivered.dead_letters_in("IngestionDeadLetters") == before
     assert [sk for _, sk in items_of(ada)] == ["ACCOUNT"]

@@ -11,10 +11,12 @@ import pytest
 
 from local import consumers
 from local.stack import Stack
-from practice import keys, queues, table
+from practice import table
 from practice.events import outbound
-from practice.models.response import Response
+from practice.runtime import queues
+from practice.schemas.response import Response
 from practice.store import responses
+from practice.table import keys
 from practice.turns.providers import Completion, echo
 from tests.support import deliveries
 from tests.support.deliveries import Deliveries
@@ -300,7 +302,10 @@ def test_what_was_not_deleted_is_never_swept(
     assert sweep(stack, {"sweep": what, "user_id": ada.user_id, **ids[what]}) == {"batchItemFailures": []}
 
     assert items_of(ada) == before
-    assert delivered.set_aside("SweepDeadLetters")[0]["attributes"]["reason"]["StringValue"] == "not deleted"
+    assert (
+        delivered.dead_letters_in("SweepDeadLetters")[0]["attributes"]["reason"]["StringValue"]
+        == "not deleted"
+    )
 
 
 @pytest.mark.parametrize(
@@ -327,7 +332,7 @@ def test_a_message_nobody_can_read_is_set_aside_alone(
 
     assert answer == {"batchItemFailures": []}
     assert [sk for _, sk in items_of(ada)] == ["ACCOUNT"]
-    letter = delivered.set_aside("SweepDeadLetters")[0]
+    letter = delivered.dead_letters_in("SweepDeadLetters")[0]
     assert (letter["body"], letter["attributes"]["reason"]["StringValue"]) == (json.dumps(message), reason)
 
 

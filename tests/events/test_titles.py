@@ -8,7 +8,7 @@ import pytest
 
 from local.stack import Stack
 from practice.events import titles
-from practice.models.turn import ErrorCode
+from practice.schemas.turn import ErrorCode
 from practice.store import titles as store
 from practice.turns.providers import ProviderError
 from tests.support import deliveries
@@ -213,5 +213,5 @@ def test_a_message_nobody_can_read_is_set_aside(stack: Stack, delivered: Deliver
 
     assert stack.invoker.invoke("write_titles", {"Records": [record]}) == {"batchItemFailures": []}
 
-    letter = delivered.set_aside("TitlesDeadLetters")[0]
+    letter = delivered.dead_letters_in("TitlesDeadLetters")[0]
     assert letter["attributes"]["reason"]["StringValue"] == "missing at session_id"

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from local.stack import Stack
-from practice import ids
 from practice.store import accounts
+from practice.table import ids
 from tests.support.learners import Answer, Learner, Send, learner, new_user_id
 from tools.openapi import endpoints
 
@@ -388,7 +388,7 @@ def test_a_token_and_an_idempotency_key_have_their_own_prices(small: Library, co
     plain = count(lambda: who.post("/few-shot-examples", body))
     first = count(lambda: who.post("/few-shot-examples", body, headers={"idempotency-key": "once"}))
     again = count(lambda: who.post("/few-shot-examples", body, headers={"idempotency-key": "once"}))
-    accounts.forget()
+    accounts.clear_cache()
     asked = count(lambda: who.get("/few-shot-examples?size=1"))
 
     assert plain.requests == "TransactWriteItems"

@@ -10,8 +10,9 @@ import pytest
 
 from local.intrinsics import parse
 from local.stack import Stack
-from practice import ids, limits
+from practice import limits
 from practice.store import accounts
+from practice.table import ids
 from practice.turns import configuration
 from tests.support import deliveries
 from tests.support.learners import Learner
@@ -37,10 +38,10 @@ def two_models(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         fake.plays = {"a": says(ANSWER), "b": says(ANSWER)}
         models = {"*": {"provider": "openai", "base_url": f"{fake.url}/v1"}}
         monkeypatch.setenv("MODELS", json.dumps(models))
-        configuration.forget()
+        configuration.clear_cache()
         yield
         monkeypatch.undo()
-        configuration.forget()
+        configuration.clear_cache()
 
 
 @pytest.mark.usefixtures("two_models")
@@ -62,7 +63,7 @@ def test_a_turn_asks_of_the_table_what_the_arithmetic_says(
         read = sum(spent for operation, spent in requests if operation in READS)
         return Units(read, sum(spent for _, spent in requests) - read)
 
-    ids.forget_lease()  # of sixteen, of which this test takes few
+    ids.clear_lease()  # of sixteen, of which this test takes few
     announce(ada.user_id, "a", "b")
     ada.get("/sessions")
     examples = [ada.add_example(input_text="x" * 200, output_text="y" * 400)["example_id"] for _ in range(5)]
@@ -170,14 +171,14 @@ ROWS = {
 
 
 ELSEWHERE = {
-    "deadline.LONGEST_SECONDS": ("a request", "29 seconds"),
+    "runtime.deadline.LONGEST_SECONDS": ("a request", "29 seconds"),
     "turns.conversation.MARGIN_SECONDS": ("a request", "3 seconds"),
-    "table.PATIENCE_SECONDS": ("contention for one object", "8 seconds"),
+    "table.TIMEOUT_SECONDS": ("contention for one object", "8 seconds"),
     "store.accounts.REMEMBERED_SECONDS": ("a revoked token", "50 seconds"),
-    "secrets.LIFETIME_SECONDS": ("a secret that was rotated", "5 minutes"),
-    "jwks.FRESH_SECONDS": ("a key set", "10 minutes"),
-    "jwks.STALE_SECONDS": ("a key set", "60 minutes"),
-    "jwks.MAX_BYTES": ("a key set", "256 KB"),
+    "runtime.secrets.LIFETIME_SECONDS": ("a secret that was rotated", "5 minutes"),
+    "http.jwks.FRESH_SECONDS": ("a key set", "10 minutes"),
+    "http.jwks.STALE_SECONDS": ("a key set", "60 minutes"),
+    "http.jwks.MAX_BYTES": ("a key set", "256 KB"),
     "store.accounts.RECEIPT_SECONDS": ("the receipt of an erasure", "400 days"),
     "store.responses.INGESTED_SECONDS": ("a `dedup_id`", "30 days"),
     "turns.providers.openai.ANSWER_BYTES": ("what a provider sends", "8 MB"),

@@ -27,10 +27,11 @@ from local.data import TOKEN_SECRET
 from local.engine import create_table
 from local.intrinsics import parse
 from local.stack import Stack
-from practice import ids, queues, secrets
-from practice.config import config
 from practice.events import changes
+from practice.runtime import queues, secrets
+from practice.runtime.config import config
 from practice.store import accounts, catalogue, turns
+from practice.table import ids
 from practice.turns import configuration, conversation
 from practice.turns.providers import bedrock
 from tests.support import deliveries, invariants
@@ -156,7 +157,7 @@ def test_what_failed_on_a_bug_is_taken_once_after_the_fix(
     assert f"user_id={ada.user_id} session_model_id={message['session_model_id']}" in said
     assert redrive.FAILED_TOO_OFTEN in said
     assert "nobody may read" not in said
-    assert len(delivered.set_aside("IngestionDeadLetters")) == 1
+    assert len(delivered.dead_letters_in("IngestionDeadLetters")) == 1
     assert texts_of(ada, session) == []
 
     code, said, _ = make_redrive("IngestionDeadLetters", dry=False)
@@ -164,7 +165,7 @@ def test_what_failed_on_a_bug_is_taken_once_after_the_fix(
 
     assert (code, "sent to IngestionQueue" in said) == (0, True)
     assert texts_of(ada, session) == ["an answer nobody may read"]
-    assert delivered.set_aside("IngestionDeadLetters") == []
+    assert delivered.dead_letters_in("IngestionDeadLetters") == []
 
 
 def test_a_replay_that_dies_after_it_sent_is_started_again_and_adds_nothing_twice(
@@ -189,7 +190,7 @@ def test_a_replay_that_dies_after_it_sent_is_started_again_and_adds_nothing_twic
     with pytest.raises(Died):
         list(dying.hand_back())
     delivered.run()
-    assert len(delivered.set_aside("IngestionDeadLetters")) == 1
+    assert len(delivered.dead_letters_in("IngestionDeadLetters")) == 1
 
     list(Redrive(LocalStack(stack.url), "IngestionDeadLetters").hand_back())
     delivered.run()
@@ -221,7 +222,7 @@ def test_what_fails_again_is_left_for_the_next_run(
     delivered.run()
 
     assert (code, "2 handed back" in said) == (0, True)
-    assert len(delivered.set_aside("IngestionDeadLetters")) == 2
+    assert len(delivered.dead_letters_in("IngestionDeadLetters")) == 2
 
 
 def test_a_replay_stops_at_the_first_message_that_is_not_taken(
@@ -250,7 +251,7 @@ def test_a_replay_stops_at_the_first_message_that_is_not_taken(
         list(run.hand_back())
     broken.undo()
     delivered.run()
-    assert (len(texts_of(ada, session)), len(delivered.set_aside("IngestionDeadLetters"))) == (1, 2)
+    assert (len(texts_of(ada, session)), len(delivered.dead_letters_in("IngestionDeadLetters"))) == (1, 2)
 
     list(Redrive(LocalStack(stack.url), "IngestionDeadLetters").hand_back())
     delivered.run()
@@ -270,7 +271,7 @@ def test_one_message_can_be_chosen_and_one_be_dropped(
     messages = [a_response(ada, session, dedup_id=str(n), response_text=str(n)) for n in range(3)]
     set_aside_by_a_bug(broken, delivered, stack, "IngestionQueue", *messages)
     letters = {json.loads(each["body"])["response_text"]: each["message_id"]
-               for each in delivered.set_aside("IngestionDeadLetters")}  # fmt: skip
+               for each in delivered.dead_letters_in("IngestionDeadLetters")}  # fmt: skip
 
     make_redrive("IngestionDeadLetters", "--id", letters["1"], dry=False)
     code, said, _ = make_redrive("IngestionDeadLetters", "--drop", letters["2"], dry=False)
@@ -278,7 +279,9 @@ def test_one_message_can_be_chosen_and_one_be_dropped(
 
     assert (code, said) == (0, "deleted\n")
     assert texts_of(ada, session) == ["1"]
-    assert [each["message_id"] for each in delivered.set_aside("IngestionDeadLetters")] == [letters["0"]]
+    assert [each["message_id"] for each in delivered.dead_letters_in("IngestionDeadLetters")] == [
+        letters["0"]
+    ]
 
 
 def test_what_its_user_wanted_erased_is_dropped(
@@ -300,7 +303,7 @@ def test_what_its_user_wanted_erased_is_dropped(
     delivered.run()
 
     assert "dropped: its user was erased since" in said
-    assert delivered.set_aside("IngestionDeadLetters") == []
+    assert delivered.dead_letters_in("IngestionDeadLetters") == []
 
 
 @pytest.mark.parametrize("failing", ["set aside by the function", "given up by Lambda"])
@@ -342,7 +345,7 @@ def test_an_announcement_is_put_on_the_bus_again(
     assert (code, "put on the bus as ClassUpdated" in said) == (0, True)
     session = ada.open_session(class_id=class_id)
     assert [each["model_name"] for each in ada.models_of(session)] == ["house-model"]
-    assert delivered.set_aside("CatalogueDeadLetters") == []
+    assert delivered.dead_letters_in("CatalogueDeadLetters") == []
 
 
 def _taking_no_version_1() -> Any:
@@ -392,7 +395,7 @@ def test_a_change_that_was_set_aside_is_read_again(
 
     assert code == 0
     assert items_in(items_of(ada), session) == []
-    assert delivered.set_aside("StreamDeadLetters") == []
+    assert delivered.dead_letters_in("StreamDeadLetters") == []
 
 
 @pytest.fixture
@@ -405,7 +408,7 @@ def given_up(
         [trigger] = stack.template.stream_triggers
         consumer = StreamConsumer(stack.triggers, replace(trigger, attempts=1), stack.engine)
         broken.setattr(changes, "consequences", lambda record: iter(fails()))
-        broken.setattr(queues, "set_aside", fails)
+        broken.setattr(queues, "dead_letter", fails)
         while consumer.step():
             pass
         broken.undo()
@@ -490,7 +493,7 @@ def test_a_batch_that_the_stream_has_forgotten_stays_and_says_so(
     code, _, complained = make_redrive("StreamDeadLetters", dry=False)
 
     assert (code, "the stream has its records no more" in complained) == (1, True)
-    assert len(delivered.set_aside("StreamDeadLetters")) == 1
+    assert len(delivered.dead_letters_in("StreamDeadLetters")) == 1
     empty("StreamDeadLetters")
 
 
@@ -506,7 +509,7 @@ def test_a_turn_that_its_workers_died_on_is_done_after_all(
     path = f"/sessions/{session['session_id']}/chat"
     accepted = ada.post(path, {"prompt_text": "Why?"}, headers={"Prefer": "respond-async"})
     turn = accepted.headers["location"]
-    broken.setattr(conversation, "WORKING", turns.Hold(0, 0))
+    broken.setattr(conversation, "WORKING", turns.Lease(0, 0))
     broken.setattr(conversation, "_carried_out", fails)
     delivered.run()
     broken.undo()
@@ -519,7 +522,7 @@ def test_a_turn_that_its_workers_died_on_is_done_after_all(
 
     done = ada.get(turn).json
     assert (done["status"], len(done["results"]), done["errors"]) == ("done", 2, [])
-    assert delivered.set_aside("TurnDeadLetters") == []
+    assert delivered.dead_letters_in("TurnDeadLetters") == []
 
 
 @pytest.mark.usefixtures("delivered")
@@ -608,14 +611,14 @@ def on(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str]
     def move(name: str) -> None:
         monkeypatch.setenv("TABLE_NAME", name)
         config.cache_clear()
-        ids.forget_lease()
-        accounts.forget()
+        ids.clear_lease()
+        accounts.clear_cache()
 
     yield move
     monkeypatch.undo()
     config.cache_clear()
-    ids.forget_lease()
-    accounts.forget()
+    ids.clear_lease()
+    accounts.clear_cache()
 
 
 def test_after_a_restore_no_id_is_given_to_a_second_thing(
@@ -630,7 +633,7 @@ def test_after_a_restore_no_id_is_given_to_a_second_thing(
     monkeypatch.setattr("tools.restore.changes.SHARDS", 1)
     old = stack.template.table["TableName"]
     new = restored()
-    ids.forget_lease()
+    ids.clear_lease()
     lost = [ada.open_session()["session_id"] for _ in range(40)]
 
     on(new)
@@ -649,7 +652,7 @@ def test_after_a_restore_no_id_is_given_to_a_second_thing(
 def test_without_the_old_table_the_counters_move_far_ahead(
     stack: Stack, restored: Callable[[], str], run_restore: Callable[[str], str]
 ) -> None:
-    ids.forget_lease()
+    ids.clear_lease()
     ids.new_session_id()
     new = restored()
     client = stack.engine.client()
@@ -1120,7 +1123,7 @@ def store_secret(stack: Stack) -> Iterator[Callable[[str], None]]:
 
     def store(value: str) -> None:
         path.write_text(value)
-        secrets.forget()
+        secrets.clear_cache()
 
     yield store
     store(before)
@@ -1192,11 +1195,11 @@ def test_an_erasure_request_leaves_a_proof_and_nothing_else(
     [erased] = [each for each in delivered.published(ada.user_id) if each["detail-type"] == "UserDataErased"]
     counts = {name: erased["detail"][name] for name in ("sessions", "examples", "responses")}
     assert counts == {"sessions": 1, "examples": 1, "responses": 1}
-    accounts.forget()
+    accounts.clear_cache()
     assert ada.get("/sessions").status == 401
     assert items_of(ben) == others
     assert make_redrive("IngestionDeadLetters", dry=False)[0] == 0
-    assert delivered.set_aside("IngestionDeadLetters") == []
+    assert delivered.dead_letters_in("IngestionDeadLetters") == []
     lines = [record.__dict__ for record in caplog.records]
     assert "UserErased" in str(lines)
     assert "nobody may read" not in str(lines)
@@ -1262,13 +1265,13 @@ def serve(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
         monkeypatch.setenv("MODELS", json.dumps(models))
         monkeypatch.setenv("UNCLAIMED_MODELS", "refuse")
         monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", url)
-        configuration.forget()
-        bedrock.forget()
+        configuration.clear_cache()
+        bedrock.clear_cache()
 
     yield put
     monkeypatch.undo()
-    configuration.forget()
-    bedrock.forget()
+    configuration.clear_cache()
+    bedrock.clear_cache()
 
 
 HAIKU = "anthropic.claude-3-haiku-20240307-v1:0"

@@ -20,7 +20,7 @@ import pytest
 
 from local.functions import FunctionError
 from local.stack import Stack
-from practice import clock
+from practice.runtime import clock
 from practice.transfers import requests as transfers
 from practice.turns import conversation
 from practice.turns.providers import Completion, echo
@@ -776,6 +776,6 @@ def test_no_function_is_left_out() -> None:
     with_key = {
         each.parent.name
         for each in (Path(__file__).parents[2] / "functions").glob("*/handler.py")
-        if "Once" in each.read_text()
+        if "IdempotentAttempt" in each.read_text()
     }
     assert with_key == posts

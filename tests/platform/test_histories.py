@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 )
 
 from local.stack import Stack
-from practice.models.response import Response
+from practice.schemas.response import Response
 from tests.support.learners import BASE_URL, Answer, Learner, walk
 from tests.support.torture import SEED, SIZES, count
 

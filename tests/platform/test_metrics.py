@@ -16,8 +16,8 @@ from benchmarks.prices import PER_MILLION
 from local.functions import FunctionError
 from local.intrinsics import Evaluator, parse
 from local.stack import Stack
-from practice import log, metrics
-from practice.models.turn import ErrorCode
+from practice.runtime import log, metrics
+from practice.schemas.turn import ErrorCode
 from practice.turns import configuration
 from tests.support import faults
 from tests.support.learners import Learner
@@ -128,7 +128,7 @@ def a_bad_day(stack: Stack, somebody: Callable[[], Learner]) -> list[Line]:
     with pytest.MonkeyPatch.context() as patch, FakeProvider() as provider, written() as read:
         patch.setattr(log, "_cold", True)
         patch.setenv("MODELS", json.dumps({"*": {"provider": "openai", "base_url": f"{provider.url}/v1"}}))
-        configuration.forget()
+        configuration.clear_cache()
         provider.plays = {
             "alpha": lambda _: Played(completion(CANARY)),
             "beta": lambda _: Played({"error": CANARY}, 500),
@@ -154,7 +154,7 @@ def a_bad_day(stack: Stack, somebody: Callable[[], Learner]) -> list[Line]:
             gone = {"sweep": "session", "user_id": ada.user_id, "session_id": session["session_id"]}
             invoke("sweep", messages(gone, CANARY))
         finally:
-            configuration.forget()
+            configuration.clear_cache()
         return read()
 
 

@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
-from practice.api import Endpoint
+from practice.http.endpoint import Endpoint
 from tests.support.learners import Learner, Send
 from tools import openapi
 from tools.openapi import BODY_OF, HEADERS, TARGET, contract_text, endpoints

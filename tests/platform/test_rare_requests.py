@@ -10,8 +10,9 @@ import pytest
 
 from local.functions import FunctionError
 from local.stack import Stack
-from practice import ids, keys, table
-from practice.deadline import Deadline
+from practice import table
+from practice.runtime.deadline import Deadline
+from practice.table import ids, keys
 from practice.transfers import files
 from practice.transfers import requests as at_once
 from tests.support import deliveries
@@ -142,7 +143,7 @@ def test_what_a_dead_import_left_makes_room_for_a_file(
         everything = ada.get("/export").body
     accepted = ben.post("/import", raw=everything, headers=PLAIN)
     by_dead_import(ben)
-    ids.forget_lease()
+    ids.clear_lease()
 
     job(ben, accepted.json["import_id"])
 
@@ -164,7 +165,7 @@ def test_an_import_that_dies_at_its_file_leaves_no_part_of_it(
 def test_an_export_that_dies_at_its_file_is_done_when_it_comes_again(
     ada: Learner, job: Callable[[Learner, int], Any]
 ) -> None:
-    ids.forget_lease()
+    ids.clear_lease()
     accepted = ada.get("/export")
 
     with at_file("UploadPart", die), pytest.raises(FunctionError, match="Killed"):
@@ -192,7 +193,7 @@ def test_a_message_that_nobody_can_take_is_set_aside(stack: Stack, function: str
 
     assert stack.invoker.invoke(function, {"Records": [record]}) == {"batchItemFailures": []}
 
-    assert deliveries.of(stack).set_aside(f"{queue}DeadLetters")[0]["body"] == "nonsense"
+    assert deliveries.of(stack).dead_letters_in(f"{queue}DeadLetters")[0]["body"] == "nonsense"
 
 
 def test_an_erasure_goes_on_in_another_message_when_its_time_is_up(

@@ -243,22 +243,22 @@ def copies(
 
 
 MAY_STAY = {
-    "practice.aws.session": "describes AWS, and takes long to make",
-    "practice.config.config": "the environment, the same in every copy",
-    "practice.contract._routes": "a file",
-    "practice.contract.contract_text": "a file",
+    "practice.runtime.aws.session": "describes AWS, and takes long to make",
+    "practice.runtime.config.config": "the environment, the same in every copy",
+    "practice.http.contract._routes": "a file",
+    "practice.http.contract.contract_text": "a file",
     "practice.events.outbound.client": "a client, without its connections",
-    "practice.queues.client": "a client, without its connections",
-    "practice.snapshots._forgets": "the list of what to forget",
-    "practice.table.requests.client": "a client, without its connections",
+    "practice.runtime.queues.client": "a client, without its connections",
+    "practice.runtime.snapshots._forgets": "the list of what to forget",
+    "practice.table.client.client": "a client, without its connections",
     "practice.turns.configuration.configuration": "the environment, the same in every copy",
     "practice.turns.configuration.model_named": "the environment, the same in every copy",
     "practice.turns.knowledge._client": "a client, without its connections",
     "practice.turns.providers.bedrock._clients": "clients, without their connections",
 }
 MUST_GO = {
-    "practice.rates._full_at",
-    "practice.secrets._cache",
+    "practice.http.rates._full_at",
+    "practice.runtime.secrets._cache",
     "practice.store.accounts._remembered",
     "practice.transfers.files.client",
     "practice.turns.providers.openai._pool",
@@ -292,8 +292,8 @@ def test_copies_of_a_warm_process_share_nothing_that_must_be_their_own(
 def test_all_that_a_process_keeps_is_forgotten_or_may_stay(copies: dict[bool, list[dict[str, Any]]]) -> None:
     """A new cache belongs into one of the two lists; `forgotten_in_copies` is for those that must go."""
     assert copies[True][0]["kept"].keys() == MAY_STAY.keys() | MUST_GO
-    assert copies[False][0]["kept"]["practice.secrets._cache"]
+    assert copies[False][0]["kept"]["practice.runtime.secrets._cache"]
     assert copies[False][0]["kept"]["practice.store.accounts._remembered"]
     for copy in copies[True]:
         assert {name: copy["kept"][name] for name in MUST_GO} == dict.fromkeys(MUST_GO, 0)
-        assert copy["kept"]["practice.table.requests.client"] == 1, "what only costs time to make is kept"
+        assert copy["kept"]["practice.table.client.client"] == 1, "what only costs time to make is kept"

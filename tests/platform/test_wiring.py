@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from local.intrinsics import parse
-from practice.api import Endpoint
+from practice.http.endpoint import Endpoint
 from tools.openapi import load_handler
 
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ import pytest
 
 from local.stack import Stack
 from practice import table
-from practice.api import Endpoint
+from practice.http.endpoint import Endpoint
 from practice.limits import MAX_ID
 from practice.store import accounts
 from tests.support.account import ENDPOINTS, Account, query_string
@@ -32,7 +32,7 @@ ItemsOf = Callable[[Learner], dict[tuple[str, str], Any]]
 
 NOBODYS = MAX_ID - 7
 LISTS = [each for each in ENDPOINTS if each.query_model and "cursor" in each.query_model.model_fields]
-REPEATABLE = [each for each in ENDPOINTS if each.once_name]
+REPEATABLE = [each for each in ENDPOINTS if each.attempt_name]
 BY_NAME = {each.name: each for each in ENDPOINTS}
 LEADING_KEY = re.compile(rb'"((?:USER|CLASS|AGENT|IDS)#\d+)"')
 

@@ -29,8 +29,8 @@ import practice
 from local.functions import FunctionError
 from local.stack import ROOT, Stack, read_template
 from practice import table
-from practice.api import Endpoint
-from practice.log import logger
+from practice.http.endpoint import Endpoint
+from practice.runtime.log import logger
 from practice.store import accounts
 from practice.turns import configuration
 from practice.turns.providers import bedrock
@@ -259,7 +259,7 @@ def test_a_fault_of_the_table_leaves_no_text_in_the_logs(
     endpoint: Endpoint, somebody: Callable[[], Learner], overheard: Overheard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)
-    monkeypatch.setattr("practice.table.requests.PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("practice.table.client.TIMEOUT_SECONDS", 0.0)
     account = Account(somebody(), CANARY)
     raw = a_raw_body(endpoint, account)
     statuses = set()
@@ -275,7 +275,7 @@ def test_a_fault_of_the_table_leaves_no_text_in_the_logs(
         send("unreadable documents")
     for name, fault in FAULTS.items():
         for number in (1, 2, 3):
-            accounts.forget()
+            accounts.clear_cache()
             with faults.at(number, fault, times=1000):
                 send(f"{name} {number}")
 
@@ -342,8 +342,8 @@ def test_what_a_provider_says_stays_out_of_the_logs(
 
 
 def forget() -> None:
-    configuration.forget()
-    bedrock.forget()
+    configuration.clear_cache()
+    bedrock.clear_cache()
 
 
 # Events, messages and stream records
@@ -501,7 +501,7 @@ def test_what_is_told_on_the_bus_holds_no_text(
 def test_a_library_is_as_quiet_at_debug_as_ever() -> None:
     """LOG_LEVEL is the level of our own logger: botocore's own at that level would tell whole requests."""
     program = (
-        "import logging; from tools.openapi import endpoints; endpoints(); from practice.log import logger\n"
+        "import logging; from tools.openapi import endpoints; endpoints(); from practice.runtime.log import logger\n"
         "assert logger.log_level == logging.DEBUG\n"
         "for name, each in logging.root.manager.loggerDict.items():\n"
         "    if isinstance(each, logging.Logger) and each.name != logger.name:\n"

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from local.stack import Stack, read_template
-from practice import rates
-from practice.api import Endpoint
-from practice.config import config
+from practice.http import rates
+from practice.http.endpoint import Endpoint
 from practice.limits import MAX_ID
+from practice.runtime.config import config
 from practice.store import accounts
 from tests.support.learners import Answer, Learner, at_once
 from tools.openapi import endpoints
@@ -45,11 +45,11 @@ def limit(stack: Stack, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterat
         monkeypatch.setenv("USER_REQUESTS_PER_MINUTE", str(requests))
         config.cache_clear()
 
-    rates.forget()
+    rates.clear_cache()
     yield to
     monkeypatch.undo()
     config.cache_clear()
-    rates.forget()
+    rates.clear_cache()
 
 
 Limit = Callable[[int], None]
@@ -115,7 +115,7 @@ def test_a_refused_request_costs_the_table_nothing_and_changes_nothing(
     before = items_of(ada)
     limit(1)
     assert ada.get("/sessions").status == 200
-    accounts.forget()
+    accounts.clear_cache()
 
     with requests_to_table() as requests:
         for endpoint in ENDPOINTS:
@@ -154,7 +154,7 @@ def test_a_fault_of_ours_tells_it_too(limit: Limit, ada: Learner, monkeypatch: p
     limit(10)
     monkeypatch.setenv("TABLE_NAME", "no-such-table")
     config.cache_clear()
-    accounts.forget()
+    accounts.clear_cache()
 
     answer = ada.get("/sessions")
 
@@ -196,7 +196,7 @@ def test_a_revoked_token_does_not_use_up_what_its_owner_may_ask_for(
     limit: Limit, ada: Learner, hand_in: Callable[[str, dict[str, Any]], Any]
 ) -> None:
     hand_in("TokensRevoked", {"user_id": ada.user_id, "issued_before": "2099-01-01T00:00:00Z"})
-    accounts.forget()
+    accounts.clear_cache()
     limit(2)
 
     answers = [ada.get("/sessions") for _ in range(5)]
@@ -221,7 +221,7 @@ def test_only_so_many_learners_are_remembered_the_latest(
     monkeypatch.setattr(rates, "COUNTED_USERS", 3)
 
     def left(user_id: int) -> int:
-        allowance = rates.take(user_id, 1)
+        allowance = rates.spend(user_id, 1)
         assert allowance
         return allowance.remaining
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-import practice.models
+import practice.schemas
 from local.stack import Stack
-from practice.api import Endpoint
+from practice.http.endpoint import Endpoint
 from tests.support.account import ENDPOINTS, Account
 from tests.support.learners import Answer, Learner
 from tests.support.planted import each_filled
@@ -35,14 +35,14 @@ def planted(_: str, rules: Json) -> Any:
 
 def models_of_ours(root: type[BaseModel] = BaseModel) -> Iterator[type[BaseModel]]:
     for each in root.__subclasses__():
-        if each.__module__.startswith("practice.models."):
+        if each.__module__.startswith("practice.schemas."):
             yield each
         yield from models_of_ours(each)
 
 
 def fields_of_ours() -> Json:
     """Every field of what is answered, stored or sent, with a value that fits it; and names that the store uses."""
-    for module in pkgutil.walk_packages(practice.models.__path__, "practice.models."):
+    for module in pkgutil.walk_packages(practice.schemas.__path__, "practice.schemas."):
         importlib.import_module(module.name)
     found: Json = {}
     for model in dict.fromkeys(models_of_ours()):

@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from local.stack import Stack, read_template
-from practice import jwks, secrets
-from practice.config import config
+from practice.http import jwks
+from practice.runtime import secrets
+from practice.runtime.config import config
 from practice.store import accounts
 from tests.support.learners import Answer, Learner, Send, at_once, new_user_id
 from tests.support.torture import count
@@ -388,8 +389,8 @@ def deployed(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deploy]:
 
     def forget() -> None:
         config.cache_clear()
-        secrets.forget()
-        jwks.forget()
+        secrets.clear_cache()
+        jwks.clear_cache()
 
     def deploy(**variables: str) -> None:
         for name, value in variables.items():
@@ -524,7 +525,7 @@ def test_a_rotation_keeps_two_secrets_alive(secrets_manager: Loopback, send: Sen
     old, new = hs256(OLD, valid()), hs256(NEW, valid())
 
     def stored(value: Any) -> list[int]:
-        secrets.forget()
+        secrets.clear_cache()
         text = value if isinstance(value, str) else json.dumps(value)
         secrets_manager.answer = says({"SecretString": text})
         return [user_seen(send, token).status for token in (old, new)]
@@ -832,7 +833,7 @@ def test_while_the_issuer_fails_known_keys_serve_for_an_hour_and_no_others(
     fault: str, issuer: Loopback, send: Send, clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert user_seen(send, RSA.sign()).status == 201
-    monkeypatch.setattr(jwks, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(jwks, "TIMEOUT_SECONDS", 0.2)
     issuer.answer = FAULTS[fault]
 
     clock(601)
@@ -841,7 +842,7 @@ def test_while_the_issuer_fails_known_keys_serve_for_an_hour_and_no_others(
     clock(3600)
     refused(user_seen(send, RSA.sign()), "a key of yesterday")
 
-    monkeypatch.setattr(jwks, "PATIENCE_SECONDS", 3)
+    monkeypatch.setattr(jwks, "TIMEOUT_SECONDS", 3)
     issuer.answer = says({"keys": [RSA.jwk]})
     clock(5)
     assert user_seen(send, RSA.sign()).status == 201

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from practice.api import Endpoint
-from practice.auth import Caller
-from practice.models.transfer import TransferState
-from practice.store.idempotency import Once
+from practice.caller import Caller
+from practice.http.endpoint import Endpoint
+from practice.schemas.transfer import TransferState
+from practice.store.idempotency import IdempotentAttempt
 from practice.transfers import jobs
 from tests.support.learners import Learner, made, new_user_id
 from tests.support.planted import filled
@@ -47,8 +47,8 @@ class Account:
             "response_id": response["response_id"],
             "turn_id": made(waiting, 202)["turn_id"],
             "import_id": made(who.post("/import"), 202)["import_id"],
-            "export_id": jobs.begin(
-                Caller(who.user_id, 2**40), "export", TransferState.QUEUED, once=Once()
+            "export_id": jobs.start_job(
+                Caller(who.user_id, 2**40), "export", TransferState.QUEUED, attempt=IdempotentAttempt()
             ).transfer_id,
         }
 

@@ -68,7 +68,7 @@ class Deliveries:
     def waiting(self, queue: str) -> list[dict[str, Any]]:
         return self._stack.queues.peek(f"practice-local-{queue}", 1_000_000)
 
-    def set_aside(self, queue: str) -> list[dict[str, Any]]:
+    def dead_letters_in(self, queue: str) -> list[dict[str, Any]]:
         """Newest first."""
         return [each for each in self._stack.state["dead_letters"] if each["queue"].endswith(queue)]
 

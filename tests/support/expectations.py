@@ -21,7 +21,7 @@ from schemathesis import Case, DeserializationContext, HookContext, Response, Se
 from schemathesis.core import NOT_SET
 from schemathesis.core.failures import Failure
 
-from practice.contract import contract_text
+from practice.http.contract import contract_text
 from practice.limits import IDEMPOTENCY_KEY_CHARACTERS
 
 Json = dict[str, Any]

@@ -11,8 +11,9 @@ from botocore.compat import HTTPHeaders
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 from botocore.httpsession import URLLib3Session
 
-from practice import queues, table
+from practice import table
 from practice.events import outbound
+from practice.runtime import queues
 from practice.transfers import files
 from tests.support.torture import count
 

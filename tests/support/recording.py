@@ -15,7 +15,7 @@ from botocore.httpsession import URLLib3Session
 from botocore.signers import RequestSigner
 
 from local.functions import serving
-from practice import secrets
+from practice.runtime import secrets
 from tests.support.roles import Call, Roles, Use
 
 ROOT: Final = Path(__file__).parents[2]

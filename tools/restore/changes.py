@@ -7,10 +7,9 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, Final
 
-from practice import keys
-from practice.events.work import SweepSession
-from practice.ids import SHARDS
-from practice.table import part_keys
+from practice.events.messages import SweepSession
+from practice.table import keys, part_keys
+from practice.table.ids import SHARDS
 from tools.deployed import Deployed
 from tools.restore.items import Item, Key, item_at, number_in, scan, text_in, wire_key
 
@@ -50,7 +49,7 @@ _CARRIED: Final = {":account": {"S": "ACCOUNT"}, ":class": {"S": "CLASS"}, ":age
 def _counters(dynamodb: Any, new: str, old: str | None) -> Iterator[Change]:
     """A counter that went back would hand out ids for a second time."""
     for shard in range(SHARDS):
-        key = keys.lease(shard)
+        key = keys.id_block(shard)
         wire = wire_key(key)
         restored = number_in(item_at(dynamodb, new, wire) or {}, "next", 0)
         before = number_in(item_at(dynamodb, old, wire) or {}, "next", 0) if old else restored

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from practice import keys
+from practice.table import keys
 
 Item = dict[str, Any]
 Key = dict[str, Any]

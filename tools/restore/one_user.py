@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from practice import keys
+from practice.table import keys
 from tools.restore.changes import Change
 from tools.restore.items import Item, Key, item_at, of_user, wire_key
 

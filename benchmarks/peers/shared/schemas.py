@@ -4,10 +4,8 @@ import gc
 
 from pydantic import BaseModel
 
-from practice.models.session import OwnSession, Session
-from practice.models.session_requests import SessionChanges
-from practice.models.settings import Settings
-from practice.models.settings_requests import SettingsChanges
+from practice.schemas.session import OwnSession, Session, SessionChanges
+from practice.schemas.settings import Settings, SettingsChanges
 
 gc.enable()
 

@@ -7,12 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, Field, PlainSerializer, TypeAdapter
 
-from practice import clock, keys, queues
-from practice.events.messages import Hopeless, validated
+from practice.events.batch import PermanentFailure, validated
 from practice.limits import SESSION_MODELS
-from practice.models.catalogue import Agent, ClassStatus, PracticeClass
-from practice.models.fields import FreeForm, Id, ModelName, Text
+from practice.runtime import clock, queues
+from practice.schemas.catalogue import Agent, ClassStatus, PracticeClass
+from practice.schemas.fields import FreeForm, Id, ModelName, Text
 from practice.store import catalogue
+from practice.table import keys
 
 Moment = Annotated[AwareDatetime, PlainSerializer(clock.written)]
 
@@ -43,15 +44,15 @@ class AgentDeleted(_Announcement):
     agent_id: Id
 
 
-def take(event: Mapping[str, Any]) -> dict[str, Any]:
+def handle(event: Mapping[str, Any]) -> dict[str, Any]:
     """Two requests. What can never be taken is set aside: a wrong type or version, a field that is missing."""
     kind = event.get("detail-type")
     try:
         stored = _announce(kind, event.get("detail"))
-    except Hopeless as hopeless:
+    except PermanentFailure as failure:
         dead_letters = os.environ["CATALOGUE_DEAD_LETTERS_URL"]
-        queues.set_aside(dead_letters, json.dumps(event), str(hopeless), "update_catalogue")
-        return {"detail_type": kind, "outcome": "set aside", "reason": str(hopeless)}
+        queues.dead_letter(dead_letters, json.dumps(event), str(failure), "update_catalogue")
+        return {"detail_type": kind, "outcome": "set aside", "reason": str(failure)}
     return {"detail_type": kind, "outcome": "stored" if stored else "superseded"}
 
 
@@ -73,4 +74,4 @@ def _announce(kind: object, detail: object) -> bool:
         gone = validated(detail, _AGENT_DELETED)
         agent = Agent.deleted(gone.agent_id, clock.written(gone.updated_at))
         return catalogue.announce(keys.agent(agent.agent_id), agent, agent.updated_at)
-    raise Hopeless("unknown detail-type")
+    raise PermanentFailure("unknown detail-type")

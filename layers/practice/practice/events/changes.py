@@ -11,21 +11,11 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from practice import keys, queues, table
+from practice import table
 from practice.errors import StoreUnavailable
 from practice.events import outbound
-from practice.events.messages import told
-from practice.events.outbound import (
-    ExampleCreated,
-    ModelAnswer,
-    ModelError,
-    SessionCreated,
-    SessionDeleted,
-    SettingsChanged,
-    Told,
-    TurnCompleted,
-)
-from practice.events.work import (
+from practice.events.batch import describe_errors
+from practice.events.messages import (
     Sweep,
     SweepExample,
     SweepModel,
@@ -34,13 +24,24 @@ from practice.events.work import (
     SweepTurns,
     WriteTitle,
 )
-from practice.keys import Place
-from practice.models.example import Example
-from practice.models.response import Response
-from practice.models.session import OwnSession
-from practice.models.settings import StoredSettings
-from practice.models.turn import StoredTurn
-from practice.table import Document
+from practice.events.outbound import (
+    ExampleCreated,
+    ModelAnswer,
+    ModelError,
+    OutboundEvent,
+    SessionCreated,
+    SessionDeleted,
+    SettingsChanged,
+    TurnCompleted,
+)
+from practice.runtime import queues
+from practice.schemas.example import Example
+from practice.schemas.response import Response
+from practice.schemas.session import OwnSession
+from practice.schemas.settings import StoredSettings
+from practice.schemas.turn import StoredTurn
+from practice.table import Document, keys
+from practice.table.keys import ItemRef
 
 NAME: Final = "stream_changes"
 
@@ -53,10 +54,10 @@ class Answered(NamedTuple):
 
 
 Model = TypeVar("Model", bound=BaseModel)
-Consequence = Told | Sweep | Answered
+Consequence = OutboundEvent | Sweep | Answered
 
 
-def take(event: Mapping[str, Any]) -> dict[str, Any]:
+def handle(event: Mapping[str, Any]) -> dict[str, Any]:
     """The first record that could not be passed on, from which the shard is read again; none when all were.
 
     A record that nobody can read is set aside, and holds nobody.
@@ -69,7 +70,7 @@ def take(event: Mapping[str, Any]) -> dict[str, Any]:
             try:
                 found += [(place, consequence) for consequence in consequences(record)]
             except (KeyError, TypeError, ValueError, AttributeError) as error:
-                queues.set_aside(os.environ["STREAM_DEAD_LETTERS_URL"], _kept(record), _reason(error), NAME)
+                queues.dead_letter(os.environ["STREAM_DEAD_LETTERS_URL"], _kept(record), _reason(error), NAME)
         except (StoreUnavailable, queues.NotSent):
             unsent.add(place)
     unsent |= _passed_on(found)
@@ -78,12 +79,12 @@ def take(event: Mapping[str, Any]) -> dict[str, Any]:
 
 def _passed_on(found: Iterable[tuple[int, Consequence]]) -> set[int]:
     """The places of records of which something was not taken."""
-    events: list[tuple[int, Told]] = []
+    events: list[tuple[int, OutboundEvent]] = []
     sweeps: list[tuple[int, BaseModel]] = []
     turns: dict[int, tuple[int, SweepTurns]] = {}
     answered: dict[Answered, int] = {}
     for place, each in found:
-        if isinstance(each, Told):
+        if isinstance(each, OutboundEvent):
             events.append((place, each))
         elif isinstance(each, Answered):
             answered.setdefault(each, place)
@@ -125,7 +126,7 @@ def _identifier(record: Mapping[str, Any]) -> dict[str, str]:
 
 def _reason(error: Exception) -> str:
     """What is wrong with a record, without quoting it."""
-    return told(error) if isinstance(error, ValidationError) else type(error).__name__
+    return describe_errors(error) if isinstance(error, ValidationError) else type(error).__name__
 
 
 def _kept(record: object) -> str:
@@ -140,7 +141,7 @@ def _kept(record: object) -> str:
 def consequences(record: Mapping[str, Any]) -> Iterator[Consequence]:
     """Raises KeyError, TypeError, ValueError or AttributeError for a record that nobody can read."""
     change, name = record["dynamodb"], record["eventName"]
-    place = keys.place_of(table.key_of(change["Keys"]))
+    place = keys.item_ref_of(table.key_of(change["Keys"]))
     if place is None:
         return  # a part, a user's account, an idempotency key, or what a later version stores
     new = table.recorded(change["NewImage"]) if name != "REMOVE" else None
@@ -150,7 +151,7 @@ def consequences(record: Mapping[str, Any]) -> Iterator[Consequence]:
     yield from _CONSEQUENCES[place.kind](place, old, new)
 
 
-def _of_session(place: Place, old: Document | None, new: Document | None) -> Iterator[Consequence]:
+def _of_session(place: ItemRef, old: Document | None, new: Document | None) -> Iterator[Consequence]:
     user_id, session_id = place.user_id, place.id
     if new is None:
         yield SweepSession(user_id=user_id, session_id=session_id)
@@ -179,7 +180,7 @@ def _of_session(place: Place, old: Document | None, new: Document | None) -> Ite
         )
 
 
-def _of_settings(place: Place, old: Document | None, new: Document | None) -> Iterator[Consequence]:
+def _of_settings(place: ItemRef, old: Document | None, new: Document | None) -> Iterator[Consequence]:
     if old is None or new is None:
         return
     settings = StoredSettings.model_validate_json(new.text) if new.text else None
@@ -199,7 +200,7 @@ def _of_settings(place: Place, old: Document | None, new: Document | None) -> It
     )
 
 
-def _of_models(place: Place, old: Document | None, new: Document | None) -> Iterator[Consequence]:
+def _of_models(place: ItemRef, old: Document | None, new: Document | None) -> Iterator[Consequence]:
     if old is None or new is None:
         return
     for model_id in sorted(_live(old) - _live(new)):
@@ -210,7 +211,7 @@ def _live(models: Document) -> set[int]:
     return {int(number) for number in models.item.get("live", {}).get("NS", ())}
 
 
-def _of_response(place: Place, old: Document | None, new: Document | None) -> Iterator[Consequence]:
+def _of_response(place: ItemRef, old: Document | None, new: Document | None) -> Iterator[Consequence]:
     was_answered, is_answered = ("of_model" in each.item if each else False for each in (old, new))
     if new is None:
         if old and was_answered and "turn" in old.item:
@@ -243,7 +244,7 @@ def _of_response(place: Place, old: Document | None, new: Document | None) -> It
     yield Answered(place.user_id, response.session_id)
 
 
-def _of_turn(place: Place, old: Document | None, new: Document | None) -> Iterator[Consequence]:
+def _of_turn(place: ItemRef, old: Document | None, new: Document | None) -> Iterator[Consequence]:
     if old is None or new is None or old.string("status") == new.string("status"):
         return
     status = new.string("status")
@@ -293,7 +294,7 @@ def _figure(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else None
 
 
-def _of_example(place: Place, old: Document | None, new: Document | None) -> Iterator[Consequence]:
+def _of_example(place: ItemRef, old: Document | None, new: Document | None) -> Iterator[Consequence]:
     if new is None:
         yield SweepExample(user_id=place.user_id, example_id=place.id)
     elif old is None:

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Final
 from pydantic import Field, TypeAdapter
 
 from practice.errors import ModelNotFound, SessionFull, StorageFull
-from practice.events.messages import Hopeless, each, parsed
+from practice.events.batch import PermanentFailure, each, parsed
 from practice.limits import DEDUP_ID_CHARACTERS
-from practice.log import hashed, logger
-from practice.models.fields import Id, Text
-from practice.models.response_requests import NewResponse
+from practice.runtime.log import hashed, logger
+from practice.schemas.fields import Id, Text
+from practice.schemas.response import NewResponse
 from practice.store import accounts, responses
 
 NAME: Final = "ingest_responses"
@@ -27,7 +27,7 @@ class IngestedResponse(NewResponse):
 INGESTED = TypeAdapter(IngestedResponse)
 
 
-def take(event: Mapping[str, Any]) -> dict[str, Any]:
+def handle(event: Mapping[str, Any]) -> dict[str, Any]:
     return each(event, _ingest, os.environ["INGESTION_DEAD_LETTERS_URL"], NAME)
 
 
@@ -43,8 +43,8 @@ def _ingest(record: Mapping[str, Any]) -> None:
             # Set aside, it would keep what its user asked to be erased.
             logger.info("dropped", extra={"reason": "erased", "user": hashed(message.user_id)})
             return
-        raise Hopeless(error.detail) from None
+        raise PermanentFailure(error.detail) from None
     except (SessionFull, StorageFull) as error:
-        raise Hopeless(error.detail) from None
+        raise PermanentFailure(error.detail) from None
     if not added:
         logger.info("ingested before", extra={"message_id": record["messageId"]})

@@ -1,58 +1,57 @@
-"""Batches of queue messages: each alone, so that one that fails costs the others nothing."""
+"""The messages by which the table's stream asks for work that takes longer than a record may hold a shard."""
 
-import json
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter
 
-from practice import log, queues
-
-Message = TypeVar("Message")
+from practice.schemas.fields import Id
 
 
-class Hopeless(Exception):
-    """What arrived can never succeed; the reason goes where it is set aside."""
+class SweepSession(BaseModel):
+    sweep: Literal["session"] = "session"
+    user_id: Id
+    session_id: Id
 
 
-def each(
-    event: Mapping[str, Any], take: Callable[[Mapping[str, Any]], None], dead_letters: str, name: str
-) -> dict[str, Any]:
-    """The partial batch response: messages that failed for now come back, hopeless ones are set aside at once."""
-    failed = []
-    for record in event["Records"]:
-        try:
-            try:
-                take(record)
-            except Hopeless as hopeless:
-                queues.set_aside(dead_letters, record["body"], str(hopeless), name)
-        except Exception as error:  # noqa: BLE001  # comes back alone, until its queue sets it aside
-            log.count("failures")
-            said = {"function": name, "message_id": record["messageId"], "cause": log.cause_of(error)}
-            log.logger.warning("message failed", extra=said)
-            failed.append({"itemIdentifier": record["messageId"]})
-    return {"batchItemFailures": failed}
+class SweepModel(BaseModel):
+    sweep: Literal["model"] = "model"
+    user_id: Id
+    session_model_id: Id
 
 
-def parsed(body: str, shape: TypeAdapter[Message]) -> Message:
-    """Raises Hopeless when the body is not such a message."""
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        raise Hopeless("not JSON") from None
-    return validated(value, shape)
+class SweepExample(BaseModel):
+    sweep: Literal["example"] = "example"
+    user_id: Id
+    example_id: Id
 
 
-def validated(value: object, shape: TypeAdapter[Message]) -> Message:
-    """Raises Hopeless with what is wrong, without quoting it."""
-    try:
-        return shape.validate_python(value)
-    except ValidationError as error:
-        raise Hopeless(told(error)) from None
+class SweepTurns(BaseModel):
+    """Turns of one session of which an answer was deleted, perhaps the last one."""
+
+    sweep: Literal["turns"] = "turns"
+    user_id: Id
+    turn_ids: list[Id]
 
 
-def told(error: ValidationError) -> str:
-    return "; ".join(
-        f"{problem['type']} at {'.'.join(str(step) for step in problem['loc']) or 'the top'}"
-        for problem in error.errors(include_url=False, include_context=False, include_input=False)
-    )
+class SweepParts(BaseModel):
+    """Of a long document that was deleted by its main item alone."""
+
+    sweep: Literal["parts"] = "parts"
+    pk: Annotated[str, Field(pattern=r"^USER#[1-9][0-9]{0,15}$")]
+    sk: str
+    version: int
+    count: Annotated[int, Field(ge=1, le=100)]
+
+
+Sweep = SweepSession | SweepModel | SweepExample | SweepTurns | SweepParts
+SWEEP: TypeAdapter[Sweep] = TypeAdapter(Annotated[Sweep, Field(discriminator="sweep")])
+
+
+class WriteTitle(BaseModel):
+    """For a session that was answered and has no title."""
+
+    user_id: Id
+    session_id: Id
+
+
+TITLE = TypeAdapter(WriteTitle)

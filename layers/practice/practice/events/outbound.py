@@ -13,9 +13,9 @@ from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnection
 from pydantic import BaseModel
 
-from practice import aws, queues
-from practice.log import logger
-from practice.models.fields import Timestamp
+from practice.runtime import aws, queues
+from practice.runtime.log import logger
+from practice.schemas.fields import Timestamp
 
 if TYPE_CHECKING:
     from types_boto3_events.client import EventBridgeClient
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SOURCE: Final = "practice.api"
 
 
-class Told(BaseModel):
+class OutboundEvent(BaseModel):
     """The detail of an event; its class is the detail-type."""
 
     version: Literal[1] = 1
@@ -31,7 +31,7 @@ class Told(BaseModel):
     user_id: int
 
 
-class SessionCreated(Told):
+class SessionCreated(OutboundEvent):
     session_id: int
     class_id: int | None
     project_id: int | None
@@ -39,7 +39,7 @@ class SessionCreated(Told):
     created_at: Timestamp
 
 
-class SessionDeleted(Told):
+class SessionDeleted(OutboundEvent):
     session_id: int
     class_id: int | None
     project_id: int | None
@@ -64,7 +64,7 @@ class ModelError(BaseModel):
     code: str
 
 
-class TurnCompleted(Told):
+class TurnCompleted(OutboundEvent):
     """One turn of several models, or a response that was added by itself."""
 
     session_id: int
@@ -75,20 +75,20 @@ class TurnCompleted(Told):
     errors: list[ModelError]
 
 
-class SettingsChanged(Told):
+class SettingsChanged(OutboundEvent):
     session_id: int
     setting_id: int | None
     example_ids: list[int]
     updated_at: Timestamp | None
 
 
-class ExampleCreated(Told):
+class ExampleCreated(OutboundEvent):
     example_id: int
     is_active: bool
     created_at: Timestamp
 
 
-class UserDataErased(Told):
+class UserDataErased(OutboundEvent):
     """The last event about a user: how many items were deleted."""
 
     items_deleted: int
@@ -98,7 +98,7 @@ class UserDataErased(Told):
     erased_at: Timestamp
 
 
-EVENTS: Final[tuple[type[Told], ...]] = (
+EVENTS: Final[tuple[type[OutboundEvent], ...]] = (
     SessionCreated,
     SessionDeleted,
     TurnCompleted,
@@ -114,7 +114,7 @@ def client() -> "EventBridgeClient":
     return made
 
 
-def publish(events: Sequence[Told]) -> list[int]:
+def publish(events: Sequence[OutboundEvent]) -> list[int]:
     """One request for every ten events; the places in `events` of those that the bus did not take."""
     bus = os.environ["EVENT_BUS_NAME"]
     unsent: list[int] = []
@@ -134,7 +134,7 @@ def publish(events: Sequence[Told]) -> list[int]:
     return unsent
 
 
-def _entry(bus: str, event: Told) -> dict[str, Any]:
+def _entry(bus: str, event: OutboundEvent) -> dict[str, Any]:
     return {
         "EventBusName": bus,
         "Source": SOURCE,

@@ -5,25 +5,19 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from practice import keys, log, queues
-from practice.deadline import Deadline
-from practice.events.messages import Hopeless, each, parsed
-from practice.events.work import (
-    SWEEP,
-    Sweep,
-    SweepExample,
-    SweepModel,
-    SweepSession,
-    SweepTurns,
-)
+from practice.events.batch import PermanentFailure, each, parsed
+from practice.events.messages import SWEEP, Sweep, SweepExample, SweepModel, SweepSession, SweepTurns
+from practice.runtime import log, queues
+from practice.runtime.deadline import Deadline
 from practice.store import sweeps
+from practice.table import keys
 
 NAME: Final = "sweep"
 RESERVE_SECONDS: Final = 20.0
 """More than the longest step takes, all its retries counted."""
 
 
-def take(event: Mapping[str, Any], context: object) -> dict[str, Any]:
+def handle(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     deadline = Deadline.of(context).less(RESERVE_SECONDS)
 
     def sweep(record: Mapping[str, Any]) -> None:
@@ -33,8 +27,8 @@ def take(event: Mapping[str, Any], context: object) -> dict[str, Any]:
                 if not deadline.remaining():
                     _go_on_later(message)
                     return
-        except sweeps.StillThere:
-            raise Hopeless("not deleted") from None
+        except sweeps.NotDeletedYet:
+            raise PermanentFailure("not deleted") from None
 
     answer = each(event, sweep, os.environ["SWEEP_DEAD_LETTERS_URL"], NAME)
     log.count("sweep_lag_seconds", _lag(event["Records"]))

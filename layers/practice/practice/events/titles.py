@@ -4,11 +4,11 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final
 
-from practice import log
-from practice.deadline import Deadline
-from practice.events.messages import each, parsed
-from practice.events.work import TITLE
+from practice.events.batch import each, parsed
+from practice.events.messages import TITLE
 from practice.limits import MADE_TITLE_CHARACTERS
+from practice.runtime import log
+from practice.runtime.deadline import Deadline
 from practice.store import titles
 from practice.turns.ask import ask_alone
 from practice.turns.providers import ProviderError
@@ -26,7 +26,7 @@ INSTRUCTION: Final = (
 )
 
 
-def take(event: Mapping[str, Any]) -> dict[str, Any]:
+def handle(event: Mapping[str, Any]) -> dict[str, Any]:
     return each(event, _title, os.environ["TITLES_DEAD_LETTERS_URL"], NAME)
 
 

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter, model_validator
 
-from practice import clock, queues
-from practice.deadline import Deadline
 from practice.events import outbound
-from practice.events.messages import Hopeless, parsed, validated
-from practice.models.fields import Id, Text
+from practice.events.batch import PermanentFailure, parsed, validated
+from practice.runtime import clock, queues
+from practice.runtime.deadline import Deadline
+from practice.schemas.fields import Id, Text
 from practice.store import accounts
 from practice.transfers import files
 
@@ -53,8 +53,8 @@ def revoke(event: Mapping[str, Any]) -> dict[str, Any]:
     """One request. What can never be taken is set aside."""
     try:
         revoked = validated(event.get("detail"), _TOKENS_REVOKED)
-    except Hopeless as hopeless:
-        return _set_aside(event, hopeless, "revoke_tokens")
+    except PermanentFailure as failure:
+        return _dead_letter(event, failure, "revoke_tokens")
     if revoked.issued_before is not None:
         accounts.revoke_before(revoked.user_id, revoked.issued_before.timestamp())
     if revoked.token_id is not None:
@@ -66,17 +66,17 @@ def begin_erasure(event: Mapping[str, Any]) -> dict[str, Any]:
     """The receipt, and a message for the work: two requests. Nothing is created for the user from here on."""
     try:
         erased = validated(event.get("detail"), _USER_ERASED)
-    except Hopeless as hopeless:
-        return _set_aside(event, hopeless, "erase_user")
+    except PermanentFailure as failure:
+        return _dead_letter(event, failure, "erase_user")
     if not accounts.begin_erasure(erased.user_id, erased.updated_at.timestamp()):
         return {"detail_type": "UserErased", "outcome": "superseded"}
     _continue(erased.user_id)
     return {"detail_type": "UserErased", "outcome": "begun"}
 
 
-def _set_aside(event: Mapping[str, Any], hopeless: Hopeless, name: str) -> dict[str, Any]:
-    queues.set_aside(os.environ["CATALOGUE_DEAD_LETTERS_URL"], json.dumps(event), str(hopeless), name)
-    return {"detail_type": event.get("detail-type"), "outcome": "set aside", "reason": str(hopeless)}
+def _dead_letter(event: Mapping[str, Any], failure: PermanentFailure, name: str) -> dict[str, Any]:
+    queues.dead_letter(os.environ["CATALOGUE_DEAD_LETTERS_URL"], json.dumps(event), str(failure), name)
+    return {"detail_type": event.get("detail-type"), "outcome": "set aside", "reason": str(failure)}
 
 
 def erase(record: Mapping[str, Any], deadline: Deadline) -> None:
@@ -93,7 +93,7 @@ def erase(record: Mapping[str, Any], deadline: Deadline) -> None:
 
 
 def _tell(user_id: int, erasure: accounts.Erasure) -> None:
-    told = outbound.UserDataErased(
+    describe_errors = outbound.UserDataErased(
         event_id=f"erasure-{user_id}-{erasure.erased_at!r}",
         user_id=user_id,
         erased_at=clock.written(datetime.fromtimestamp(erasure.erased_at, UTC)),
@@ -102,7 +102,7 @@ def _tell(user_id: int, erasure: accounts.Erasure) -> None:
         examples=erasure.counts["examples"],
         responses=erasure.counts["responses"],
     )
-    if outbound.publish([told]):
+    if outbound.publish([describe_errors]):
         raise queues.NotSent("UserDataErased")
 
 

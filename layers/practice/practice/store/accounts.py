@@ -5,10 +5,11 @@ import time
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from practice import keys, table
-from practice.auth import Caller
+from practice import table
+from practice.caller import Caller
 from practice.errors import ImportInProgress, PracticeError, StoreUnavailable, Unauthorized
-from practice.snapshots import forgotten_in_copies
+from practice.runtime.snapshots import clear_on_restore
+from practice.table import keys
 
 REMEMBERED_SECONDS: Final = 50.0
 """A revocation takes effect within a minute, at one request for each user, process and minute."""
@@ -19,7 +20,7 @@ RECEIPT_SECONDS: Final = 400 * 24 * 3600
 KINDS: Final = ("sessions", "examples", "responses", "items")
 
 
-class Standing(NamedTuple):
+class TokenRules(NamedTuple):
     """What an account says about tokens."""
 
     refused_before: float | None
@@ -37,7 +38,7 @@ class Standing(NamedTuple):
                 raise Unauthorized("token issued before the revocation or erasure of its user")
 
 
-_remembered: dict[int, tuple[float, Standing]] = {}
+_remembered: dict[int, tuple[float, TokenRules]] = {}
 _lock = threading.Lock()
 
 
@@ -45,7 +46,7 @@ def admit(caller: Caller) -> None:
     """Raises Unauthorized for a revoked token, StoreUnavailable while the user's data is being erased."""
     known = _remembered.get(caller.user_id)
     if known is None or time.monotonic() - known[0] >= REMEMBERED_SECONDS:
-        known = (time.monotonic(), _standing(caller.user_id))
+        known = (time.monotonic(), _token_rules(caller.user_id))
         with _lock:
             if len(_remembered) >= REMEMBERED_USERS:
                 _remembered.clear()
@@ -53,24 +54,24 @@ def admit(caller: Caller) -> None:
     known[1].accept(caller)
 
 
-@forgotten_in_copies
-def forget() -> None:
+@clear_on_restore
+def clear_cache() -> None:
     with _lock:
         _remembered.clear()
 
 
-def _standing(user_id: int) -> Standing:
+def _token_rules(user_id: int) -> TokenRules:
     key = keys.account(user_id)
     account = table.fetch([key]).get(key)
     if account is None:
-        return Standing(None, frozenset())
+        return TokenRules(None, frozenset())
     if "erasing" in account.item:
         raise StoreUnavailable("erasure under way")
     moments = [
         float(account.item[name]["N"]) for name in ("erased_at", "revoked_before") if name in account.item
     ]
     tokens = account.item.get("revoked_tokens", {}).get("SS", ())
-    return Standing(max(moments, default=None), frozenset(tokens))
+    return TokenRules(max(moments, default=None), frozenset(tokens))
 
 
 def counted(caller: Caller, name: str, amount: int) -> table.Write:

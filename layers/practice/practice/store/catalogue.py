@@ -4,16 +4,12 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from practice import keys, table
-from practice.auth import Caller
-from practice.config import config
-from practice.errors import (
-    AgentNotFound,
-    ClassHasNoModels,
-    ClassNotActive,
-    ClassNotFound,
-)
-from practice.models.catalogue import Agent, ClassStatus, PracticeClass
+from practice import table
+from practice.caller import Caller
+from practice.errors import AgentNotFound, ClassHasNoModels, ClassNotActive, ClassNotFound
+from practice.runtime.config import config
+from practice.schemas.catalogue import Agent, ClassStatus, PracticeClass
+from practice.table import keys
 
 
 class Catalogue(NamedTuple):

@@ -3,18 +3,19 @@
 from collections.abc import Collection
 from typing import Final
 
-from practice import keys, table
+from practice import table
 from practice.errors import SessionFull
 from practice.limits import MODELS_BYTES, SESSION_MODELS
-from practice.models.session_model import StoredModel, StoredModels
+from practice.schemas.session_model import StoredModel, StoredModels
 from practice.store.views import View, is_live
+from practice.table import keys
 
 
-def in_line_with_class(user_id: int, view: View, names: list[str]) -> StoredModels:
+def sync_with_class(user_id: int, view: View, names: list[str]) -> StoredModels:
     """The next state of the models. One request when some are no longer listed and no response was read yet."""
     current = view.models
     keep = any(model.model_name not in names for model in current.models) and _has_response(user_id, view)
-    return current.in_line_with(names, keep_unlisted=keep, template=new_model(view, ""))
+    return current.synced_with(names, keep_unlisted=keep, template=new_model(view, ""))
 
 
 def new_model(view: View, model_name: str) -> StoredModel:
@@ -50,7 +51,9 @@ def revise_models(document: table.Document, before: StoredModels, after: StoredM
     return table.revise(document, after, condition=condition, values=values, attributes=attributes)
 
 
-def as_read(view: View, after: StoredModels, *, written: Collection[keys.Key] = ()) -> list[table.Write]:
+def unchanged_checks(
+    view: View, after: StoredModels, *, written: Collection[keys.Key] = ()
+) -> list[table.Write]:
     """Checks for the transaction that writes `after`, apart from the items that it writes under conditions anyway.
 
     A new model has a copy of the settings' parameters, and one that goes had no response: neither may have changed.
@@ -64,15 +67,15 @@ def as_read(view: View, after: StoredModels, *, written: Collection[keys.Key] = 
     if view.session_document.key not in written and any(
         after.by_id(model.session_model_id) is None for model in view.models.models
     ):
-        checks.append(table.check(view.session_document.key, UNMOVED, unmoved(view)))
+        checks.append(table.check(view.session_document.key, NO_NEW_RESPONSE, no_new_response_values(view)))
     return checks
 
 
-UNMOVED: Final = "#activity = :activity_was"
+NO_NEW_RESPONSE: Final = "#activity = :activity_was"
 """Holds while no response was added to the session."""
 
 
-def unmoved(view: View) -> dict[str, table.Value]:
+def no_new_response_values(view: View) -> dict[str, table.Value]:
     return {":activity_was": view.session_document.item["activity"]}
 
 

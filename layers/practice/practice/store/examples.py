@@ -1,17 +1,27 @@
-"""Few-shot examples: the user's library, which sessions select from."""
+"""Few-shot examples: create, read, list, change, delete."""
 
-from practice import clock, ids, keys, table
-from practice.auth import Caller
+from practice import table
+from practice.caller import Caller
 from practice.errors import ExampleNotFound, Invalid, Problem
-from practice.models.example import Example
-from practice.models.example_requests import TEXTS_TOO_LONG, ExampleChanges, NewExample, texts_fit
-from practice.models.fields import same_json
-from practice.preconditions import IfMatch, Versioned
-from practice.store import accounts
-from practice.store.idempotency import Once
+from practice.http.conditional import IfMatch, Versioned
+from practice.limits import PAGE_SIZE
+from practice.runtime import clock
+from practice.schemas.example import (
+    TEXTS_TOO_LONG,
+    Example,
+    ExampleChanges,
+    ExamplePage,
+    ExamplesQuery,
+    NewExample,
+    texts_fit,
+)
+from practice.schemas.fields import same_json
+from practice.store import accounts, lists
+from practice.store.idempotency import IdempotentAttempt
+from practice.table import ids, keys
 
 
-def create(caller: Caller, new: NewExample, once: Once) -> Versioned[Example]:
+def create(caller: Caller, new: NewExample, attempt: IdempotentAttempt) -> Versioned[Example]:
     """One request."""
     (example_id,) = ids.new_ids(1)
     now = clock.now()
@@ -28,7 +38,7 @@ def create(caller: Caller, new: NewExample, once: Once) -> Versioned[Example]:
     )
     answer = Versioned(example, 1)
     try:
-        once.commit(insertion(caller, example), answer)
+        attempt.commit(insertion(caller, example), answer)
     except table.ConditionFailed as failed:
         if failed.index == 0:
             raise accounts.refusal(failed) from None
@@ -101,3 +111,23 @@ def remove(caller: Caller, example_id: int, if_match: IfMatch) -> None:
         except table.ConditionFailed:
             continue
         return
+
+
+_ORDER = lists.Order("few-shot examples", "by_created", "created", "EXAMPLE#", keys.example)
+
+
+def page(caller: Caller, query: ExamplesQuery) -> ExamplePage:
+    """The index, then the items and the total in one batch: two requests up to 99 examples, whatever the depth."""
+    size = query.size or PAGE_SIZE
+    is_filtered = query.is_active is not None
+    equal = {"is_active": table.flag(bool(query.is_active)) if is_filtered else None}
+    rows = lists.rows(caller, _ORDER, size, page=query.page, cursor=query.cursor, equal=equal)
+    account, items = lists.items(rows, Example, keys.account(caller.user_id), "examples", "v")
+    filled = lists.fill(rows, items)
+    return ExamplePage(
+        items=filled.items,
+        total=rows.total if is_filtered else accounts.total(account, "examples"),
+        page=rows.page,
+        size=size,
+        next_cursor=filled.next_cursor,
+    )

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
-from practice import keys, table
+from practice import table
 from practice.errors import IdempotencyKeyReused, Invalid, Problem, RequestInFlight
-from practice.inputs import Event, body_bytes
+from practice.http.conditional import Versioned, etag
+from practice.http.inputs import Event, body_bytes
 from practice.limits import IDEMPOTENCY_KEY_CHARACTERS
-from practice.preconditions import Versioned, etag
+from practice.table import keys
 
 KEPT_SECONDS: Final = 24 * 3600
 GRACE_SECONDS: Final = 2.0
@@ -34,12 +35,12 @@ class Replay:
 
 
 @dataclass(slots=True)
-class Once:
+class IdempotentAttempt:
     """One attempt at a POST. Without a key it changes nothing and asks nothing."""
 
     key: keys.Key | None = None
     attempt: str = ""
-    turn_id: int | None = None
+    resume_id: int | None = None
     """The turn, session or transfer that a dead attempt had begun: what it stored is to be used."""
     replay: Replay | None = None
 
@@ -72,11 +73,11 @@ class Once:
             },
         )
 
-    def pointing_to(self, turn_id: int) -> list[table.Write]:
+    def resume_with(self, resume_id: int) -> list[table.Write]:
         """For the transaction that begins it: whoever takes over continues it. To come last in its transaction."""
         if self.key is None:
             return []
-        pointer = {"turn_id": table.number(turn_id)}
+        pointer = {"turn_id": table.number(resume_id)}
         attempt = {":attempt": table.text(self.attempt)}
         return [table.update(self.key, set_to=pointer, condition=_MINE, values=attempt)]
 
@@ -102,7 +103,7 @@ class Once:
         except table.ConditionFailed:
             return  # another attempt took over, and answers from the same turn
 
-    def forget(self) -> None:
+    def discard(self) -> None:
         """After what came to nothing, which is not kept: the next request with this key begins another one."""
         if self.key is None:
             return
@@ -125,14 +126,16 @@ class Once:
 _MINE: Final = "#attempt = :attempt AND attribute_not_exists(#status)"
 
 
-def begin(user_id: int, header: str | None, event: Event, route: str, seconds: float) -> Once:
+def claim_key(
+    user_id: int, header: str | None, event: Event, route: str, seconds: float
+) -> IdempotentAttempt:
     """Claims the key for as long as this function can run. One request; two where a claim stands already.
 
     Raises IdempotencyKeyReused for a key that came with another request, RequestInFlight while its twin is alive, Invalid
     for a key that is no key.
     """
     if header is None:
-        return Once()
+        return IdempotentAttempt()
     _check(header)
     key = keys.idempotency(user_id, hashlib.sha256(header.encode()).hexdigest()[:32])
     request = fingerprint(event, route)
@@ -149,21 +152,21 @@ def begin(user_id: int, header: str | None, event: Event, route: str, seconds: f
             key, claim, "attribute_not_exists(#pk) OR #ttl <= :now", {":now": table.number(int(now))}
         )
         if standing is None:
-            return Once(key, attempt)
+            return IdempotentAttempt(key, attempt)
         if standing["request"]["S"] != request:
             raise IdempotencyKeyReused
         if "status" in standing:
             document = table.fetch([key]).get(key)
             if document is None:
                 continue
-            return Once(key, attempt, replay=_replay(document))
+            return IdempotentAttempt(key, attempt, replay=_replay(document))
         if int(standing["until"]["N"]) > now * 1000:
             raise RequestInFlight(math.ceil(int(standing["until"]["N"]) / 1000 - now))
-        turn_id = standing.get("turn_id")
-        if turn_id:
-            claim["turn_id"] = turn_id
+        resume_id = standing.get("turn_id")
+        if resume_id:
+            claim["turn_id"] = resume_id
         if _claim(key, claim, "#attempt = :dead", {":dead": standing["attempt"]}) is None:
-            return Once(key, attempt, turn_id=int(turn_id["N"]) if turn_id else None)
+            return IdempotentAttempt(key, attempt, resume_id=int(resume_id["N"]) if resume_id else None)
     raise AssertionError("attempts() ends by raising")
 
 
@@ -177,11 +180,11 @@ def _check(header: str) -> None:
 def fingerprint(event: Event, route: str) -> str:
     """What makes two requests the same: the route with its ids, the query, the body."""
     ids = sorted((event.get("pathParameters") or {}).items())
-    told = hashlib.sha256()
+    digest = hashlib.sha256()
     for part in (route, repr(ids), event.get("rawQueryString", "")):
-        told.update(part.encode() + b"\0")
-    told.update(body_bytes(event))
-    return told.hexdigest()
+        digest.update(part.encode() + b"\0")
+    digest.update(body_bytes(event))
+    return digest.hexdigest()
 
 
 def _claim(

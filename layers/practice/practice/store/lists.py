@@ -5,10 +5,12 @@ from typing import Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
-from practice import cursors, keys, table
-from practice.answers import Room
-from practice.auth import Caller
+from practice import table
+from practice.caller import Caller
 from practice.errors import Invalid
+from practice.http import cursors
+from practice.http.response_size import ResponseBudget
+from practice.table import keys
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -108,12 +110,12 @@ def fill(page: Rows, items: Iterable[tuple[table.Entry, Model | None]]) -> Fille
 
     A row whose item was deleted since the index was read is passed over.
     """
-    room = Room()
+    budget = ResponseBudget()
     kept: list[Model] = []
     last: table.Entry | None = None
     for entry, item in items:
         if item is not None:
-            if not room.take(item.model_dump_json()) and kept:
+            if not budget.take(item.model_dump_json()) and kept:
                 break
             kept.append(item)
         last = entry

@@ -4,24 +4,25 @@ import hashlib
 import time
 from typing import Final, NamedTuple
 
-from practice import clock, cursors, keys, table
-from practice.answers import Room
-from practice.auth import Caller
+from practice import table
+from practice.caller import Caller
 from practice.errors import ModelNotFound, ResponseNotFound, SessionFull, SessionNotFound
+from practice.http import cursors
+from practice.http.conditional import IfMatch, Versioned
+from practice.http.response_size import ResponseBudget
 from practice.limits import PAGE_SIZE
-from practice.models.fields import same_json
-from practice.models.page import SliceQuery
-from practice.models.response import Response
-from practice.models.response_page import ResponsePage
-from practice.models.response_requests import NewResponse, ResponseChanges
-from practice.models.session_model import StoredModels
-from practice.preconditions import IfMatch, Versioned
+from practice.runtime import clock
+from practice.schemas.fields import same_json
+from practice.schemas.page import SliceQuery
+from practice.schemas.response import NewResponse, Response, ResponseChanges, ResponsePage
+from practice.schemas.session_model import StoredModels
 from practice.store import lists
-from practice.store.idempotency import Once
+from practice.store.idempotency import IdempotentAttempt
 from practice.store.views import live, live_responses, older_cursor
+from practice.table import keys
 
 
-class Place(NamedTuple):
+class ReservedIds(NamedTuple):
     """Ids a session has set aside, with the time that belongs to them."""
 
     first_id: int
@@ -29,12 +30,14 @@ class Place(NamedTuple):
     models: StoredModels
 
 
-def add(caller: Caller, session_model_id: int, new: NewResponse, once: Once) -> Versioned[Response]:
+def add(
+    caller: Caller, session_model_id: int, new: NewResponse, attempt: IdempotentAttempt
+) -> Versioned[Response]:
     """Two requests: one sets an id aside and tells whether the model is there, a transaction writes."""
     response = _placed(caller.user_id, session_model_id, new)
     answer = Versioned(response, 1)
     try:
-        once.commit(_insertion(caller.user_id, response), answer)
+        attempt.commit(_insertion(caller.user_id, response), answer)
     except table.ConditionFailed:
         raise ModelNotFound from None
     return answer
@@ -71,7 +74,7 @@ def ingest(user_id: int, session_model_id: int, new: NewResponse, dedup_id: str)
 
 def _placed(user_id: int, session_model_id: int, new: NewResponse) -> Response:
     """With an id and a time of its session's."""
-    place = set_aside(user_id, session_model_id, 1)
+    place = reserve_ids(user_id, session_model_id, 1)
     model = place.models.by_id(session_model_id)
     assert model is not None
     return Response(
@@ -94,7 +97,7 @@ def _insertion(user_id: int, response: Response) -> list[table.Write]:
     ]
 
 
-def set_aside(user_id: int, session_model_id: int, count: int) -> Place:
+def reserve_ids(user_id: int, session_model_id: int, count: int) -> ReservedIds:
     """The next ids of a session, in the order of time: whoever gets higher ones gets a later moment too.
 
     That makes the order of ids the order of `created_at`, so the table keeps responses sorted as they are shown. One
@@ -125,7 +128,7 @@ def set_aside(user_id: int, session_model_id: int, count: int) -> Place:
             now = clock.just_after(failed.item["last"]["S"])
             continue
         models = StoredModels.model_validate_json(document.text)
-        return Place(document.number("next_id") - count, now, models)
+        return ReservedIds(document.number("next_id") - count, now, models)
     raise AssertionError("attempts() ends by raising")
 
 
@@ -209,14 +212,14 @@ def page_of_session(caller: Caller, session_id: int, query: SliceQuery) -> Respo
     models = StoredModels.model_validate_json(document.text)
     size = query.size or PAGE_SIZE
     span = keys.responses(caller.user_id, session_id, before)
-    room = Room()
+    budget = ResponseBudget()
     newest_first: list[Response] = []
     after: str | None = None
     while True:
         found = table.read(span, after=after, limit=size + 1 - len(newest_first))
         for document in live(found.documents, models):
             response = Response.model_validate_json(document.text)
-            fits = room.take(response.model_dump_json())
+            fits = budget.take(response.model_dump_json())
             if newest_first and (len(newest_first) == size or not fits):
                 older = older_cursor(caller, session_id, newest_first[-1].response_id)
                 return ResponsePage(items=newest_first[::-1], next_cursor=older)

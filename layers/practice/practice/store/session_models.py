@@ -1,21 +1,22 @@
 """The models of a session: list, add, change, delete. One document holds them all."""
 
-from practice import keys, table
-from practice.auth import Caller
-from practice.errors import (
-    ModelNotAllowed,
-    ModelNotFound,
-    SessionHasNoClass,
-    SessionNotFound,
+from practice import table
+from practice.caller import Caller
+from practice.errors import ModelNotAllowed, ModelNotFound, SessionHasNoClass, SessionNotFound
+from practice.http.conditional import IfMatch, Versioned
+from practice.schemas.session_model import (
+    NewSessionModel,
+    SessionModel,
+    SessionModelChanges,
+    StoredModel,
+    StoredModels,
 )
-from practice.models.session_model import SessionModel, StoredModel, StoredModels
-from practice.models.session_model_requests import NewSessionModel, SessionModelChanges
-from practice.preconditions import IfMatch, Versioned
 from practice.store import catalogue
-from practice.store.classes import as_read, in_line_with_class, new_model, revise_models
-from practice.store.idempotency import Once
+from practice.store.classes import new_model, revise_models, sync_with_class, unchanged_checks
+from practice.store.idempotency import IdempotentAttempt
 from practice.store.settings import bounded
 from practice.store.views import read_view
+from practice.table import keys
 
 
 def all_of(caller: Caller, session_id: int) -> list[SessionModel]:
@@ -27,7 +28,9 @@ def all_of(caller: Caller, session_id: int) -> list[SessionModel]:
     return StoredModels.model_validate_json(document.text).wire(session_id)
 
 
-def add(caller: Caller, session_id: int, new: NewSessionModel, once: Once) -> Versioned[SessionModel]:
+def add(
+    caller: Caller, session_id: int, new: NewSessionModel, attempt: IdempotentAttempt
+) -> Versioned[SessionModel]:
     """Adds a model of the class, or merges the parameters into the one that has its name. Three requests."""
     for _ in table.attempts():
         view = read_view(caller.user_id, session_id, with_responses=False)
@@ -36,7 +39,7 @@ def add(caller: Caller, session_id: int, new: NewSessionModel, once: Once) -> Ve
         names = catalogue.look_up(view.session.class_id, None).active_names()
         if new.model_name not in names:
             raise ModelNotAllowed
-        models = in_line_with_class(caller.user_id, view, names)
+        models = sync_with_class(caller.user_id, view, names)
         model = models.by_name(new.model_name)
         if model is None:
             free = max(
@@ -47,10 +50,10 @@ def add(caller: Caller, session_id: int, new: NewSessionModel, once: Once) -> Ve
             models = models.with_new(model)
         models = _with(models, model, SessionModelChanges.model_construct(**dict(new)))
         writes = revise_models(view.models_document, view.models, models)
-        writes += as_read(view, models)
+        writes += unchanged_checks(view, models)
         answer = _versioned(models, session_id, model.session_model_id)
         try:
-            once.commit(writes, answer)
+            attempt.commit(writes, answer)
         except table.ConditionFailed:
             continue
         return answer

@@ -1,32 +1,53 @@
 """Sessions: open, read, list, change, delete."""
 
-from practice import clock, ids, keys, table
-from practice.auth import Caller
-from practice.errors import ClassIdRequired, SessionNotFound
-from practice.models import generation
-from practice.models.fields import same_json
-from practice.models.session import OwnSession, Session
-from practice.models.session_model import StoredModel, StoredModels
-from practice.models.session_requests import NewSession, SessionChanges, SessionFields
-from practice.models.settings import StoredSettings
-from practice.preconditions import IfMatch, Versioned
-from practice.store import accounts, catalogue
-from practice.store.classes import UNMOVED, as_read, in_line_with_class, revise_models, unmoved
-from practice.store.idempotency import Once
+from practice import table
+from practice.caller import Caller
+from practice.errors import ClassIdRequired, NotFound, SessionNotFound
+from practice.http.conditional import IfMatch, Versioned
+from practice.http.response_size import ResponseBudget
+from practice.limits import EXPANDED_PAGE_SIZE, PAGE_SIZE
+from practice.runtime import clock
+from practice.schemas import generation
+from practice.schemas.fields import same_json
+from practice.schemas.session import (
+    Expansion,
+    NewSession,
+    OwnSession,
+    Session,
+    SessionChanges,
+    SessionFields,
+    SessionPage,
+    SessionsQuery,
+    SessionWithResponses,
+    SessionWithSettings,
+    Sort,
+)
+from practice.schemas.session_model import StoredModel, StoredModels
+from practice.schemas.settings import StoredSettings
+from practice.store import accounts, catalogue, lists
+from practice.store.classes import (
+    NO_NEW_RESPONSE,
+    no_new_response_values,
+    revise_models,
+    sync_with_class,
+    unchanged_checks,
+)
+from practice.store.idempotency import IdempotentAttempt
 from practice.store.settings import linking, next_version
-from practice.store.views import View, read_view, settings_of, wire_session
+from practice.store.views import View, embedded, linked_examples, read_view, settings_of, wire_session
+from practice.table import ids, keys
 
 
-def create(caller: Caller, new: NewSession, once: Once) -> Versioned[Session]:
+def create(caller: Caller, new: NewSession, attempt: IdempotentAttempt) -> Versioned[Session]:
     """Two requests: the class with the agent, and the transaction that writes everything."""
-    session, settings, models = opened(caller, new)
+    session, settings, models = new_session(caller, new)
     whole = Session(
         **session.model_dump(), settings=settings_of(settings, {}), responses=[], responses_next_cursor=None
     )
     answer = Versioned(whole, 1)
     writes = insertion(caller, session, settings, models, next_id=first_free_id(settings, models))
     try:
-        once.commit(writes, answer)
+        attempt.commit(writes, answer)
     except table.ConditionFailed as failed:
         if failed.index == 0:
             raise accounts.refusal(failed) from None
@@ -34,7 +55,7 @@ def create(caller: Caller, new: NewSession, once: Once) -> Versioned[Session]:
     return answer
 
 
-def opened(caller: Caller, new: NewSession) -> tuple[OwnSession, StoredSettings, StoredModels]:
+def new_session(caller: Caller, new: NewSession) -> tuple[OwnSession, StoredSettings, StoredModels]:
     """A session as it begins, with the models of its class. One request: the class with the agent."""
     announced = catalogue.look_up(new.class_id, new.agent_id)
     snapshot = announced.snapshot(caller, new.class_id)
@@ -126,7 +147,7 @@ def change(
         if changed != before:
             version += 1
             changed.updated_at = clock.just_after(max(before.updated_at, view.settings.updated_at))
-            writes += _revision(view, changed, if_unmoved=named_class is not None)
+            writes += _revision(view, changed, if_no_new_response=named_class is not None)
         view.session = changed
         if not same_json(snapshot, view.settings.agent_snapshot):
             taken = view.settings.model_copy(update={"agent_snapshot": snapshot})
@@ -134,9 +155,9 @@ def change(
             writes += table.revise(view.settings_document, view.settings)
         if named_class:
             written = {write.key for write in writes}
-            models = in_line_with_class(caller.user_id, view, announced.model_names())
+            models = sync_with_class(caller.user_id, view, announced.model_names())
             writes += revise_models(view.models_document, view.models, models)
-            writes += as_read(view, models, written=written)
+            writes += unchanged_checks(view, models, written=written)
         try:
             if writes:
                 table.write(*writes)
@@ -146,13 +167,13 @@ def change(
     raise AssertionError("attempts() ends by raising")
 
 
-def _revision(view: View, changed: OwnSession, *, if_unmoved: bool) -> list[table.Write]:
+def _revision(view: View, changed: OwnSession, *, if_no_new_response: bool) -> list[table.Write]:
     activity = table.text(keys.session_at(changed.updated_at, changed.session_id))
     return table.revise(
         view.session_document,
         changed,
-        condition=UNMOVED if if_unmoved else "",
-        values=unmoved(view) if if_unmoved else None,
+        condition=NO_NEW_RESPONSE if if_no_new_response else "",
+        values=no_new_response_values(view) if if_no_new_response else None,
         attributes={"activity": activity, **filters(changed)},
     )
 
@@ -210,6 +231,56 @@ def _stored(fields: SessionFields, names: set[str]) -> dict[str, object]:
 def filters(session: OwnSession) -> dict[str, table.Value | None]:
     """What the index needs to know to filter a list."""
     return {"class_id": _number(session.class_id), "project_id": _number(session.project_id)}
+
+
+_ORDERS = {
+    Sort.CREATED: lists.Order("sessions", "by_created", "created", "SESSION#", keys.session),
+    Sort.ACTIVITY: lists.Order("sessions by activity", "by_activity", "activity", "SESSION#", keys.session),
+}
+
+
+def page(caller: Caller, query: SessionsQuery) -> SessionPage:
+    """The index, then the items and the total in one batch: two requests up to 99 sessions, whatever the depth.
+
+    With `expand`, one request for each session instead, and one for its examples.
+    """
+    size = query.size or (EXPANDED_PAGE_SIZE if query.expand else PAGE_SIZE)
+    equal = {"class_id": _number(query.class_id), "project_id": _number(query.project_id)}
+    is_filtered = query.class_id is not None or query.project_id is not None
+    rows = lists.rows(caller, _ORDERS[query.sort], size, page=query.page, cursor=query.cursor, equal=equal)
+    account_key = keys.account(caller.user_id)
+    filled: lists.Filled[OwnSession]
+    if query.expand:
+        account = table.fetch([account_key]).get(account_key)
+        filled = lists.fill(rows, ((entry, _expanded(caller, entry, query.expand)) for entry in rows.entries))
+    else:
+        account, items = lists.items(rows, OwnSession, account_key, "sessions")
+        filled = lists.fill(rows, items)
+    return SessionPage(
+        items=filled.items,
+        total=rows.total if is_filtered else accounts.total(account, "sessions"),
+        page=rows.page,
+        size=size,
+        next_cursor=filled.next_cursor,
+    )
+
+
+def _expanded(caller: Caller, entry: table.Entry, wanted: frozenset[Expansion]) -> OwnSession | None:
+    with_responses = Expansion.RESPONSES in wanted
+    try:
+        view = read_view(caller.user_id, keys.session_id_in(entry.sk), with_responses=with_responses)
+    except NotFound:
+        return None  # deleted since the index was read
+    own = view.session.model_dump()
+    if Expansion.SETTINGS not in wanted:
+        budget = ResponseBudget()
+        budget.spend(view.session.model_dump_json())
+        responses, older = embedded(caller, view, budget)
+        return SessionWithResponses(**own, responses=responses, responses_next_cursor=older)
+    if with_responses:
+        return wire_session(caller, view)
+    examples = linked_examples(caller.user_id, (link.example_id for link in view.settings.links))
+    return SessionWithSettings(**own, settings=settings_of(view.settings, examples))
 
 
 def _number(value: int | None) -> table.Value | None:

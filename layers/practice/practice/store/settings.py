@@ -2,20 +2,20 @@
 
 from typing import Any
 
-from practice import clock, ids, keys, table
-from practice.answers import escaped_bytes
-from practice.auth import Caller
+from practice import table
+from practice.caller import Caller
 from practice.errors import Invalid, InvalidExamples, Problem
+from practice.http.conditional import IfMatch, Versioned
 from practice.limits import OBJECT_BYTES, SELECTION_BYTES
-from practice.models.example import Example
-from practice.models.fields import compact_bytes, same_json
-from practice.models.generation import non_null
-from practice.models.session_model import StoredModels
-from practice.models.settings import Link, Settings, StoredSettings
-from practice.models.settings_requests import SettingsChanges
-from practice.preconditions import IfMatch, Versioned
+from practice.runtime import clock
+from practice.schemas.example import Example
+from practice.schemas.fields import compact_bytes, escaped_bytes, same_json
+from practice.schemas.generation import non_null
+from practice.schemas.session_model import StoredModels
+from practice.schemas.settings import Link, Settings, SettingsChanges, StoredSettings
 from practice.store.classes import revise_models
 from practice.store.views import linked_examples, read_view, settings_of
+from practice.table import ids, keys
 
 
 def change(
@@ -39,7 +39,7 @@ def change(
         if after is not before:
             attributes = linking(after) if after.links is not before.links else {}
             writes += table.revise(view.settings_document, after, attributes=attributes)
-            writes += still_there(caller.user_id, before, after)
+            writes += exists_checks(caller.user_id, before, after)
         models = revise_models(view.models_document, view.models, merged)
         if writes and sent and not models:
             # A model that is added now has copied the parameters that stood before.
@@ -54,7 +54,9 @@ def change(
     raise AssertionError("attempts() ends by raising")
 
 
-def born(before: StoredSettings, changes: SettingsChanges, examples: dict[int, Example]) -> StoredSettings:
+def initial_settings(
+    before: StoredSettings, changes: SettingsChanges, examples: dict[int, Example]
+) -> StoredSettings:
     """The settings of a session that is opened with choices of its own. Raises as a change of them does."""
     sent = changes.generation_params.sent() if changes.generation_params else {}
     after = _changed(before, _merged(before, changes, sent), changes, examples)
@@ -64,7 +66,7 @@ def born(before: StoredSettings, changes: SettingsChanges, examples: dict[int, E
     )
 
 
-def still_there(user_id: int, before: StoredSettings, after: StoredSettings) -> list[table.Write]:
+def exists_checks(user_id: int, before: StoredSettings, after: StoredSettings) -> list[table.Write]:
     """An example that is deleted meanwhile is not linked after the sweep for its links has passed."""
     linked = {link.example_id for link in before.links}
     return [

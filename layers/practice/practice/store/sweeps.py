@@ -8,14 +8,15 @@ checks that it is there, so after the delete nothing is added any more.
 
 from collections.abc import Iterator, Sequence
 
-from practice import keys, table
-from practice.models.session_model import StoredModels
-from practice.models.turn import StoredTurn, TurnStatus
+from practice import table
+from practice.schemas.session_model import StoredModels
+from practice.schemas.turn import StoredTurn, TurnStatus
 from practice.store.settings import unlink
 from practice.store.turns import UNDER_WAY
+from practice.table import keys
 
 
-class StillThere(Exception):
+class NotDeletedYet(Exception):
     """What should be swept was not deleted: ids are never used again, so nobody asked for this."""
 
 
@@ -32,7 +33,7 @@ def model(user_id: int, session_model_id: int) -> Iterator[None]:
     models_key = keys.models(user_id, session_id)
     models = table.fetch([models_key]).get(models_key)
     if models and StoredModels.model_validate_json(models.text).by_id(session_model_id):
-        raise StillThere
+        raise NotDeletedYet
     yield from _places(user_id, session_id, session_model_id)
     while True:
         found = table.read_index(
@@ -107,7 +108,7 @@ def parts(key: keys.Key, version: int, count: int) -> Iterator[None]:
 
 def _gone(key: keys.Key) -> None:
     if table.fetch([key]):
-        raise StillThere
+        raise NotDeletedYet
 
 
 def _deleted(found: Sequence[keys.Key]) -> Iterator[None]:

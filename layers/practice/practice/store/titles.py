@@ -1,10 +1,12 @@
 """The title of a session whose user gave it none."""
 
-from practice import clock, keys, table
+from practice import table
 from practice.errors import SessionNotFound
-from practice.models.response import Response
-from practice.models.session import OwnSession
+from practice.runtime import clock
+from practice.schemas.response import Response
+from practice.schemas.session import OwnSession
 from practice.store.views import read_view
+from practice.table import keys
 
 
 def first_answer(user_id: int, session_id: int) -> Response | None:

@@ -14,10 +14,10 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
-from practice import keys, table
+from practice import table
 from practice.errors import RequestInFlight, SessionNotFound
-from practice.models.response import Response
-from practice.models.turn import (
+from practice.schemas.response import Response
+from practice.schemas.turn import (
     AskedModel,
     ErrorCode,
     Result,
@@ -26,8 +26,9 @@ from practice.models.turn import (
     TurnSettings,
     TurnStatus,
 )
-from practice.store.idempotency import Once
-from practice.store.responses import active, of_model, set_aside
+from practice.store.idempotency import IdempotentAttempt
+from practice.store.responses import active, of_model, reserve_ids
+from practice.table import keys
 
 TRANSACTION: Final = 100
 """Actions that one transaction takes."""
@@ -40,7 +41,7 @@ Answers = dict[int, Response]
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class Lease:
     """How many seconds from now a turn belongs to who works on it, and how many until nobody will any more."""
 
     seconds: float
@@ -55,7 +56,7 @@ def _in(seconds: float) -> table.Value:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class TurnState:
     """A turn as it stands now."""
 
     turn: StoredTurn
@@ -87,7 +88,7 @@ class Standing:
         ]
 
 
-def begin(
+def begin_turn(
     user_id: int,
     session_id: int,
     asked: Sequence[AskedModel],
@@ -95,14 +96,14 @@ def begin(
     settings: TurnSettings,
     *,
     status: TurnStatus,
-    hold: Hold,
-    once: Once,
+    lease: Lease,
+    attempt: IdempotentAttempt,
 ) -> StoredTurn:
     """Two requests: one sets the ids of the answers aside, a transaction writes the turn and their places.
 
     Raises ConditionFailed or NotFound when the session or one of the models has gone.
     """
-    place = set_aside(user_id, asked[0].session_model_id, len(asked))
+    place = reserve_ids(user_id, asked[0].session_model_id, len(asked))
     ids = range(place.first_id, place.first_id + len(asked))
     turn = StoredTurn(
         turn_id=place.first_id,
@@ -118,8 +119,8 @@ def begin(
     key = keys.turn(user_id, turn.turn_id)
     models = {f":model{n}": table.number(each.session_model_id) for n, each in enumerate(asked)}
     are_live = " AND ".join(f"contains(#live, {name})" for name in models)
-    attributes = {"status": table.text(status), **hold.attributes()}
-    pointing = once.pointing_to(turn.turn_id)
+    attributes = {"status": table.text(status), **lease.attributes()}
+    pointing = attempt.resume_with(turn.turn_id)
     head = [
         table.check(keys.models(user_id, session_id), are_live, models),
         active(user_id, session_id, turn.created_at),
@@ -134,15 +135,15 @@ def begin(
         )
         for response_id in ids
     ]
-    room = TRANSACTION - len(head) - len(pointing)
+    budget = TRANSACTION - len(head) - len(pointing)
     try:
-        table.write(*head, *places[:room], *pointing)
+        table.write(*head, *places[:budget], *pointing)
     except table.ConditionFailed as failed:
-        if pointing and failed.index == len(head) + len(places[:room]):
+        if pointing and failed.index == len(head) + len(places[:budget]):
             raise RequestInFlight(1) from None
         raise
-    if places[room:]:
-        table.write(head[0], *places[room:])  # the models may have gone since
+    if places[budget:]:
+        table.write(head[0], *places[budget:])  # the models may have gone since
     return turn
 
 
@@ -170,18 +171,18 @@ def keep(user_id: int, response: Response) -> Response | None:
     return response
 
 
-def read(user_id: int, turn_id: int) -> Standing | None:
+def read(user_id: int, turn_id: int) -> TurnState | None:
     """Two requests. The answers whose models were deleted are among them."""
     key = keys.turn(user_id, turn_id)
     document = table.fetch([key]).get(key)
-    return standing_of(user_id, document) if document else None
+    return state_of(user_id, document) if document else None
 
 
-def standing_of(user_id: int, document: table.Document) -> Standing:
+def state_of(user_id: int, document: table.Document) -> TurnState:
     """Of the item of a turn. One request."""
     turn = StoredTurn.model_validate_json(document.text)
     found = table.fetch(keys.response(user_id, each.response_id) for each in turn.asked)
-    return standing_in(document, turn, _answers(found.values()))
+    return state_in(document, turn, _answers(found.values()))
 
 
 def _answers(documents: Iterable[table.Document]) -> Answers:
@@ -189,11 +190,11 @@ def _answers(documents: Iterable[table.Document]) -> Answers:
     return {response.response_id: response for response in responses}
 
 
-def standing_in(document: table.Document, turn: StoredTurn, answers: Answers) -> Standing:
+def state_in(document: table.Document, turn: StoredTurn, answers: Answers) -> TurnState:
     """The same, of what was read already."""
     status = TurnStatus(document.string("status"))
     errors = document.item.get("errors")
-    return Standing(
+    return TurnState(
         turn,
         status,
         _Errors.validate_json(errors["S"]) if errors else [],
@@ -202,7 +203,7 @@ def standing_in(document: table.Document, turn: StoredTurn, answers: Answers) ->
     )
 
 
-def claim(user_id: int, turn_id: int, hold: Hold) -> str | None:
+def claim(user_id: int, turn_id: int, lease: Lease) -> str | None:
     """Takes over what is queued, or was left behind, and returns the worker's name.
 
     None when somebody is at work on it, or it is settled or gone.
@@ -213,7 +214,7 @@ def claim(user_id: int, turn_id: int, hold: Hold) -> str | None:
         set_to={
             "status": table.text(TurnStatus.RUNNING),
             "worker": table.text(worker),
-            **hold.attributes(),
+            **lease.attributes(),
         },
         condition="#status = :queued OR (#status = :running AND #until < :now)",
         values={
@@ -231,28 +232,28 @@ def claim(user_id: int, turn_id: int, hold: Hold) -> str | None:
     return worker
 
 
-def prolong(user_id: int, turn_id: int, worker: str, hold: Hold) -> None:
+def prolong(user_id: int, turn_id: int, worker: str, lease: Lease) -> None:
     """Says that the worker is still there; nothing when the turn is not its any more."""
     mine = {":worker": table.text(worker), ":running": table.text(TurnStatus.RUNNING)}
     condition = "#worker = :worker AND #status = :running"
     try:
         table.write(
             table.update(
-                keys.turn(user_id, turn_id), set_to=hold.attributes(), condition=condition, values=mine
+                keys.turn(user_id, turn_id), set_to=lease.attributes(), condition=condition, values=mine
             )
         )
     except table.ConditionFailed:
         return
 
 
-def settle(user_id: int, turn: StoredTurn, answers: Answers, errors: Sequence[TurnError]) -> Standing:
+def settle(user_id: int, turn: StoredTurn, answers: Answers, errors: Sequence[TurnError]) -> TurnState:
     """Ends a turn: its places without an answer go. One transaction; an answer that came at the last moment counts.
 
     Raises NotFound when the turn has gone with its session.
     """
     for _ in table.attempts():
         failed = {each.session_model_id: each for each in errors}
-        standing = Standing(
+        state = TurnState(
             turn,
             TurnStatus.DONE if answers else TurnStatus.FAILED,
             [
@@ -263,7 +264,7 @@ def settle(user_id: int, turn: StoredTurn, answers: Answers, errors: Sequence[Tu
             dict(answers),
         )
         try:
-            _close(user_id, standing, was=TurnStatus.RUNNING)
+            _close(user_id, state, was=TurnStatus.RUNNING)
         except table.ConditionFailed:
             now = read(user_id, turn.turn_id)
             if now is None:
@@ -272,21 +273,21 @@ def settle(user_id: int, turn: StoredTurn, answers: Answers, errors: Sequence[Tu
                 return now
             answers = {**answers, **now.answers}
             continue
-        return standing
+        return state
     raise AssertionError("attempts() ends by raising")
 
 
-def _close(user_id: int, standing: Standing, *, was: TurnStatus) -> None:
+def _close(user_id: int, state: TurnState, *, was: TurnStatus) -> None:
     removals = [
         table.delete(keys.response(user_id, asked.response_id), "attribute_not_exists(#of_model)")
-        for asked in standing.missing()
+        for asked in state.missing()
     ]
     ending = table.update(
-        keys.turn(user_id, standing.turn.turn_id),
+        keys.turn(user_id, state.turn.turn_id),
         set_to={
-            "status": table.text(standing.status),
-            "errors": table.text(_Errors.dump_json(standing.errors).decode()),
-            "outcome": table.text(json.dumps(_outcome(standing))),
+            "status": table.text(state.status),
+            "errors": table.text(_Errors.dump_json(state.errors).decode()),
+            "outcome": table.text(json.dumps(_outcome(state))),
             "until": None,
             "lost": None,
         },
@@ -299,19 +300,19 @@ def _close(user_id: int, standing: Standing, *, was: TurnStatus) -> None:
     table.write(ending, *removals)
 
 
-def _outcome(standing: Standing) -> dict[str, object]:
+def _outcome(state: TurnState) -> dict[str, object]:
     """What may be told of a turn outside: names and figures, no text."""
     models = []
-    for asked in standing.turn.asked:
-        response = standing.answers.get(asked.response_id)
+    for asked in state.turn.asked:
+        response = state.answers.get(asked.response_id)
         if response:
             used = response.token_usage or {}
             counts = {name: used.get(name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
             models.append({"model_name": asked.model_name, "latency_ms": response.latency_ms, **counts})
-    errors = [{"model_name": each.model_name, "code": each.code} for each in standing.errors]
+    errors = [{"model_name": each.model_name, "code": each.code} for each in state.errors]
     return {"models": models, "errors": errors}
 
 
 def withdraw(user_id: int, turn: StoredTurn) -> None:
     """From the queue. Raises ConditionFailed when it waits there no more."""
-    _close(user_id, Standing(turn, TurnStatus.CANCELLED, [], {}), was=TurnStatus.QUEUED)
+    _close(user_id, TurnState(turn, TurnStatus.CANCELLED, [], {}), was=TurnStatus.QUEUED)

@@ -3,16 +3,18 @@
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from practice import cursors, keys, table
-from practice.answers import Room
-from practice.auth import Caller
+from practice import table
+from practice.caller import Caller
 from practice.errors import SessionNotFound
-from practice.models.example import Example
-from practice.models.response import Response
-from practice.models.session import OwnSession, Session
-from practice.models.session_model import StoredModels
-from practice.models.settings import FewShotLink, Link, Settings, StoredSettings
-from practice.preconditions import Versioned
+from practice.http import cursors
+from practice.http.conditional import Versioned
+from practice.http.response_size import ResponseBudget
+from practice.schemas.example import Example
+from practice.schemas.response import Response
+from practice.schemas.session import OwnSession, Session
+from practice.schemas.session_model import StoredModels
+from practice.schemas.settings import FewShotLink, Link, Settings, StoredSettings
+from practice.table import keys
 
 
 @dataclass(slots=True)
@@ -148,16 +150,16 @@ def wire_session(caller: Caller, view: View) -> Session:
         responses=[],
         responses_next_cursor=None,
     )
-    room = Room()
-    room.spend(session.model_dump_json())
-    session.responses, older = embedded(caller, view, room)
+    budget = ResponseBudget()
+    budget.spend(session.model_dump_json())
+    session.responses, older = embedded(caller, view, budget)
     session.responses_next_cursor = older
     return session
 
 
-def embedded(caller: Caller, view: View, room: Room) -> tuple[list[Response], str | None]:
+def embedded(caller: Caller, view: View, budget: ResponseBudget) -> tuple[list[Response], str | None]:
     """The newest responses that fit, ascending, and the cursor to those before them."""
-    kept = fitting(view.responses, room)
+    kept = fitting(view.responses, budget)
     complete = view.is_complete and len(kept) == len(view.live)
     session_id = view.session.session_id
     before = kept[-1].response_id if kept else keys.end_of(session_id)
@@ -168,10 +170,10 @@ def older_cursor(caller: Caller, session_id: int, before: int) -> str:
     return cursors.seal(str(before), caller.user_id, "list_session_responses", session_id)
 
 
-def fitting(responses: Iterable[Response], room: Room) -> list[Response]:
+def fitting(responses: Iterable[Response], budget: ResponseBudget) -> list[Response]:
     kept = []
     for response in responses:
-        if not room.take(response.model_dump_json()):
+        if not budget.take(response.model_dump_json()):
             break
         kept.append(response)
     return kept

@@ -1,9 +1,10 @@
 """The table: documents in, documents out, and what a request to it costs.
 
-Nothing outside this package and `store/` sees an attribute value. `items` is what stands in the table, `requests` how it is
-asked for anything, `reads` and `writes` what it is asked.
+Nothing outside this package and `store/` sees an attribute value. `keys` spells every key, `ids` makes ids, `items` defines
+a document, `client` sends requests, `reads` and `writes` are the requests.
 """
 
+from practice.table.client import TIMEOUT_SECONDS, ConditionFailed, attempts, client
 from practice.table.items import (
     Document,
     Item,
@@ -30,14 +31,6 @@ from practice.table.reads import (
     read_keys,
     walk,
 )
-from practice.table.requests import (
-    PATIENCE_SECONDS,
-    ConditionFailed,
-    Usage,
-    attempts,
-    client,
-    usage,
-)
 from practice.table.writes import (
     DELETIONS,
     Write,
@@ -60,14 +53,13 @@ from practice.table.writes import (
 __all__ = [
     "BATCH",
     "DELETIONS",
-    "PATIENCE_SECONDS",
     "ROWS",
+    "TIMEOUT_SECONDS",
     "ConditionFailed",
     "Document",
     "Entries",
     "Entry",
     "Item",
-    "Usage",
     "Value",
     "Write",
     "attempts",
@@ -97,7 +89,6 @@ __all__ = [
     "text",
     "unchanged",
     "update",
-    "usage",
     "walk",
     "write",
     "write_returning",

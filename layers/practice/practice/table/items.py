@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from practice.keys import Key, part
 from practice.limits import KB
+from practice.table.keys import Key, part
 
 Value = dict[str, Any]
 """An attribute value as DynamoDB spells it: `{"S": "text"}`."""

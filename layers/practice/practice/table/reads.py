@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from practice.config import config
-from practice.keys import Key, Span
+from practice.runtime.config import config
+from practice.table.client import ask, attempts
 from practice.table.items import Document, Item, Value, document_in, key_of, keyed, names_in, part_keys, text
-from practice.table.requests import ask, attempts
+from practice.table.keys import Key, Span
 
 BATCH: Final = 100
 """Keys a BatchGetItem takes."""

@@ -5,8 +5,8 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel
 
-from practice.config import config
-from practice.keys import Key
+from practice.runtime.config import config
+from practice.table.client import Contended, ask, attempts, settle
 from practice.table.items import (
     Document,
     Item,
@@ -19,8 +19,8 @@ from practice.table.items import (
     number,
     part_keys,
 )
+from practice.table.keys import Key
 from practice.table.reads import fetch
-from practice.table.requests import Contended, ask, attempts, settle
 
 DELETIONS: Final = 25
 """Items a BatchWriteItem takes."""

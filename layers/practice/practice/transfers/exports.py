@@ -4,12 +4,13 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, TypeAdapter
 
-from practice import clock, keys, table
+from practice import table
 from practice.errors import SessionNotFound
-from practice.models.example import Example
-from practice.models.session_model import StoredModels
-from practice.models.settings import StoredSettings
-from practice.models.transfer import (
+from practice.runtime import clock
+from practice.schemas.example import Example
+from practice.schemas.session_model import StoredModels
+from practice.schemas.settings import StoredSettings
+from practice.schemas.transfer import (
     AskedLine,
     ExampleLine,
     Header,
@@ -21,8 +22,9 @@ from practice.models.transfer import (
     TurnLine,
     TurnSettingsLine,
 )
-from practice.models.turn import StoredTurn, TurnError, TurnStatus
+from practice.schemas.turn import StoredTurn, TurnError, TurnStatus
 from practice.store.views import View, live_responses, read_view
+from practice.table import keys
 
 _ERRORS = TypeAdapter(list[TurnError])
 _ENDED = (TurnStatus.DONE, TurnStatus.FAILED, TurnStatus.CANCELLED)

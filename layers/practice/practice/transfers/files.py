@@ -10,8 +10,8 @@ import botocore.session
 from botocore.config import Config as ClientConfig
 from botocore.exceptions import ClientError
 
-from practice.config import config
-from practice.snapshots import forgotten_in_copies
+from practice.runtime.config import config
+from practice.runtime.snapshots import clear_on_restore
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
@@ -34,7 +34,7 @@ def client() -> "S3Client":
     return made
 
 
-forgotten_in_copies(client.cache_clear)  # its connections with it
+clear_on_restore(client.cache_clear)  # its connections with it
 
 
 def name(user_id: int, transfer_id: int) -> str:

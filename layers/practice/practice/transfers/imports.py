@@ -12,16 +12,17 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from practice import ids, keys, table
-from practice.auth import Caller
+from practice import table
+from practice.caller import Caller
 from practice.errors import AccountNotEmpty, ImportInProgress, Invalid, Problem
-from practice.inputs import parse_json
-from practice.models.example import Example
-from practice.models.response import Response
-from practice.models.session import OwnSession
-from practice.models.session_model import StoredModel, StoredModels
-from practice.models.settings import Link, StoredSettings
-from practice.models.transfer import (
+from practice.http.conditional import Versioned
+from practice.http.inputs import parse_json
+from practice.schemas.example import Example
+from practice.schemas.response import Response
+from practice.schemas.session import OwnSession
+from practice.schemas.session_model import StoredModel, StoredModels
+from practice.schemas.settings import Link, StoredSettings
+from practice.schemas.transfer import (
     LINE,
     Counts,
     ExampleLine,
@@ -31,13 +32,13 @@ from practice.models.transfer import (
     SessionLine,
     TurnLine,
 )
-from practice.models.turn import AskedModel, StoredTurn, TurnError, TurnSettings, TurnStatus
-from practice.preconditions import Versioned
+from practice.schemas.turn import AskedModel, StoredTurn, TurnError, TurnSettings, TurnStatus
 from practice.store import accounts
 from practice.store.examples import insertion as example_insertion
-from practice.store.idempotency import Once
+from practice.store.idempotency import IdempotentAttempt
 from practice.store.responses import of_model
 from practice.store.sessions import insertion
+from practice.table import ids, keys
 
 Source = Callable[[], Iterable[str]]
 """Gives the lines of a file, from the first, as often as it is asked."""
@@ -66,7 +67,9 @@ def check(source: Source) -> Counts:
     return counts
 
 
-def put_back(caller: Caller, source: Source, counts: Counts, once: Once, seconds: float) -> None:
+def restore(
+    caller: Caller, source: Source, counts: Counts, attempt: IdempotentAttempt, seconds: float
+) -> None:
     """Writes what `check` found good. Raises AccountNotEmpty, or ImportInProgress while another import lives.
 
     `seconds` is how long this process can work on it at most.
@@ -80,7 +83,7 @@ def put_back(caller: Caller, source: Source, counts: Counts, once: Once, seconds
         values={":claim": table.text(claim)},
     )
     try:
-        once.commit([ending], Versioned(counts, 1))
+        attempt.commit([ending], Versioned(counts, 1))
     except table.ConditionFailed as failed:
         if not _ended(failed.item or {}, counts):
             raise ImportInProgress from None

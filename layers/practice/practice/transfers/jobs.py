@@ -8,9 +8,8 @@ from typing import Any, Final, Literal
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnection
 
-from practice import clock, ids, keys, queues, table
-from practice.auth import Caller
-from practice.deadline import Deadline
+from practice import table
+from practice.caller import Caller
 from practice.errors import (
     AccountNotEmpty,
     ExportNotFound,
@@ -19,8 +18,10 @@ from practice.errors import (
     RequestInFlight,
     StoreUnavailable,
 )
-from practice.events.messages import parsed
-from practice.models.transfer import (
+from practice.events.batch import parsed
+from practice.runtime import clock, queues
+from practice.runtime.deadline import Deadline
+from practice.schemas.transfer import (
     TRANSFER_MESSAGE,
     Counts,
     Export,
@@ -30,34 +31,35 @@ from practice.models.transfer import (
     TransferState,
 )
 from practice.store import accounts
-from practice.store.idempotency import Once
+from practice.store.idempotency import IdempotentAttempt
+from practice.table import ids, keys
 from practice.transfers import exports, files, imports
 
 KEPT: Final = timedelta(hours=24)
 FILE_BYTES: Final = 1024 * 1024 * 1024
 POLL_SECONDS: Final = 2
 """How soon after its begin an import looks for its file."""
-SELDOMER_SECONDS: Final = 30
+POLL_BACKOFF_SECONDS: Final = 30
 """It waits a second longer for each so many of its age: a job whose file never comes shall not keep the workers busy."""
 LONGEST_POLL_SECONDS: Final = 300
 
 
-def begin(
+def start_job(
     caller: Caller,
     kind: Literal["export", "import"],
     state: TransferState,
     lines: list[str] | None = None,
     *,
-    once: Once,
+    attempt: IdempotentAttempt,
 ) -> StoredTransfer:
     """The job, its file if there is one, and its message. Refuses like a create while the user is erased.
 
     Goes on with the job that a dead attempt had begun. Raises StoreUnavailable when the file or the message is not taken;
     should the message arrive all the same, it finds a job that failed.
     """
-    transfer = _read(caller.user_id, once.turn_id) if once.turn_id else None
+    transfer = _read(caller.user_id, attempt.resume_id) if attempt.resume_id else None
     if transfer is None or transfer.state == TransferState.FAILED:
-        transfer = _written(caller, kind, state, once)
+        transfer = _written(caller, kind, state, attempt)
     if transfer.state != state:
         return transfer  # its worker has begun
     try:
@@ -66,13 +68,13 @@ def begin(
         _ask(caller.user_id, transfer.transfer_id)
     except (queues.NotSent, ClientError, NoConnection, HTTPClientError) as error:
         _set(caller.user_id, transfer.transfer_id, TransferState.FAILED, problem=StoreUnavailable.detail)
-        once.forget()
+        attempt.discard()
         raise StoreUnavailable(f"transfers: {type(error).__name__}") from error
     return transfer
 
 
 def _written(
-    caller: Caller, kind: Literal["export", "import"], state: TransferState, once: Once
+    caller: Caller, kind: Literal["export", "import"], state: TransferState, attempt: IdempotentAttempt
 ) -> StoredTransfer:
     now = datetime.now(UTC)
     (transfer_id,) = ids.new_ids(1)
@@ -87,7 +89,7 @@ def _written(
     key = keys.transfer(caller.user_id, transfer_id)
     writes = [accounts.counted(caller, "transfers", 0), *table.put(key, transfer, attributes=expiry)]
     try:
-        table.write(*writes, *once.pointing_to(transfer_id))
+        table.write(*writes, *attempt.resume_with(transfer_id))
     except table.ConditionFailed as failed:
         if failed.index >= len(writes):
             raise RequestInFlight(1) from None
@@ -102,7 +104,7 @@ def _ask(user_id: int, transfer_id: int, delay: int = 0) -> None:
 
 def poll_delay(age: timedelta) -> int:
     """Seconds until a waiting import looks for its file again."""
-    return min(LONGEST_POLL_SECONDS, POLL_SECONDS + int(age.total_seconds()) // SELDOMER_SECONDS)
+    return min(LONGEST_POLL_SECONDS, POLL_SECONDS + int(age.total_seconds()) // POLL_BACKOFF_SECONDS)
 
 
 def get_export(caller: Caller, export_id: int) -> Export:
@@ -172,7 +174,7 @@ def work(record: Mapping[str, Any], deadline: Deadline) -> None:
     try:
         counts = _import(user_id, key, deadline)
     except (Invalid, AccountNotEmpty, UnicodeDecodeError) as error:
-        _set(user_id, transfer_id, TransferState.FAILED, problem=_told(error))
+        _set(user_id, transfer_id, TransferState.FAILED, problem=_problem_text(error))
     else:
         _set(user_id, transfer_id, TransferState.DONE, counts=counts)
 
@@ -182,11 +184,13 @@ def _import(user_id: int, key: str, deadline: Deadline) -> Counts:
         raise Invalid([])
     counts = imports.check(lambda: files.lines(key))
     # The account was not erased since this job was begun: its item would have gone.
-    imports.put_back(Caller(user_id), lambda: files.lines(key), counts, Once(), deadline.remaining())
+    imports.restore(
+        Caller(user_id), lambda: files.lines(key), counts, IdempotentAttempt(), deadline.remaining()
+    )
     return counts
 
 
-def _told(error: Exception) -> str:
+def _problem_text(error: Exception) -> str:
     if isinstance(error, Invalid) and error.problems:
         problem = error.problems[0]
         return f"{problem['msg']} (at {problem['loc']})"

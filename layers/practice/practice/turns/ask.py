@@ -5,10 +5,10 @@ import re
 import time
 from typing import Any, Final
 
-from practice import log
-from practice.deadline import Deadline
 from practice.limits import RESPONSE_BYTES
-from practice.models.turn import ErrorCode
+from practice.runtime import log
+from practice.runtime.deadline import Deadline
+from practice.schemas.turn import ErrorCode
 from practice.turns import providers
 from practice.turns.configuration import ModelConfiguration, model_named
 from practice.turns.prompts import Prompt

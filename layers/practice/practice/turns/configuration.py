@@ -14,8 +14,8 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
-from practice.log import logger
-from practice.models.generation import GenerationParams
+from practice.runtime.log import logger
+from practice.schemas.generation import GenerationParams
 from practice.turns.known_models import limits_of
 
 ANY_NAME: Final = "*"
@@ -114,7 +114,7 @@ def model_named(name: str) -> ModelConfiguration | None:
     )
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """For whoever changes the environment of a running process."""
     configuration.cache_clear()
     model_named.cache_clear()

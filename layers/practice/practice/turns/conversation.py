@@ -7,11 +7,8 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, Final
 
-from practice import keys, queues, table
-from practice.answers import Room
-from practice.api import Reply
-from practice.auth import Caller
-from practice.deadline import Deadline
+from practice import table
+from practice.caller import Caller
 from practice.errors import (
     ClassHasNoModels,
     ModelNotFound,
@@ -24,11 +21,18 @@ from practice.errors import (
     StoreUnavailable,
 )
 from practice.errors import NoModelAnswered as Unanswered
-from practice.log import logger
-from practice.models.generation import non_null
-from practice.models.session_model import StoredModel, StoredModels
-from practice.models.turn import (
+from practice.http.preferences import Preferences
+from practice.http.replies import Reply
+from practice.http.response_size import ResponseBudget
+from practice.runtime import queues
+from practice.runtime.deadline import Deadline
+from practice.runtime.log import logger
+from practice.schemas.generation import non_null
+from practice.schemas.session_model import StoredModel, StoredModels
+from practice.schemas.turn import (
     AskedModel,
+    NewRun,
+    NewTurn,
     NoModelAnswered,
     QueuedTurn,
     StoredTurn,
@@ -37,23 +41,22 @@ from practice.models.turn import (
     TurnSettings,
     TurnStatus,
 )
-from practice.models.turn_requests import NewRun, NewTurn
-from practice.preferences import Preferences
 from practice.store import accounts, catalogue, sessions, turns
-from practice.store.classes import as_read, in_line_with_class, revise_models
-from practice.store.idempotency import Once
-from practice.store.settings import born, still_there
-from practice.store.turns import Hold, Standing
+from practice.store.classes import revise_models, sync_with_class, unchanged_checks
+from practice.store.idempotency import IdempotentAttempt
+from practice.store.settings import exists_checks, initial_settings
+from practice.store.turns import Lease, TurnState
 from practice.store.views import View, linked_examples, read_view
+from practice.table import keys
 from practice.turns.configuration import configuration, model_named
 from practice.turns.parameters import effective
-from practice.turns.run import Background, carry_out
+from practice.turns.run import Background, run_turn
 
 MARGIN_SECONDS: Final = 3.0
 """Kept back from a function's time, to settle the turn and to answer."""
-QUEUED: Final = Hold(0, 24 * 3600)
+QUEUED: Final = Lease(0, 24 * 3600)
 """A message waits a day at most."""
-WORKING: Final = Hold(60, 3 * 960)
+WORKING: Final = Lease(60, 3 * 960)
 """A worker says every third of a minute that it is there; its message comes back twice, after 16 minutes each."""
 BEAT_SECONDS: Final = 20.0
 PAUSE_SECONDS: Final = 1.0
@@ -67,14 +70,14 @@ def chat(
     session_id: int,
     new: NewTurn,
     *,
-    once: Once,
+    attempt: IdempotentAttempt,
     deadline: Deadline,
     preferences: Preferences,
 ) -> Answered:
     """Five requests and one for each model, without what the models themselves take."""
-    if once.turn_id:
-        return _resumed(caller, once, new, deadline, preferences)
-    return _next_turn(caller, session_id, new, once, deadline, preferences)
+    if attempt.resume_id:
+        return _resumed(caller, attempt, new, deadline, preferences)
+    return _next_turn(caller, session_id, new, attempt, deadline, preferences)
 
 
 def run(
@@ -82,32 +85,32 @@ def run(
     class_id: int,
     new: NewRun,
     *,
-    once: Once,
+    attempt: IdempotentAttempt,
     deadline: Deadline,
     preferences: Preferences,
 ) -> Answered:
     """A session and its first turn. The session survives whatever becomes of the turn."""
-    if once.turn_id:
-        return _resumed(caller, once, new, deadline, preferences)
-    session_id = _open(caller, class_id, new, once)
-    return _next_turn(caller, session_id, new, once, deadline, preferences)
+    if attempt.resume_id:
+        return _resumed(caller, attempt, new, deadline, preferences)
+    session_id = _open(caller, class_id, new, attempt)
+    return _next_turn(caller, session_id, new, attempt, deadline, preferences)
 
 
-def _open(caller: Caller, class_id: int, new: NewRun, once: Once) -> int:
+def _open(caller: Caller, class_id: int, new: NewRun, attempt: IdempotentAttempt) -> int:
     """Three requests at most: class and agent, examples, one transaction."""
     changes = new.settings()
     sent = non_null(changes.generation_params.sent()) if changes.generation_params else {}
     for _ in table.attempts():
-        session, settings, models = sessions.opened(caller, new.session(class_id))
+        session, settings, models = sessions.new_session(caller, new.session(class_id))
         examples = linked_examples(caller.user_id, changes.few_shot_example_ids or ())
-        chosen = born(settings, changes, examples)
+        chosen = initial_settings(settings, changes, examples)
         if new.model_names and not any(models.by_name(name) for name in new.model_names):
             raise RequestedModelsNotConfigured
         first_free = sessions.first_free_id(settings, models)
         writes = sessions.insertion(caller, session, chosen, models.with_params(sent), next_id=first_free)
-        writes += still_there(caller.user_id, settings, chosen)
+        writes += exists_checks(caller.user_id, settings, chosen)
         try:
-            table.write(*writes, *once.pointing_to(session.session_id))
+            table.write(*writes, *attempt.resume_with(session.session_id))
         except table.ConditionFailed as failed:
             if failed.index == 0:
                 raise accounts.refusal(failed) from None
@@ -119,28 +122,30 @@ def _open(caller: Caller, class_id: int, new: NewRun, once: Once) -> int:
 
 
 def _resumed(
-    caller: Caller, once: Once, new: NewTurn, deadline: Deadline, preferences: Preferences
+    caller: Caller, attempt: IdempotentAttempt, new: NewTurn, deadline: Deadline, preferences: Preferences
 ) -> Answered:
     """Goes on where an attempt with the same Idempotency-Key died: asks only the models that have no answer yet."""
-    assert once.turn_id is not None
-    session_id = keys.session_of(once.turn_id)
-    standing = turns.read(caller.user_id, once.turn_id)
-    if standing is None:
+    assert attempt.resume_id is not None
+    session_id = keys.session_of(attempt.resume_id)
+    state = turns.read(caller.user_id, attempt.resume_id)
+    if state is None:
         # Only the session had been opened, or it was deleted since with all that was in it.
-        return _next_turn(caller, session_id, new, once, deadline, preferences)
+        return _next_turn(caller, session_id, new, attempt, deadline, preferences)
     view = read_view(caller.user_id, session_id, with_responses=True)
-    if standing.status == TurnStatus.QUEUED:
-        return _queued(caller, standing.turn, view, once)
-    if standing.status == TurnStatus.RUNNING and turns.claim(caller.user_id, once.turn_id, _until(deadline)):
-        standing = _carried_out(caller.user_id, standing, view, deadline)
-    return _reply(view, standing, once)
+    if state.status == TurnStatus.QUEUED:
+        return _queued(caller, state.turn, view, attempt)
+    if state.status == TurnStatus.RUNNING and turns.claim(
+        caller.user_id, attempt.resume_id, _until(deadline)
+    ):
+        state = _carried_out(caller.user_id, state, view, deadline)
+    return _reply(view, state, attempt)
 
 
 def _next_turn(
     caller: Caller,
     session_id: int,
     new: NewTurn,
-    once: Once,
+    attempt: IdempotentAttempt,
     deadline: Deadline,
     preferences: Preferences,
 ) -> Answered:
@@ -149,44 +154,50 @@ def _next_turn(
         caller,
         session_id,
         new,
-        once,
+        attempt,
         status=TurnStatus.QUEUED if is_queued else TurnStatus.RUNNING,
-        hold=QUEUED if is_queued else _until(deadline),
+        lease=QUEUED if is_queued else _until(deadline),
     )
     if is_queued:
-        return _queued(caller, turn, view, once)
-    standing = Standing(turn, TurnStatus.RUNNING, [], {})
-    return _reply(view, _carried_out(caller.user_id, standing, view, deadline), once)
+        return _queued(caller, turn, view, attempt)
+    state = TurnState(turn, TurnStatus.RUNNING, [], {})
+    return _reply(view, _carried_out(caller.user_id, state, view, deadline), attempt)
 
 
-def _until(deadline: Deadline) -> Hold:
+def _until(deadline: Deadline) -> Lease:
     """Of a function that answers HTTP: nobody comes after it, unless a client does."""
-    return Hold(deadline.remaining(), deadline.remaining())
+    return Lease(deadline.remaining(), deadline.remaining())
 
 
 def _begun(
-    caller: Caller, session_id: int, new: NewTurn, once: Once, *, status: TurnStatus, hold: Hold
+    caller: Caller,
+    session_id: int,
+    new: NewTurn,
+    attempt: IdempotentAttempt,
+    *,
+    status: TurnStatus,
+    lease: Lease,
 ) -> tuple[View, StoredTurn]:
     for _ in table.attempts():
         view = read_view(caller.user_id, session_id, with_responses=True)
         if view.session.class_id is None:
             raise SessionHasNoClass
         names = catalogue.look_up(view.session.class_id, None).runnable_names()
-        models = in_line_with_class(caller.user_id, view, names)
+        models = sync_with_class(caller.user_id, view, names)
         asked = _asked(view, models, new.model_names)
         writes = revise_models(view.models_document, view.models, models)
         try:
             if writes:
-                table.write(*writes, *as_read(view, models))
-            turn = turns.begin(
+                table.write(*writes, *unchanged_checks(view, models))
+            turn = turns.begin_turn(
                 caller.user_id,
                 session_id,
                 asked,
                 new.prompt_text,
                 TurnSettings.of(view.settings, view.session.knowledge_ids),
                 status=status,
-                hold=hold,
-                once=once,
+                lease=lease,
+                attempt=attempt,
             )
         except (table.ConditionFailed, ModelNotFound):
             continue  # the session or one of its models has changed or gone: seen anew
@@ -218,61 +229,61 @@ def _asked_model(view: View, models: StoredModels, model: StoredModel) -> AskedM
     )
 
 
-def _carried_out(user_id: int, standing: Standing, view: View, deadline: Deadline) -> Standing:
+def _carried_out(user_id: int, state: TurnState, view: View, deadline: Deadline) -> TurnState:
     """One request when examples are selected, one for each answer, one at the end."""
-    turn = standing.turn
+    turn = state.turn
     selected = turn.settings.few_shot_example_ids
     examples = linked_examples(user_id, selected)
     background = Background(
         [examples[example_id] for example_id in selected if example_id in examples],
         [response for response in view.responses if response.response_id < turn.turn_id],
     )
-    return carry_out(user_id, standing, background, deadline.less(MARGIN_SECONDS))
+    return run_turn(user_id, state, background, deadline.less(MARGIN_SECONDS))
 
 
-def _reply(view: View, standing: Standing, once: Once) -> Answered:
-    status, errors = standing.shown()
+def _reply(view: View, state: TurnState, attempt: IdempotentAttempt) -> Answered:
+    status, errors = state.shown()
     if status in turns.UNDER_WAY or status == TurnStatus.CANCELLED:
-        return _accepted(view, standing.turn, status, once)
-    if not standing.answers:
-        once.forget()
+        return _accepted(view, state.turn, status, attempt)
+    if not state.answers:
+        attempt.discard()
         unanswered = NoModelAnswered(
-            detail=Unanswered.detail, session_id=standing.turn.session_id, errors=errors
+            detail=Unanswered.detail, session_id=state.turn.session_id, errors=errors
         )
         return Reply(unanswered, Unanswered.status)
     answer = TurnAnswer(
-        session_id=standing.turn.session_id,
+        session_id=state.turn.session_id,
         session_title=view.session.title,
-        prompt_text=standing.turn.prompt_text,
+        prompt_text=state.turn.prompt_text,
         results=[],
         errors=errors,
     )
-    room = Room()
-    results = standing.results()
-    if not all(room.take(part.model_dump_json()) for part in (answer, *results)):
-        return _accepted(view, standing.turn, status, once)
+    budget = ResponseBudget()
+    results = state.results()
+    if not all(budget.take(part.model_dump_json()) for part in (answer, *results)):
+        return _accepted(view, state.turn, status, attempt)
     answer.results = results
-    location = _location(standing.turn)
-    once.keep(answer.model_dump_json(), HTTPStatus.CREATED, location)
+    location = _location(state.turn)
+    attempt.keep(answer.model_dump_json(), HTTPStatus.CREATED, location)
     return Reply(answer, HTTPStatus.CREATED, {"location": location})
 
 
-def _queued(caller: Caller, turn: StoredTurn, view: View, once: Once) -> Answered:
+def _queued(caller: Caller, turn: StoredTurn, view: View, attempt: IdempotentAttempt) -> Answered:
     """Hands the turn to the worker; a second message for the same turn does no harm."""
     message = QueuedTurn(user_id=caller.user_id, turn_id=turn.turn_id)
     if queues.send(configuration().turn_queue_url, [message.model_dump_json()]):
-        if once.key is None:
+        if attempt.key is None:
             turns.withdraw(caller.user_id, turn)  # a retry with a key would send it again
         raise StoreUnavailable("the queue of turns does not take messages")
-    return _accepted(view, turn, TurnStatus.QUEUED, once)
+    return _accepted(view, turn, TurnStatus.QUEUED, attempt)
 
 
-def _accepted(view: View, turn: StoredTurn, status: TurnStatus, once: Once) -> Answered:
+def _accepted(view: View, turn: StoredTurn, status: TurnStatus, attempt: IdempotentAttempt) -> Answered:
     accepted = TurnAccepted(
         session_id=turn.session_id, session_title=view.session.title, turn_id=turn.turn_id, status=status
     )
     location = _location(turn)
-    once.keep(accepted.model_dump_json(), HTTPStatus.ACCEPTED, location)
+    attempt.keep(accepted.model_dump_json(), HTTPStatus.ACCEPTED, location)
     return Reply(accepted, HTTPStatus.ACCEPTED, {"location": location})
 
 
@@ -280,7 +291,7 @@ def _location(turn: StoredTurn) -> str:
     return f"/user/practice/sessions/{turn.session_id}/turns/{turn.turn_id}"
 
 
-class StillUnderWay(Exception):
+class TurnInProgress(Exception):
     """Another worker has the turn; should it die, the message is needed."""
 
 
@@ -291,19 +302,19 @@ def work(message: QueuedTurn, deadline: Deadline) -> None:
     """
     user_id, turn_id = message.user_id, message.turn_id
     while (worker := turns.claim(user_id, turn_id, WORKING)) is None:
-        standing = turns.read(user_id, turn_id)
-        if standing is None or standing.status not in turns.UNDER_WAY:
+        state = turns.read(user_id, turn_id)
+        if state is None or state.status not in turns.UNDER_WAY:
             return
         if deadline.remaining() < 2 * WORKING.seconds:
-            raise StillUnderWay
+            raise TurnInProgress
         time.sleep(PAUSE_SECONDS)
-    standing = turns.read(user_id, turn_id)
-    if standing is None:
+    state = turns.read(user_id, turn_id)
+    if state is None:
         return
     try:
         view = read_view(user_id, keys.session_of(turn_id), with_responses=True)
         with _heartbeat(user_id, turn_id, worker):
-            _carried_out(user_id, standing, view, deadline)
+            _carried_out(user_id, state, view, deadline)
     except SessionNotFound:
         return  # deleted, and its turns with it
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 from botocore.config import Config as ClientConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
-from practice import aws
-from practice.log import logger
+from practice.runtime import aws
+from practice.runtime.log import logger
 from practice.turns.configuration import configuration
 
 TOP_K: Final = 5
@@ -30,7 +30,7 @@ class Retrieval:
     excerpts: list[str] = field(default_factory=list)
     sources: list[dict[str, Any]] = field(default_factory=list)
 
-    def told(self) -> dict[str, Any]:
+    def usage_entry(self) -> dict[str, Any]:
         """As `token_usage` tells it."""
         return {
             "used": self.used,
@@ -78,7 +78,7 @@ def _source(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """For whoever changes the environment of a running process."""
     _client.cache_clear()
 

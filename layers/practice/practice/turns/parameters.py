@@ -5,10 +5,10 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from practice.models.fields import compact_bytes
-from practice.models.generation import DEFAULTS, GenerationParams, LengthPreset, non_null
-from practice.models.session_model import StoredModel
-from practice.models.settings import StoredSettings, StylePreset
+from practice.schemas.fields import compact_bytes
+from practice.schemas.generation import DEFAULTS, GenerationParams, LengthPreset, non_null
+from practice.schemas.session_model import StoredModel
+from practice.schemas.settings import StoredSettings, StylePreset
 from practice.turns.configuration import ModelConfiguration
 
 PRESETS: Final[dict[str, dict[str, Any]]] = {

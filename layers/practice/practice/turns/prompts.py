@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from practice.models.example import Example
-from practice.models.response import Response
-from practice.models.settings import StylePreset
-from practice.models.turn import TurnSettings
+from practice.schemas.example import Example
+from practice.schemas.response import Response
+from practice.schemas.settings import StylePreset
+from practice.schemas.turn import TurnSettings
 
 BYTES_PER_TOKEN: Final = 4
 """A rough measure, good enough to bound a window: tokenizers differ between models."""

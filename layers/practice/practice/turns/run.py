@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
-from practice import log
-from practice.deadline import Deadline
 from practice.errors import PracticeError
-from practice.models.example import Example
-from practice.models.response import Response
-from practice.models.turn import AskedModel, ErrorCode, StoredTurn, TurnError
+from practice.runtime import log
+from practice.runtime.deadline import Deadline
+from practice.schemas.example import Example
+from practice.schemas.response import Response
+from practice.schemas.turn import AskedModel, ErrorCode, StoredTurn, TurnError
 from practice.store import turns
-from practice.store.turns import Answers, Standing
+from practice.store.turns import Answers, TurnState
 from practice.turns.ask import ask
 from practice.turns.configuration import configuration, model_named
 from practice.turns.knowledge import Retrieval, retrieve
@@ -34,17 +34,17 @@ class Background:
     """Newest first, of all models."""
 
 
-def carry_out(user_id: int, standing: Standing, background: Background, deadline: Deadline) -> Standing:
+def run_turn(user_id: int, state: TurnState, background: Background, deadline: Deadline) -> TurnState:
     """Asks the models that have no answer yet, and settles the turn. What arrives after the deadline does not count."""
-    turn = standing.turn
+    turn = state.turn
     retrieval = retrieve(turn.prompt_text, turn.settings.knowledge_ids)
 
     def work(asked: AskedModel) -> Outcome:
         return _ask_and_keep(user_id, turn, asked, background, retrieval, deadline)
 
-    answers: Answers = dict(standing.answers)
+    answers: Answers = dict(state.answers)
     errors: list[TurnError] = []
-    missing = standing.missing()
+    missing = state.missing()
     for outcome in _at_the_same_time(work, missing, deadline):
         if isinstance(outcome, Response):
             answers[outcome.response_id] = outcome
@@ -154,7 +154,7 @@ def _usage(asked: AskedModel, completion: Completion, retrieval: Retrieval) -> d
         "completion_tokens": completion.completion_tokens,
         "total_tokens": total,
         "_gf": {
-            "retrieval": retrieval.told(),
+            "retrieval": retrieval.usage_entry(),
             "sources": retrieval.sources,
             "runtime_model": completion.runtime_model or configured.id,
         },

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final
 
-from practice.deadline import Deadline
-from practice.models.turn import ErrorCode
+from practice.runtime.deadline import Deadline
+from practice.schemas.turn import ErrorCode
 from practice.turns.configuration import ModelConfiguration
 from practice.turns.prompts import Prompt
 

@@ -6,10 +6,10 @@ from typing import Any, Final
 from botocore.config import Config as ClientConfig
 from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 
-from practice import aws
-from practice.config import config
-from practice.deadline import Deadline
-from practice.models.turn import ErrorCode
+from practice.runtime import aws
+from practice.runtime.config import config
+from practice.runtime.deadline import Deadline
+from practice.schemas.turn import ErrorCode
 from practice.turns.configuration import ModelConfiguration
 from practice.turns.prompts import Prompt
 from practice.turns.providers import (
@@ -48,7 +48,7 @@ def client(region: str, *, is_patient: bool) -> Any:
         return known
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """For whoever changes the environment of a running process."""
     _clients.clear()
 

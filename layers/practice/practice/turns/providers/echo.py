@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
-from practice.deadline import Deadline
+from practice.runtime.deadline import Deadline
 from practice.turns.configuration import ModelConfiguration
 from practice.turns.prompts import Prompt, tokens
 from practice.turns.providers import Completion

@@ -11,12 +11,12 @@ import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, ReadTimeoutError
 from urllib3.util import Timeout, parse_url
 
-from practice.deadline import Deadline
 from practice.errors import StoreUnavailable
 from practice.limits import RESPONSE_BYTES
-from practice.models.turn import ErrorCode
-from practice.secrets import secret
-from practice.snapshots import forgotten_in_copies
+from practice.runtime.deadline import Deadline
+from practice.runtime.secrets import secret
+from practice.runtime.snapshots import clear_on_restore
+from practice.schemas.turn import ErrorCode
 from practice.turns.configuration import ModelConfiguration, configuration
 from practice.turns.prompts import Prompt
 from practice.turns.providers import (
@@ -43,7 +43,7 @@ def _pool() -> urllib3.PoolManager:
     return urllib3.PoolManager(num_pools=20, maxsize=20)
 
 
-forgotten_in_copies(_pool.cache_clear)
+clear_on_restore(_pool.cache_clear)
 
 
 def complete(

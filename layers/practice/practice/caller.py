@@ -1,0 +1,14 @@
+"""Who calls: what a verified token says."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The user a token was issued to."""
+
+    user_id: int
+    issued_at: float | None = None
+    """The token's `iat`, in seconds since the epoch."""
+    token_id: str | None = None
+    """The token's `jti`."""

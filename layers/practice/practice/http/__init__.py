@@ -1,0 +1,1 @@
+"""The HTTP edge: from an API Gateway event to a response, and nothing of the domain."""

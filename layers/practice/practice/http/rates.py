@@ -1,0 +1,94 @@
+"""How much one user may ask for: a token bucket for each, kept by the execution environment that counts it.
+
+No request is made for it, so it is approximate: N environments of a function hold N budgets. It keeps one client that
+went wild from taking everybody's share; what all of them may ask for together is the gateway's to bound.
+"""
+
+import math
+import threading
+import time
+from collections import OrderedDict
+from typing import Final, NamedTuple
+
+from practice.errors import TooManyRequests
+from practice.runtime.config import config
+from practice.runtime.snapshots import clear_on_restore
+
+WINDOW_SECONDS: Final = 60
+COUNTED_USERS: Final = 10_000
+"""Buckets kept at a time, about 2 MB. Whoever asked longest ago is forgotten first, and begins with a full one."""
+
+JOB: Final = 10
+"""What a turn counts as, an export or an import: what asks models or touches the whole account, and may become a job."""
+
+
+class Allowance(NamedTuple):
+    """A user's bucket after a request was counted, or refused."""
+
+    quota: int
+    remaining: int
+    full_in: float
+    """Seconds until the whole quota is there again."""
+    wait: float
+    """Seconds until this request would be accepted; 0 when it was."""
+
+    def accept(self) -> None:
+        """Raises TooManyRequests."""
+        if self.wait:
+            raise TooManyRequests(self.wait)
+
+    def headers(self) -> dict[str, str]:
+        """As draft-ietf-httpapi-ratelimit-headers-10 spells them."""
+        return {
+            "ratelimit-policy": f'"user";q={self.quota};w={WINDOW_SECONDS}',
+            "ratelimit": f'"user";r={self.remaining};t={math.ceil(self.full_in)}',
+        }
+
+
+_full_at: OrderedDict[int, float] = OrderedDict()
+"""When each user's bucket is full again, by the monotonic clock: all there is to know of it. Least recent first."""
+_lock = threading.Lock()
+
+
+def spend(user_id: int, cost: int) -> Allowance | None:
+    """Counts a request, unless there is no room for it. None without a limit."""
+    quota = config().user_requests_per_minute
+    if not quota:
+        return None
+    seconds = WINDOW_SECONDS / quota
+    needed = min(cost, quota) * seconds
+    with _lock:
+        now = time.monotonic()
+        full_in = max(0.0, _full_at.get(user_id, now) - now)
+        wait = full_in + needed - WINDOW_SECONDS
+        if wait > _ROUNDING:
+            return Allowance(quota, _left(full_in, seconds), full_in, wait)
+        full_in += needed
+        _full_at[user_id] = now + full_in
+        _full_at.move_to_end(user_id)
+        if len(_full_at) > COUNTED_USERS:
+            _full_at.popitem(last=False)
+    return Allowance(quota, _left(full_in, seconds), full_in, 0.0)
+
+
+def give_back(user_id: int, cost: int) -> None:
+    """For a request that turned out not to be the user's: a revoked token cannot use up what its owner may ask for."""
+    quota = config().user_requests_per_minute
+    if quota:
+        with _lock:
+            if user_id in _full_at:
+                _full_at[user_id] -= min(cost, quota) * WINDOW_SECONDS / quota
+
+
+@clear_on_restore
+def clear_cache() -> None:
+    with _lock:
+        _full_at.clear()
+
+
+_ROUNDING: Final = 1e-6
+"""Of sums of floating-point seconds."""
+
+
+def _left(full_in: float, seconds: float) -> int:
+    return int((WINDOW_SECONDS - full_in) / seconds + _ROUNDING)

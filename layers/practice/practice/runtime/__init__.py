@@ -1,0 +1,1 @@
+"""What a function's process needs: configuration, AWS clients, secrets, logs, metrics, time."""

@@ -1,0 +1,165 @@
+"""One structured line for each invocation, which is its metrics too. Never a text of the user's, never a token."""
+
+import hashlib
+import logging
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from functools import wraps
+from http import HTTPStatus
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+from practice.runtime import metrics
+from practice.runtime.snapshots import clear_on_restore
+from practice.runtime.usage import Usage, usage
+
+logger = Logger()
+logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns of a header it cannot read by quoting it
+
+
+def hashed(user_id: int) -> str:
+    """A user's name in the logs: the same person is recognised, and not told."""
+    return hashlib.sha256(f"practice:{user_id}".encode()).hexdigest()[:16]
+
+
+class Invocation:
+    """What one invocation did, for its line."""
+
+    __slots__ = ("counted", "started", "usage")
+
+    def __init__(self) -> None:
+        self.started = time.perf_counter()
+        self.usage = Usage()
+        self.counted: dict[str, Any] = {}
+
+
+_counted: ContextVar[dict[str, Any] | None] = ContextVar("counted", default=None)
+_counting = threading.Lock()
+_cold = True
+
+
+@clear_on_restore
+def _start_cold() -> None:
+    global _cold
+    _cold = True
+
+
+def begin_invocation() -> Invocation:
+    """From here on, what is counted and what is asked of the table goes to this invocation's line."""
+    invocation = Invocation()
+    usage.set(invocation.usage)
+    _counted.set(invocation.counted)
+    return invocation
+
+
+def count(field: str, amount: float = 1) -> None:
+    """Adds to a field of the invocation's line; one that `metrics.METRICS` names is a metric."""
+    counted = _counted.get()
+    if counted is not None:
+        with _counting:  # the models of a turn are asked at the same time
+            counted[field] = counted.get(field, 0) + amount
+
+
+def note(field: str, said: str) -> None:
+    """Adds to a text of the invocation's line: names and codes of ours, nothing else."""
+    counted = _counted.get()
+    if counted is not None:
+        counted[field] = f"{counted[field]}, {said}" if field in counted else said
+
+
+def log_request(
+    invocation: Invocation,
+    context: object,
+    *,
+    route: str,
+    status: int,
+    error: str | None,
+    request_id: str,
+    user_id: int | None,
+    cause: str | None,
+) -> None:
+    """The line of a request. `error` is one of few names, since each is billed as a metric of its own."""
+    line: dict[str, Any] = {
+        "route": route,
+        "status": status,
+        "request_id": request_id,
+        "user": hashed(user_id) if user_id is not None else None,
+    }
+    if status >= 400:
+        line |= {"error": error or HTTPStatus(status).phrase, "errors": 1}
+    if status >= 500:
+        line["server_errors"] = 1
+    _write(invocation, context, line, cause, failed=status >= 500)
+
+
+def _write(
+    invocation: Invocation, context: object, line: dict[str, Any], cause: str | None, *, failed: bool
+) -> None:
+    global _cold
+    cold, _cold = _cold, False
+    spent = invocation.usage
+    line |= {
+        "stage": os.environ.get("STAGE", "dev"),
+        "lambda_request_id": getattr(context, "aws_request_id", None),
+        "lambda_function": getattr(context, "function_name", None),
+        "cold_start": cold,
+        "duration_ms": round((time.perf_counter() - invocation.started) * 1000, 2),
+        "table_requests": spent.requests,
+        "read_units": spent.read_units,
+        "write_units": spent.write_units,
+        "throttles": spent.throttles,
+        **invocation.counted,
+    }
+    if cold:
+        line["cold_starts"] = 1
+    if cause:
+        line["cause"] = cause
+    line["_aws"] = metrics.block(line)
+    (logger.error if failed else logger.info)("invocation", extra=line)
+
+
+EventFunction = Callable[[Mapping[str, Any], object], dict[str, Any]]
+
+
+def logged_event(name: str) -> Callable[[EventFunction], EventFunction]:
+    """One line for each event that the function `name` takes; what raises is logged by its type and place, and raised on.
+
+    The exception that leaves carries no text of the event's: the runtime would log it.
+    """
+
+    def bind(function: EventFunction) -> EventFunction:
+        @wraps(function)
+        def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
+            invocation = begin_invocation()
+            outcome: dict[str, Any] = {}
+            cause: str | None = None
+            try:
+                outcome = function(event, context)
+            except Exception as error:  # noqa: BLE001  # raised on, without its text
+                cause = cause_of(error)
+                count("failures")
+                raise EventRefused(type(error).__name__) from None
+            finally:
+                line = {"function": name, "request_id": str(event.get("id", "-"))}
+                if "detail-type" in event:
+                    line["detail_type"] = str(event["detail-type"])
+                _write(invocation, context, line, cause, failed=cause is not None)
+            return outcome
+
+        return handler
+
+    return bind
+
+
+def cause_of(error: Exception) -> str:
+    """Its type and place: the text of an exception may quote the learner's."""
+    return type(error).__name__ + "\n" + "".join(traceback.format_tb(error.__traceback__))
+
+
+class EventRefused(Exception):
+    """An event this function cannot take; its trigger retries it, and sets it aside."""

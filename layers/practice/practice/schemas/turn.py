@@ -1,0 +1,223 @@
+"""Turns: one prompt to several models; what a client sends, how a turn is stored and shown."""
+
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from practice import limits
+from practice.schemas.fields import FreeForm, Id, KnowledgeIds, ModelName, Prompt, Timestamp
+from practice.schemas.generation import Generation
+from practice.schemas.page import Cursor
+from practice.schemas.response import Response
+from practice.schemas.session import NewSession
+from practice.schemas.settings import Selection, SettingsChanges, StoredSettings, StylePreset
+
+
+class TurnStatus(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class ErrorCode(StrEnum):
+    TIMEOUT = "timeout"
+    ANSWER_TOO_LONG = "answer_too_long"
+    MODEL_NOT_ENABLED = "model_not_enabled"
+    THROTTLED = "throttled"
+    PROVIDER_ERROR = "provider_error"
+    NOT_STORED = "not_stored"
+    INTERRUPTED = "interrupted"
+
+
+class TurnError(BaseModel):
+    """Why one model has no answer; it costs the others nothing."""
+
+    session_model_id: int
+    model_name: str
+    code: ErrorCode
+    detail: str
+
+
+class AskedModel(BaseModel):
+    """A model as it is asked in a turn: the id its answer will have, the parameters that count."""
+
+    session_model_id: int
+    model_name: str
+    response_id: int
+    is_primary: bool
+    generation_params: dict[str, Any]
+
+    def error(self, code: ErrorCode, detail: str) -> TurnError:
+        return TurnError(
+            session_model_id=self.session_model_id, model_name=self.model_name, code=code, detail=detail
+        )
+
+
+class Result(BaseModel):
+    session_model_id: int
+    model_name: str
+    response_id: int
+    prompt_text: str
+    response_text: str
+    token_usage: dict[str, Any] | None
+    latency_ms: int | None
+    created_at: Timestamp
+    is_primary: bool
+    generation_params: dict[str, Any]
+    """The parameters that counted."""
+
+    @classmethod
+    def of(cls, response: Response, *, is_primary: bool, generation_params: dict[str, Any]) -> Self:
+        kept = {name: getattr(response, name) for name in cls.model_fields if name in Response.model_fields}
+        return cls(**kept, is_primary=is_primary, generation_params=generation_params)
+
+
+class TurnAnswer(BaseModel):
+    session_id: int
+    session_title: str | None
+    prompt_text: str
+    results: list[Result]
+    """In the order of the models, the primary first."""
+    errors: list[TurnError]
+
+
+class TurnAccepted(BaseModel):
+    """The turn is under way, or too big for one answer: `Location` says where it is."""
+
+    session_id: int
+    session_title: str | None
+    turn_id: int
+    status: TurnStatus
+
+
+class NoModelAnswered(BaseModel):
+    detail: str
+    session_id: int
+    errors: list[TurnError]
+
+
+class TurnSettings(BaseModel):
+    """What made a turn, as it was: a learner can tell why two answers differ."""
+
+    version: int
+    style_preset: str | None
+    style_params: dict[str, Any]
+    generation_params: dict[str, Any]
+    agent_snapshot: dict[str, Any]
+    few_shot_example_ids: list[int]
+    knowledge_ids: list[int]
+
+    @classmethod
+    def of(cls, settings: StoredSettings, knowledge_ids: list[int]) -> Self:
+        return cls(
+            version=settings.version,
+            style_preset=settings.style_preset,
+            style_params=settings.style_params,
+            generation_params=settings.generation_params,
+            agent_snapshot=settings.agent_snapshot,
+            few_shot_example_ids=[link.example_id for link in settings.links],
+            knowledge_ids=knowledge_ids,
+        )
+
+
+class QueuedTurn(BaseModel):
+    """The message that asks the worker for a turn."""
+
+    user_id: Id
+    turn_id: Id
+
+
+class StoredTurn(BaseModel):
+    """How a turn began; this never changes. What became of it stands beside it, in attributes."""
+
+    turn_id: int
+    """The id of its first response."""
+    session_id: int
+    prompt_text: str
+    created_at: Timestamp
+    asked: list[AskedModel]
+    settings: TurnSettings
+
+
+class Turn(BaseModel):
+    turn_id: int
+    session_id: int
+    status: TurnStatus
+    prompt_text: str
+    created_at: Timestamp
+    results: list[Result]
+    errors: list[TurnError]
+    settings: TurnSettings | None
+    """null for a response that was added by POST or queue: it is a turn of its own."""
+
+
+def _not_blank(value: str) -> str:
+    if not value.strip():
+        raise PydanticCustomError("string_blank", "String should not be blank")
+    return value
+
+
+class NewTurn(BaseModel):
+    """The next turn of a session."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt_text: Annotated[
+        Prompt,
+        AfterValidator(_not_blank),
+        Field(
+            description=f"Not blank; at most {limits.PROMPT_BYTES} bytes in UTF-8.",
+            json_schema_extra={"minLength": 1},
+        ),
+    ]
+    model_names: Annotated[list[ModelName], Field(max_length=limits.SESSION_MODELS)] | None = None
+    """null or `[]`: every model of the session that may run."""
+
+
+class NewRun(NewTurn):
+    """A session with its first turn; what is not the turn's is kept on the session."""
+
+    model_config = ConfigDict(use_enum_values=True)
+
+    agent_id: Id | None = None
+    project_id: Id | None = None
+    knowledge_ids: KnowledgeIds | None = None
+    style_preset: StylePreset | None = None
+    style_params: FreeForm | None = None
+    generation_params: Generation | None = None
+    few_shot_example_ids: Selection | None = None
+
+    def session(self, class_id: int) -> NewSession:
+        return NewSession.model_construct(
+            class_id=class_id,
+            project_id=self.project_id,
+            knowledge_ids=self.knowledge_ids,
+            agent_id=self.agent_id,
+        )
+
+    def settings(self) -> SettingsChanges:
+        names = self.model_fields_set & SettingsChanges.model_fields.keys()
+        return SettingsChanges.model_construct(**{name: getattr(self, name) for name in names})
+
+
+class RunQuery(BaseModel):
+    class_id: Id
+
+
+class TurnQuery(BaseModel):
+    cursor: Cursor | None = None
+    """Continues a turn that is too big for one answer: the header `x-next-cursor`."""
+
+
+class TurnPage(BaseModel):
+    """Ascending by time; `next_cursor` leads to the older ones.
+
+    A turn too big for one answer continues on the next page, under the same `turn_id`.
+    """
+
+    items: list[Turn]
+    next_cursor: str | None

@@ -1,0 +1,243 @@
+"""Every key of the table, and the one place where ids become keys.
+
+The owner is in the partition key, so somebody else's id can only miss. Everything of a session is a neighbour of it, and
+the digits make its items sort so that a query read backwards meets the session first, then its settings, its models, and
+its responses from the newest on:
+
+    USER#7  SESSION#0000000000131072#1TURN#0000000000131078
+            SESSION#0000000000131072#2RESPONSE#0000000000131079            (long texts: ...#<version>#<part>)
+            SESSION#0000000000131072#3MODELS
+            SESSION#0000000000131072#4SETTINGS
+            SESSION#0000000000131072#5SESSION
+
+A session owns the `SESSION_IDS` numbers from its own id on, and the things inside it are numbered from them: whoever
+holds the id of a response or a model knows its session without asking the table.
+"""
+
+import re
+from typing import NamedTuple
+
+from practice.limits import MAX_ID, SESSION_IDS
+
+
+class Key(NamedTuple):
+    pk: str
+    sk: str
+
+
+class ItemRef(NamedTuple):
+    """What a key is of: `id` is the session's own for its item, its settings and its models."""
+
+    kind: str
+    user_id: int
+    id: int
+
+
+class Span(NamedTuple):
+    """A run of neighbouring items, both ends included."""
+
+    pk: str
+    first: str
+    last: str
+
+
+_AFTER = "~"
+"""Sorts after every character the keys are made of."""
+
+
+def _padded(number: int) -> str:
+    return f"{min(number, MAX_ID + 1):016d}"
+
+
+def user(user_id: int) -> str:
+    return f"USER#{user_id}"
+
+
+def _session_prefix(session_id: int) -> str:
+    return f"SESSION#{_padded(session_id)}#"
+
+
+def session_of(child_id: int) -> int:
+    """The session that owns the id of one of its models or responses."""
+    return child_id - child_id % SESSION_IDS
+
+
+def end_of(session_id: int) -> int:
+    """The first number that is not the session's any more."""
+    return session_id + SESSION_IDS
+
+
+def session(user_id: int, session_id: int) -> Key:
+    return Key(user(user_id), _session_prefix(session_id) + "5SESSION")
+
+
+def settings(user_id: int, session_id: int) -> Key:
+    return Key(user(user_id), _session_prefix(session_id) + "4SETTINGS")
+
+
+def models(user_id: int, session_id: int) -> Key:
+    return Key(user(user_id), _session_prefix(session_id) + "3MODELS")
+
+
+def response(user_id: int, response_id: int) -> Key:
+    prefix = _session_prefix(session_of(response_id))
+    return Key(user(user_id), f"{prefix}2RESPONSE#{_padded(response_id)}")
+
+
+def turn(user_id: int, turn_id: int) -> Key:
+    return Key(user(user_id), f"{_session_prefix(session_of(turn_id))}1TURN#{_padded(turn_id)}")
+
+
+def part(whole: Key, version: int, number: int) -> Key:
+    return Key(whole.pk, f"{whole.sk}#{version:08d}#{number:02d}")
+
+
+def is_part_of(sk: str, whole_sk: str) -> bool:
+    return sk.startswith(whole_sk + "#")
+
+
+def example(user_id: int, example_id: int) -> Key:
+    return Key(user(user_id), f"EXAMPLE#{_padded(example_id)}")
+
+
+def transfer(user_id: int, transfer_id: int) -> Key:
+    """An export or an import that is too large for one answer."""
+    return Key(user(user_id), f"TRANSFER#{_padded(transfer_id)}")
+
+
+def account(user_id: int) -> Key:
+    """Counts, revoked tokens and the receipt of an erasure: the one item a user always has."""
+    return Key(user(user_id), "ACCOUNT")
+
+
+def ingested(user_id: int, digest: str) -> Key:
+    """Remembers that a message became a response, until no copy of it can arrive any more."""
+    return Key(user(user_id), f"INGESTED#{digest}")
+
+
+def idempotency(user_id: int, digest: str) -> Key:
+    return Key(user(user_id), f"KEY#{digest}")
+
+
+def practice_class(class_id: int) -> Key:
+    return Key(f"CLASS#{class_id}", "CLASS")
+
+
+def agent(agent_id: int) -> Key:
+    return Key(f"AGENT#{agent_id}", "AGENT")
+
+
+def id_block(shard: int) -> Key:
+    return Key(f"IDS#{shard}", "LEASE")
+
+
+_OWNER = re.compile(r"USER#([1-9]\d{0,15})", re.ASCII)
+_CHILD = re.compile(
+    r"SESSION#(?P<session>\d{16})#(?:(?P<item>3MODELS|4SETTINGS|5SESSION)|(?P<kind>1TURN|2RESPONSE)#(?P<child>\d{16}))"
+    r"|(?P<library>EXAMPLE)#(?P<example>\d{16})",
+    re.ASCII,
+)
+
+
+def item_ref_of(key: Key) -> ItemRef | None:
+    """None for a part of a long document, and for every kind of item that is not a learner's to see."""
+    owner, found = _OWNER.fullmatch(key.pk), _CHILD.fullmatch(key.sk)
+    if owner is None or found is None:
+        return None
+    kind = found["item"] or found["kind"] or found["library"]
+    number = found["child"] or found["session"] or found["example"]
+    return ItemRef(kind.lstrip("12345"), int(owner[1]), int(number))
+
+
+def session_without_responses(user_id: int, session_id: int) -> Span:
+    prefix = _session_prefix(session_id)
+    return Span(user(user_id), prefix + "3", prefix + "5SESSION")
+
+
+def session_with_responses(user_id: int, session_id: int) -> Span:
+    prefix = _session_prefix(session_id)
+    return Span(user(user_id), prefix + "2", prefix + "5SESSION")
+
+
+def responses(user_id: int, session_id: int, before: int | None = None) -> Span:
+    """The responses of a session; with `before`, those whose id is lower."""
+    prefix = _session_prefix(session_id) + "2RESPONSE#"
+    last = _AFTER if before is None else _padded(before - 1) + _AFTER
+    return Span(user(user_id), prefix, prefix + last)
+
+
+def turns(user_id: int, session_id: int, before: int | None = None) -> Span:
+    """The turns of a session; with `before`, those whose id is lower."""
+    prefix = _session_prefix(session_id) + "1TURN#"
+    last = _AFTER if before is None else _padded(before - 1) + _AFTER
+    return Span(user(user_id), prefix, prefix + last)
+
+
+def everything_in(user_id: int, session_id: int) -> Span:
+    prefix = _session_prefix(session_id)
+    return Span(user(user_id), prefix, prefix + _AFTER)
+
+
+def everything_of(user_id: int) -> Span:
+    """All of a user's items but the account, which sorts before them."""
+    return Span(user(user_id), "B", _AFTER)
+
+
+def imported_of(user_id: int) -> list[Span]:
+    """What an import writes: examples, and sessions with all that is in them."""
+    return [Span(user(user_id), f"{kind}#", f"{kind}#{_AFTER}") for kind in ("EXAMPLE", "SESSION")]
+
+
+def kind_of(sk: str) -> str:
+    """`sessions`, `examples` and `responses` are counted as such; parts and all others are none of them."""
+    steps = sk.split("#")
+    if steps[0] == "EXAMPLE":
+        return "examples"
+    if steps[-1] == "5SESSION":
+        return "sessions"
+    return "responses" if len(steps) == 4 and steps[2] == "2RESPONSE" else "others"
+
+
+# Range keys of the local indexes.
+
+
+def session_at(timestamp: str, session_id: int) -> str:
+    """`by_created` and `by_activity`: sessions by time, ties by id."""
+    return f"SESSION#{timestamp}#{_padded(session_id)}"
+
+
+def moment_in(range_key: str) -> str:
+    """The time in a range key of `by_created` or `by_activity`."""
+    return range_key.split("#")[1]
+
+
+def example_at(timestamp: str, example_id: int) -> str:
+    """`by_created`: examples by time, ties by id."""
+    return f"EXAMPLE#{timestamp}#{_padded(example_id)}"
+
+
+def of_model(session_model_id: int, response_id: int) -> str:
+    """`by_model`: the responses of one model, oldest first."""
+    return of_model_prefix(session_model_id) + _padded(response_id)
+
+
+def of_model_prefix(session_model_id: int) -> str:
+    return f"{_padded(session_model_id)}#"
+
+
+def model_in(of_model: str) -> int:
+    return int(of_model.partition("#")[0])
+
+
+def last_number(range_key: str) -> int:
+    """The id at the end of an index's range key."""
+    return int(range_key.rpartition("#")[2])
+
+
+def number_in(sk: str) -> int:
+    """The id of the response, turn or example that a sort key names."""
+    return int(sk.split("#")[3] if sk.startswith("SESSION#") else sk.split("#")[1])
+
+
+def session_id_in(sk: str) -> int:
+    return int(sk.split("#", 2)[1])
