@@ -75,7 +75,7 @@ def test_prefixes_paths_and_snapshots_lead_to_the_models_own_row(name: str, like
         ("gpt-5.4", {"thinking_omits": SAMPLING}),
         ("o1-mini", {"omits": [*SAMPLING, "stop", "presence_penalty", "frequency_penalty", "system"]}),
         ("amazon.titan-text-express-v1", {"omits": ["system"]}),
-        ("mistral.mistral-7b-instruct-v0:2", {"alternates": True, "omits": ["system"]}),
+        ("mistral.mistral-7b-instruct-v0:2", {"omits": ["system"]}),
         ("deepseek-reasoner", {"thinking_tokens": 32_768}),
         ("deepseek-r1-distill-llama-8b", {"thinking_tokens": 8192}),
         ("qwen3-235b-a22b-instruct-2507", {"context_window": 262_144}),

@@ -1,4 +1,4 @@
-"""Titles for sessions that have none, made by a model from the first exchange."""
+"""Titles for sessions that have none, made by the configured model from the first exchange."""
 
 import os
 from collections.abc import Mapping
@@ -8,10 +8,12 @@ from practice.events.batch import each, parsed
 from practice.events.messages import TITLE
 from practice.limits import MADE_TITLE_CHARACTERS
 from practice.runtime import log
+from practice.runtime.config import config
 from practice.runtime.deadline import Deadline
 from practice.store import titles
 from practice.turns.ask import ask_alone
 from practice.turns.providers import ProviderError
+from practice.turns.thinking import without_thinking
 
 NAME: Final = "write_titles"
 SECONDS: Final = 20.0
@@ -31,24 +33,41 @@ def handle(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _title(record: Mapping[str, Any]) -> None:
-    """A model that fails leaves the session as it is: the next turn asks again."""
+    """After a second failure the first words of the prompt serve, so that no further turn pays for a title."""
     message = parsed(record["body"], TITLE)
     exchange = titles.first_answer(message.user_id, message.session_id)
     if exchange is None:
         return
-    prompt, answer = (text[:EXCERPT_CHARACTERS] for text in (exchange.prompt_text, exchange.response_text))
-    text = f"{prompt}\n\nAnswer:\n{answer}"
-    model, deadline = os.environ.get("TITLE_MODEL") or exchange.model_name, Deadline.after(SECONDS)
-    try:
-        title = one_line(ask_alone(model, INSTRUCTION, text, max_tokens=TOKENS, deadline=deadline))
-    except ProviderError as error:
-        log.count("model_failures")
-        # Without the name of the model that answered, which can come from a learner's own file.
-        log.note("failed_models", f"{os.environ.get('TITLE_MODEL') or 'title'} {error.code}")
-        log.logger.warning("no title", extra={"cause": error.code})
-        return
+    prompt = exchange.prompt_text
+    answer, _ = without_thinking(exchange.response_text, thinks=True)
+    text = f"{prompt[:EXCERPT_CHARACTERS]}\n\nAnswer:\n{answer[:EXCERPT_CHARACTERS]}"
+    deadline = Deadline.after(SECONDS)
+    title = _written(text, deadline) or _written(text, deadline) or first_words(prompt)
     if title:
         titles.write(message.user_id, message.session_id, title)
+
+
+def _written(text: str, deadline: Deadline) -> str:
+    """Empty when the model fails, or writes nothing that can be a title."""
+    model = _model()
+    if not model:
+        return ""
+    try:
+        return one_line(ask_alone(model, INSTRUCTION, text, max_tokens=TOKENS, deadline=deadline))
+    except ProviderError as error:
+        log.count("model_failures")
+        log.note("failed_models", f"title {error.code}")
+        log.logger.warning("no title", extra={"cause": error.code, "reason": dict(error.reason or {})})
+        return ""
+
+
+def _model() -> str:
+    """The deployment's alone: the name of the model that answered can come from a learner's own file."""
+    return os.environ.get("TITLE_MODEL") or next(iter(config().default_models), "")
+
+
+def first_words(prompt: str) -> str:
+    return one_line(prompt) or " ".join(prompt.split())[:MADE_TITLE_CHARACTERS]
 
 
 def one_line(text: str) -> str:

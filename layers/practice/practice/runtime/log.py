@@ -72,6 +72,21 @@ def note(field: str, said: str) -> None:
         counted[field] = f"{counted[field]}, {said}" if field in counted else said
 
 
+def count_failed_model(
+    code: str, *, provider: str | None, model_id: str | None, reason: Mapping[str, Any]
+) -> None:
+    """A line of its own, because a line can name one code: which model failed, and the machine words of why."""
+    line = {
+        "stage": os.environ.get("STAGE", "dev"),
+        "code": code,
+        "failed_models_by_code": 1,
+        "provider": provider,
+        "model_id": model_id,
+        "reason": dict(reason),
+    }
+    logger.warning("a model failed", extra={**line, "_aws": metrics.block(line)})
+
+
 def log_request(
     invocation: Invocation,
     context: object,

@@ -49,7 +49,7 @@ from practice.store.turns import Lease, TurnState
 from practice.store.views import View, linked_examples, read_view
 from practice.table import keys
 from practice.turns.configuration import configuration, model_named
-from practice.turns.parameters import effective
+from practice.turns.parameters import chosen
 from practice.turns.run import Background, run_turn
 
 MARGIN_SECONDS: Final = 3.0
@@ -225,7 +225,7 @@ def _asked_model(view: View, models: StoredModels, model: StoredModel) -> AskedM
         model_name=model.model_name,
         response_id=0,
         is_primary=model.session_model_id == models.primary_id,
-        generation_params=effective(model_named(model.model_name), view.settings, model),
+        generation_params=chosen(model_named(model.model_name), view.settings, model).params,
     )
 
 
