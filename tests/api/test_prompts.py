@@ -208,7 +208,7 @@ def params(prompt_bytes: int = 0, **given: Any) -> dict[str, Any]:
     return as_sent(configured, within_limits(configured, made.params, prompt_bytes))
 
 
-def test_what_nobody_chose_is_not_sent() -> None:
+def test_parameters_that_were_not_chosen_are_not_sent() -> None:
     assert params() == {}
     bare = StoredModel(session_model_id=3, model_name="m", generation_params={})
     assert chosen_of(None, settings(), bare) == ({}, {})
@@ -396,7 +396,7 @@ def test_every_parameter_can_be_omitted(name: str) -> None:
 
 
 def test_what_a_model_refuses_while_it_thinks_goes_out_when_it_does_not() -> None:
-    omits = {"thinking_omits": ["temperature"]}
+    omits: dict[str, Any] = {"thinking_omits": ["temperature"]}
 
     assert params(chosen={"temperature": 0.5, "reasoning_effort": "low"}, **omits) == {
         "reasoning_effort": "low"

@@ -1,7 +1,7 @@
 """A model service as strict as the public ones: it refuses what they refuse, in their words.
 
-`provider_profiles.json` has a profile for each model, every line of it with the public source of the fact. One server speaks both
-interfaces: OpenAI's chat completions under `/v1`, and Bedrock's Converse.
+`provider_profiles.json` has a profile for each model, every line of it with the public source of the fact. One server
+speaks both interfaces: OpenAI's chat completions under `/v1`, and Bedrock's Converse.
 """
 
 import json
@@ -20,29 +20,9 @@ DEFAULT_ANSWER: Final = "Paris."
 THOUGHT: Final = "The capital of France, surely."
 CAPS: Final = ("max_tokens", "max_completion_tokens", "maxTokens")
 BEDROCK_NAMES: Final = {"top_p": "topP", "stop": "stopSequences"}
-FIELDS_OF_OPENAI: Final = frozenset(
-    [
-        "model",
-        "messages",
-        "temperature",
-        "top_p",
-        "stop",
-        "seed",
-        "presence_penalty",
-        "frequency_penalty",
-        "reasoning_effort",
-        "max_tokens",
-        "max_completion_tokens",
-        "stream",
-        "stream_options",
-        "user",
-        "metadata",
-        "response_format",
-        "tools",
-        "tool_choice",
-        "logprobs",
-        "n",
-    ]
+FIELDS_OF_OPENAI: Final = (
+    *("model", "messages", "temperature", "top_p", "stop", "seed", "presence_penalty", "frequency_penalty"),
+    *("reasoning_effort", "max_tokens", "max_completion_tokens", "stream", "stream_options"),
 )
 
 
@@ -104,7 +84,7 @@ class Profile:
     def _accept(self, params: dict[str, Any]) -> None:
         effort = params.get("reasoning_effort")
         if self.dialect == "openai":
-            for name in params.keys() - FIELDS_OF_OPENAI:
+            for name in params.keys() - set(FIELDS_OF_OPENAI):
                 raise Refused("unknown", name=name)
         for name in self._named("unknown", params):
             raise Refused("unknown", name=name)
@@ -214,9 +194,8 @@ def _chat(profile: Profile, made: Generated) -> dict[str, Any]:
     if made.thinking and shown == "reasoning_content":
         message["reasoning_content"] = made.thinking
     if made.thinking and shown == "think_tags":
-        message["content"] = (
-            f"<think>\n{made.thinking}\n</think>\n\n{made.text}" if made.text else f"<think>\n{made.thinking}"
-        )
+        end = f"\n</think>\n\n{made.text}" if made.text else ""
+        message["content"] = f"<think>\n{made.thinking}{end}"
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion",

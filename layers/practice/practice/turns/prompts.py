@@ -13,6 +13,9 @@ from practice.turns.thinking import without_thinking
 BYTES_PER_TOKEN: Final = 4
 """A rough measure, good enough to bound a window: tokenizers differ between models."""
 
+TEMPLATE_BYTES: Final = 24
+"""What a chat template puts around a message, at most."""
+
 PRESET_TEXTS: Final[dict[str, str]] = {
     StylePreset.ACCURATE: (
         "Be exact. State only what you know to be true, say plainly when you are unsure or when information is missing, "
@@ -60,8 +63,9 @@ class Prompt:
         return "", [(role, f"{self.system}\n\n{first}"), *others]
 
     def size(self) -> int:
-        """Its bytes, which bound its tokens."""
-        return len(self.system.encode()) + sum(len(text.encode()) for _, text in self.messages())
+        """Its bytes, and those of the template around each message."""
+        texts = [self.system, *(text for _, text in self.messages())]
+        return sum(len(text.encode()) + TEMPLATE_BYTES for text in texts)
 
     def messages(self) -> list[tuple[str, str]]:
         """Role and text, alternating, the user's first and last."""
