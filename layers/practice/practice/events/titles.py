@@ -11,7 +11,7 @@ from practice.runtime import log
 from practice.runtime.config import config
 from practice.runtime.deadline import Deadline
 from practice.store import titles
-from practice.turns.ask import ask_alone
+from practice.turns.ask import ask_alone, log_failure
 from practice.turns.providers import ProviderError
 from practice.turns.thinking import without_thinking
 
@@ -57,7 +57,7 @@ def _written(text: str, deadline: Deadline) -> str:
     except ProviderError as error:
         log.count("model_failures")
         log.note("failed_models", f"title {error.code}")
-        log.logger.warning("no title", extra={"cause": error.code, "reason": dict(error.reason or {})})
+        log_failure(model, error.code, error.reason)
         return ""
 
 

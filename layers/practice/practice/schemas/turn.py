@@ -1,7 +1,7 @@
 """Turns: one prompt to several models; what a client sends, how a turn is stored and shown."""
 
 from enum import StrEnum
-from typing import Annotated, Any, Self, TypedDict
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -47,16 +47,8 @@ class FinishReason(StrEnum):
     OTHER = "other"
 
 
-Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
-
-
-class Reason(TypedDict, total=False):
-    """A provider's refusal in machine words; what it did not say as one is absent."""
-
-    status: int
-    code: Word
-    param: Word
-    type: Word
+Reason = dict[str, int | str]
+"""A provider's refusal in machine words, `status`, `code`, `param` and `type`; what it did not say as one is absent."""
 
 
 class TurnError(BaseModel):
@@ -66,8 +58,10 @@ class TurnError(BaseModel):
     model_name: str
     code: ErrorCode
     detail: str
-    reason: Reason | None = None
-    """null where no provider refused anything."""
+    reason: Annotated[Reason, Field(examples=[{"status": 400, "code": "unsupported_parameter"}])] | None = (
+        None
+    )
+    """What the provider said in machine words: `status`, `code`, `param`, `type`; null where none refused anything."""
 
 
 class AskedModel(BaseModel):

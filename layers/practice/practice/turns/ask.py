@@ -81,7 +81,9 @@ def _kept(completion: Completion) -> Completion:
         raise ProviderError(
             "the model wrote nothing but thinking within its token cap", ErrorCode.ONLY_REASONING
         )
-    reason = Reason(code=completion.finish_reason) if completion.finish_reason != FinishReason.STOP else None
+    reason: Reason | None = (
+        {"code": str(completion.finish_reason)} if completion.finish_reason != FinishReason.STOP else None
+    )
     raise ProviderError("the provider's answer is empty", reason=reason)
 
 
@@ -92,6 +94,17 @@ def ask_alone(model_name: str, system: str, text: str, *, max_tokens: int, deadl
     if configured:
         params = {**sendable(configured.defaults), CAP: max_tokens + configured.thinking_tokens}
     return ask(model_name, Prompt(system, [], [], text), params, deadline, unchosen=[CAP]).completion.text
+
+
+def log_failure(model_name: str, code: ErrorCode, reason: Reason | None) -> None:
+    """In machine words: a provider's sentence may quote its key, or the learner."""
+    configured = model_named(model_name)
+    log.count_failed_model(
+        code,
+        provider=configured.provider if configured else None,
+        model_id=configured.id if configured else None,
+        reason=dict(reason or {}),
+    )
 
 
 def _patiently(

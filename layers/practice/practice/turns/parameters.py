@@ -5,13 +5,12 @@ a session starts with are shown and not sent.
 """
 
 from collections.abc import Callable, Iterable
-from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
 from practice.schemas.fields import compact_bytes
-from practice.schemas.generation import GenerationParams, LengthPreset, non_null
+from practice.schemas.generation import Chooser, GenerationParams, LengthPreset, non_null
 from practice.schemas.session_model import StoredModel
 from practice.schemas.settings import StoredSettings, StylePreset
 from practice.turns.configuration import ModelConfiguration
@@ -32,18 +31,6 @@ BYTES_PER_TOKEN: Final = 3
 """For bounds: a prompt has hardly ever more tokens than this makes of it."""
 BEDROCK_MAX_TEMPERATURE: Final = 1.0
 """Of Converse itself, whatever the model can."""
-
-
-class Chooser(StrEnum):
-    """Later wins."""
-
-    DEPLOYMENT = "deployment"
-    PRESET = "preset"
-    AGENT = "agent"
-    SETTINGS = "settings"
-    SESSION_MODEL = "session_model"
-    INTERFACE = "interface"
-    BUDGET = "budget"
 
 
 class Chosen(NamedTuple):

@@ -17,7 +17,7 @@ from practice.schemas.response import Response
 from practice.schemas.turn import AskedModel, ErrorCode, StoredTurn, TurnError
 from practice.store import turns
 from practice.store.turns import Answers, Sent, TurnState
-from practice.turns.ask import ask
+from practice.turns.ask import ask, log_failure
 from practice.turns.configuration import configuration, model_named
 from practice.turns.knowledge import Retrieval, retrieve
 from practice.turns.prompts import compose
@@ -69,6 +69,8 @@ def _count(errors: Sequence[TurnError]) -> None:
     if errors:
         log.count("model_failures", len(errors))
         log.note("failed_models", ", ".join(f"{each.model_name} {each.code}" for each in errors))
+    for each in errors:
+        log_failure(each.model_name, each.code, each.reason)
 
 
 def _at_the_same_time(
@@ -126,7 +128,6 @@ def _ask_and_keep(
         )
         kept = turns.keep(user_id, response, answer.sent)
     except ProviderError as error:
-        _log_failure(asked, error)
         return asked.error(error.code, error.detail, error.reason)
     except PracticeError as error:
         _log(asked, error)
@@ -137,17 +138,6 @@ def _ask_and_keep(
     if kept is None:
         return asked.error(ErrorCode.NOT_STORED, "the session was deleted meanwhile")
     return kept, answer.sent
-
-
-def _log_failure(asked: AskedModel, error: ProviderError) -> None:
-    """In machine words: a provider's sentence may quote its key, or the learner."""
-    configured = model_named(asked.model_name)
-    log.count_failed_model(
-        error.code,
-        provider=configured.provider if configured else None,
-        model_id=configured.id if configured else None,
-        reason=dict(error.reason or {}),
-    )
 
 
 def _log(asked: AskedModel, error: Exception) -> None:

@@ -93,7 +93,7 @@ def as_sent(model: ModelConfiguration, params: dict[str, Any]) -> dict[str, Any]
 
 def reason_of(status: object, error: Mapping[str, Any]) -> Reason:
     """The machine words of an error; whatever is none is left out."""
-    reason = Reason()
+    reason: Reason = {}
     if isinstance(status, int) and 100 <= status <= 999:
         reason["status"] = status
     for name in ("code", "param", "type"):
