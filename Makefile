@@ -29,7 +29,7 @@ workers := $(if $(BASE_URL),0,auto --maxprocesses 4)
 ##@ Use
 
 .PHONY: run
-run: $(venv) $(node) ## Serve the whole stack on http://127.0.0.1:3000 (HOST, PORT, DATA)
+run: $(venv) $(node) ## Serve the whole stack on http://127.0.0.1:3000 (HOST, PORT, DATA, LOG=json)
 	@exec $(python) -m local run $(ARGS)
 
 .PHONY: token
@@ -37,7 +37,7 @@ token: $(venv) ## Print a bearer token for the local stack (USER_ID)
 	@$(python) -m local token --user-id "$(USER_ID)" $(ARGS)
 
 .PHONY: event
-event: $(venv) ## Hand an event to the running local stack (FILE, HOST, PORT)
+event: $(venv) ## Send an event to the running local stack (FILE, HOST, PORT)
 	@$(python) -m local event "$(FILE)" $(ARGS)
 
 ##@ Test
@@ -71,20 +71,28 @@ e2e: $(venv) $(node) .tools/sam/installed .tools/e2e/installed ## Drive the buil
 bench: $(venv) $(node) .tools/bench/installed .tools/sam/installed .tools/e2e/installed ## Measure: writes results, pictures and their pages (ARGS="cold warm store load pictures --long")
 	@$(python) -m benchmarks $(ARGS)
 
+.PHONY: rehearse
+rehearse: $(venv) $(node_dev) .tools/sam/installed .tools/rehearse/installed ## Deploy to an emulator of AWS, drive it, test it, delete it (PORT, STEPS, ARGS for pytest)
+	@PORT="$(if $(filter file,$(origin PORT)),,$(PORT))" $(python) -m tools.rehearse $(ARGS)
+
 ##@ Build
 
 .PHONY: build
 build: $(venv) .tools/sam/installed ## Build for the deploy target (PYTHON_VERSION, ARCHITECTURE, RELEASE=1)
 	@$(python) -m tools.build
 
+.PHONY: builds
+builds: $(venv) .tools/sam/installed ## Build for every runtime and processor that the template allows, and check each
+	@$(python) -m tools.build every
+
 .PHONY: deploy
-deploy: $(venv) .tools/sam/installed ## Build a release and deploy it (ENV=dev|prod, PARAMETERS="Name=value ...")
+deploy: $(venv) .tools/sam/installed ## Build a release and deploy it (ENV=dev|prod|..., PARAMETERS="Name=value ...", ALARMS=none)
 	@$(python) -m tools.deploy "$(ENV)" $(ARGS)
 
 ##@ Operate
 
 .PHONY: redrive
-redrive: $(venv) ## Look at a dead-letter queue, or hand it back (QUEUE, STACK, DRY=0, ARGS)
+redrive: $(venv) ## Show a dead-letter queue, or send its messages back (QUEUE, STACK, DRY=0, ARGS)
 	@STACK="$(STACK)" DRY="$(DRY)" $(python) -m tools.redrive "$(QUEUE)" $(ARGS)
 
 ##@ Maintain
@@ -118,6 +126,7 @@ lock: $(venv) ## Lock the dependencies anew from requirements/*.in and package.j
 	$(compile) $(ARGS) requirements/checkov.in -o requirements/checkov.txt
 	$(compile) $(ARGS) requirements/e2e.in -o requirements/e2e.txt
 	$(compile) $(ARGS) requirements/bench.in -o requirements/bench.txt
+	$(compile) $(ARGS) requirements/rehearse.in -o requirements/rehearse.txt
 	npm install --package-lock-only --no-audit --no-fund --loglevel=error
 
 .PHONY: client-ts

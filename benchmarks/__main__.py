@@ -1,7 +1,7 @@
-"""`python -m benchmarks [section ...]`: measures, prints, writes benchmarks/results, the pictures and the documents.
+"""`python -m benchmarks [section ...]`: measure, print, and write benchmarks/results, the pictures and the documents.
 
-Pictures and documents are always written; `pictures` measures nothing before. Exits with 1 when a budget is not kept, after
-everything was measured and written.
+Pictures and documents are always written; the section `pictures` measures nothing. If a budget is exceeded, the exit status
+is 1 after everything is measured and written.
 """
 
 import argparse
@@ -21,11 +21,15 @@ def main() -> None:
     options.add_argument(
         "sections", nargs="*", choices=[*SECTIONS, []], metavar="section", help=", ".join(SECTIONS)
     )
-    options.add_argument("--rounds", type=int, default=7, help="how often everybody is measured in turn")
     options.add_argument(
-        "--long", action="store_true", help="the largest libraries and sessions, and memory over 10 minutes"
+        "--rounds", type=int, default=7, help="number of rounds; each measures all contenders alternately"
     )
-    options.add_argument("--minutes", type=float, help="how long memory is looked at under load")
+    options.add_argument(
+        "--long",
+        action="store_true",
+        help="measure the largest libraries and sessions, and memory over 10 minutes",
+    )
+    options.add_argument("--minutes", type=float, help="duration of the memory measurement under load")
     chosen = options.parse_args()
     minutes = chosen.minutes or (load.LONG_MINUTES if chosen.long else load.MINUTES)
     measured: dict[str, Callable[[], list[str]]] = {
@@ -36,7 +40,7 @@ def main() -> None:
     }
     wanted = chosen.sections or list(measured)
     if len(wanted) > 1:
-        # Each in a process of its own: the clients and secrets of one laboratory are no good in the next.
+        # Each section runs in its own process, because the clients and secrets of one lab do not work in another.
         options_given = [each for each in sys.argv[1:] if each not in chosen.sections]
         sys.exit(
             max(
@@ -54,7 +58,7 @@ def main() -> None:
         try:
             failures += measure()
         except (SystemExit, subprocess.TimeoutExpired) as reason:
-            # What was measured before is kept, and what comes after goes on.
+            # Earlier results are kept, and later sections still run.
             failures.append(f"{name} was not measured: {reason}")
         print(f"\n{name}: {time.monotonic() - started:.0f} seconds", flush=True)
     for name in pictures.DRAWN:
@@ -97,7 +101,7 @@ def measure_store(*, long: bool) -> list[str]:
     figures.write("growth", grown)
     unexplained = [name for name in documents.dearer(measured) if name not in documents.DEARER]
     return [
-        f"{name}: dearer than the naive way, and nothing says why" for name in unexplained
+        f"{name}: more expensive than the naive design, without a documented reason" for name in unexplained
     ] + growth.failures(grown)
 
 

@@ -1,4 +1,4 @@
-"""What is measured, as it is deployed: the layers with their bytecode, for this machine, and nothing else on the path."""
+"""The measured code as deployed: the layers with their bytecode, built for this machine, with nothing else on the path."""
 
 import os
 import platform
@@ -25,7 +25,7 @@ ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm
 
 
 def make_layers() -> None:
-    """By the makefile that `sam build` calls; without cryptography, as deployments with a shared secret are."""
+    """Builds with the makefile that `sam build` calls, without cryptography, as for a deployment with a shared secret."""
     for layer in LAYERS:
         target = FOLDER / layer
         made = target / ".made"
@@ -81,12 +81,12 @@ def path_of_floor() -> list[Path]:
 
 
 def path_of_peer(name: str) -> list[Path]:
-    """With our package behind, for its models."""
+    """With the package of the service last, for its schemas."""
     return [PEERS / name, PEERS / "shared", *PEER_PACKAGES, FOLDER / "PracticeLayer" / "python"]
 
 
 def environment(path: list[Path], variables: dict[str, str]) -> dict[str, str]:
-    """Of a process that imports from `path` alone and writes nothing beside it."""
+    """For a process that imports only from `path` and writes no bytecode."""
     return {
         "PATH": "/usr/bin:/bin",
         "LANG": "en_US.UTF-8",

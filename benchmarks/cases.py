@@ -1,4 +1,4 @@
-"""An event for every function, that has not been handled yet: each start of a process gets one of its own."""
+"""A new event for every function: each started process gets an event that has not been handled yet."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -15,11 +15,11 @@ Case = Callable[[], Event]
 
 
 class Cases:
-    """`of` names all cases: `<function>`, or `<function>: <what is special>` for another way through it."""
+    """`of` returns all cases: `<function>`, or `<function>: <variant>` for another path through it."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
-        self._ada = lab.somebody()
+        self._ada = lab.new_learner()
         self._whole = fill_session(lab, self._ada)
         self._models = self._ada.models_of(self._whole)
         self._path = f"/sessions/{self._whole['session_id']}"
@@ -44,7 +44,7 @@ class Cases:
     def _asked(
         self, name: str, method: str, path: str, body: object = ..., **headers: str
     ) -> tuple[str, Case]:
-        """The same request every time."""
+        """A case that repeats the same request."""
         return name, lambda: self._http(name, self._ada, method, path, body, **headers)
 
     def _http(
@@ -67,12 +67,12 @@ class Cases:
         yield self._asked("list_session_responses", "GET", path + "/responses")
         yield self._asked("list_examples", "GET", "/few-shot-examples")
         yield self._asked("list_turns", "GET", path + "/turns")
-        reader = self._lab.somebody()  # ada's account grows with every start that is measured
+        reader = self._lab.new_learner()  # ada's account grows with every measured start
         fill_session(self._lab, reader)
         yield "create_export", lambda: self._http("create_export", reader, "GET", "/export")
         yield self._asked("openapi", "GET", "/openapi.json")
         yield self._asked("default", "GET", "/nothing-here")
-        newcomer, collector = self._lab.somebody(), self._collector
+        newcomer, collector = self._lab.new_learner(), self._collector
         waiting = newcomer.post("/import").headers["location"]
         yield "get_export", lambda: self._http("get_export", collector, "GET", self._export)
         yield "get_import", lambda: self._http("get_import", newcomer, "GET", waiting)
@@ -82,11 +82,11 @@ class Cases:
         )
 
     def _exported(self) -> tuple[Learner, str]:
-        """A learner with too much for one answer, and the place of a finished export."""
-        who = self._lab.somebody()
+        """A learner with more data than fits one HTTP response, and the path of a finished export."""
+        who = self._lab.new_learner()
         session = who.open_session()
         for _ in range(7):
-            who.add_response(session, response_text="all that was said " * 50_000)
+            who.add_response(session, response_text="a part of the talk " * 50_000)
         begun = who.get("/export")
         self._lab.deliveries.run()
         place = begun.headers["location"]
@@ -127,12 +127,12 @@ class Cases:
         yield "create_import", self._import
         yield (
             "create_import: a link",
-            lambda: self._http("create_import: a link", self._lab.somebody(), "POST", "/import"),
+            lambda: self._http("create_import: a link", self._lab.new_learner(), "POST", "/import"),
         )
 
     def _import(self) -> Event:
         headers = {"content-type": "application/x-ndjson"}
-        who = self._lab.somebody()
+        who = self._lab.new_learner()
         return self._lab.hold(
             "create_import", lambda: who.ask("POST", "/import", raw=self._small_file, headers=headers)
         )
@@ -154,7 +154,7 @@ class Cases:
         yield "cancel_turn", lambda: self._http("cancel_turn", ada, "DELETE", self._queued()[1])
 
     def _queued(self) -> tuple[dict[str, Any], str]:
-        """A session with a turn that waits for its worker, and that turn's place."""
+        """A session with a queued turn, and the path of the turn."""
         session = self._session()
         asked = {"prompt_text": "What is a fugue?", "model_names": [MODELS[0]]}
         accepted = self._ada.post(
@@ -177,7 +177,7 @@ class Cases:
         yield "work_turn", self._worked
 
     def _worked(self) -> Event:
-        self._lab.deliveries.run()  # turns that were cancelled, or asked for later, wait before it
+        self._lab.deliveries.run()  # cancelled and queued turns are before it in the queue
         return self._lab.hold("work_turn", self._queued)
 
     def _events(self) -> Iterator[tuple[str, Case]]:
@@ -216,7 +216,7 @@ class Cases:
         yield "work_transfer", lambda: lab.hold("work_transfer", self._upload)
 
     def _erasable(self) -> Learner:
-        who = self._lab.somebody()
+        who = self._lab.new_learner()
         who.add_response(who.open_session())
         return who
 
@@ -233,8 +233,8 @@ class Cases:
         self._lab.stack.queues.send("practice-local-IngestionQueue", json.dumps(message))
 
     def _upload(self) -> None:
-        """A file that an import waits for; its message comes as the bucket's does."""
-        who = self._lab.somebody()
+        """A file for a waiting import; the message has the form of the bucket's notification."""
+        who = self._lab.new_learner()
         waiting = who.post("/import").json
         parts = urlsplit(waiting["upload_url"])
         connection = HTTPConnection(parts.netloc, timeout=30)

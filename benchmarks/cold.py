@@ -1,4 +1,4 @@
-"""Cold: import and first request in a fresh process, and under Lambda's emulator, beside a bare client's one GetItem."""
+"""Cold start: import and first request, in a process and under the Lambda emulator, relative to a bare client's GetItem."""
 
 import json
 import subprocess
@@ -25,16 +25,16 @@ PROCESS = Path(__file__).with_name("process.py")
 BUDGET = 1.5
 BUDGET_WITH_FURTHER_CLIENT = 1.8
 OF_FASTAPI = 2 / 3
-"""Of what FastAPI + Mangum costs."""
+"""Relative to FastAPI + Mangum."""
 OWN_SERVICES = frozenset({"dynamodb"})
-"""Secrets Manager is asked without a client."""
+"""Secrets Manager is called without a client."""
 BETWEEN_FLOORS = 8
-"""Contenders: the floor is measured as often as that in a round, and the median is the round's."""
+"""The floor is measured after this many contenders; the value of a round is the median."""
 FLOOR, FASTAPI = "floor", "FastAPI + Mangum"
 PLACES = ("process", "emulator")
 LOG = LOGS / "cold.log"
 ATTEMPTS = 3
-"""To start an emulator: another process may take the port that was free."""
+"""Attempts to start an emulator, because another process may take the free port first."""
 HAIKU = "anthropic.claude-3-haiku-20240307-v1:0"
 
 
@@ -67,7 +67,7 @@ def in_process(contender: Contender) -> Run:
 
 
 def under_emulator(contender: Contender) -> Run:
-    """From the first event until its answer: the emulator starts its Python only then."""
+    """Time from the first event to its response; the emulator starts its Python only then."""
     event = contender.case()
     folder = contender.path[0]
     described = Function(
@@ -96,11 +96,11 @@ def under_emulator(contender: Contender) -> Run:
 
 
 def refuse_failure(contender: Contender, answer: dict[str, Any] | None) -> None:
-    """A peer's, too: what fails is no measurement."""
+    """Checks the response, also of a peer, because a failed request is not a measurement."""
     status = (answer or {}).get("statusCode", 200)
     expected = (404,) if contender.name == "default" else range(300)
     if status not in expected or (answer or {}).get("batchItemFailures"):
-        raise SystemExit(f"{contender.name} answered {answer}")
+        raise SystemExit(f"{contender.name} returned {answer}")
 
 
 @contextmanager
@@ -141,13 +141,13 @@ CONVERSATION = {
 def measure(lab: Lab, rounds: int) -> dict[str, Any]:
     LOGS.mkdir(parents=True, exist_ok=True)
     LOG.unlink(missing_ok=True)
-    with contenders(lab) as everybody:
+    with contenders(lab) as entrants:
         floor = Contender(FLOOR, bundles.path_of_floor(), dict, lab.environment, "floor")
         runs = {
-            place: in_turn(start, floor, everybody, rounds)
+            place: in_turn(start, floor, entrants, rounds)
             for place, start in zip(PLACES, (in_process, under_emulator), strict=True)
         }
-        rows = {each.name: row(each, runs) for each in (floor, *everybody)}
+        rows = {each.name: row(each, runs) for each in (floor, *entrants)}
     for each in rows.values():
         each["over"] = over(each, rows[FASTAPI])
     others = lab.stack.template.functions.keys() - {"get_session"}
@@ -159,12 +159,12 @@ def measure(lab: Lab, rounds: int) -> dict[str, Any]:
 
 
 def in_turn(
-    start: Callable[[Contender], Run], floor: Contender, everybody: list[Contender], rounds: int
+    start: Callable[[Contender], Run], floor: Contender, entrants: list[Contender], rounds: int
 ) -> dict[str, list[Run]]:
-    runs: dict[str, list[Run]] = {each.name: [] for each in (floor, *everybody)}
+    runs: dict[str, list[Run]] = {each.name: [] for each in (floor, *entrants)}
     for _ in range(rounds):
         floors = []
-        for place, each in enumerate(everybody):
+        for place, each in enumerate(entrants):
             if place % BETWEEN_FLOORS == 0:
                 floors.append(start(floor))
             runs[each.name].append(start(each))
@@ -191,7 +191,7 @@ def row(contender: Contender, runs: dict[str, dict[str, list[Run]]]) -> dict[str
 
 
 def over(one: dict[str, Any], fastapi: dict[str, Any]) -> list[str]:
-    """What of its budget a function of ours does not keep. The peers open no further client: who does is not compared."""
+    """The exceeded budgets of a function. Peers open no further client: a function that does is not compared."""
     if one["budget"] is None:
         return []
     found = []

@@ -1,4 +1,4 @@
-"""What the documents say of the figures: what stands between `<!-- name -->` and `<!-- /name -->` is written from them."""
+"""Write the figures into the documents, between the markers `<!-- name -->` and `<!-- /name -->`."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -13,23 +13,24 @@ PERFORMANCE = ROOT / "docs" / "performance.md"
 COST = ROOT / "docs" / "cost.md"
 
 DEARER = {
-    "GET session": "a response carries its index row's key and its version: a few bytes an item.",
-    "PATCH session": "as GET; and the change moves the session's row in the list by activity, which is one write to take "
-    "it out and one to put it in.",
-    "GET response": "read with strong consistency: what was just written is there. An index is read at half that price, "
-    "some time later.",
-    "PATCH response": "read with strong consistency, as GET response.",
-    "DELETE response": "found with strong consistency, as GET response.",
-    "POST response": "a transaction, in which each write counts twice: the response and the session's place in the list by "
-    "activity, only if the session and the model are still there. The naive write can leave a response below what was "
-    "deleted meanwhile.",
+    "GET session": "a response contains the key of its index row and its version, a few bytes per item.",
+    "PATCH session": "as GET; the change also moves the index row of the session in the list by activity, "
+    "which takes two writes.",
+    "GET response": "a strongly consistent read returns the latest write. An index read costs half, "
+    "but is eventually consistent.",
+    "PATCH response": "a strongly consistent read, as GET response.",
+    "DELETE response": "a strongly consistent read, as GET response.",
+    "POST response": "a transaction, in which each write counts twice. It writes the response and the session's row in "
+    "the list by activity, on the condition that the session and the model still exist. The naive write can leave a "
+    "response below a session that was deleted meanwhile.",
     "POST session": "a transaction of the session, its settings, its models and the exact total of the list, ordered by "
-    "creation and by activity. A naive total is counted over the whole index, and costs more with every session.",
-    "GET sessions": "read with strong consistency, where an index alone is half price; and each session's document is "
-    "an item of its own, a whole unit, where an index that copies everything packs many into one: at each write's cost.",
-    "POST example": "a transaction with the exact total of the list, and a row of the index.",
+    "creation and by activity. The naive total counts the whole index, at a cost that grows with the number of sessions.",
+    "GET sessions": "a strongly consistent read, where an index read costs half. Each session document is also an item "
+    "of its own and takes a whole unit, while an index that copies everything packs many into one, "
+    "at the cost of each write.",
+    "POST example": "a transaction with the exact total of the list, and an index row.",
 }
-"""Why a cell of ours is larger than the naive way's, for each endpoint that has one."""
+"""Reasons for each endpoint with a figure above that of the naive design."""
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -74,7 +75,7 @@ def cold(measured: dict[str, Any]) -> str:
 def imports(measured: dict[str, Any]) -> str:
     of = measured["imports"]["milliseconds"]["get_session"]
     return table(
-        ["module imported by `get_session`", "ms with what it brings", "ms of its own"],
+        ["module imported by `get_session`", "ms including its imports", "ms of its own"],
         [[f"`{name}`", whole, own] for name, (own, whole) in list(of.items())[:25]],
     )
 
@@ -131,7 +132,7 @@ def load(measured: dict[str, Any]) -> str:
     return "\n\n".join(
         [
             table(
-                ["", "connections", "requests a second", "p50 ms", "p95 ms", "p99 ms", "errors"],
+                ["", "connections", "requests per second", "p50 ms", "p95 ms", "p99 ms", "errors"],
                 [
                     [
                         name,
@@ -143,8 +144,8 @@ def load(measured: dict[str, Any]) -> str:
                     for name, level in runs
                 ],
             ),
-            f"Resident memory over {measured['minutes']:g} minutes at {measured['pace']:g} requests a second, MB "
-            "(medians of the second quarter and of the last):",
+            f"Resident memory over {measured['minutes']:g} minutes at {measured['pace']:g} requests per second, MB "
+            "(medians of the second and the last quarter):",
             table(["", "early", "late", "growth"], memory),
             "\n".join(f"{target}: {flatness(each)}." for target, each in measured["targets"].items()),
             f"Measured {day(measured)}.",
@@ -155,7 +156,7 @@ def load(measured: dict[str, Any]) -> str:
 def flatness(target: dict[str, Any]) -> str:
     verdict = target["memory"]["is_flat"]
     return (
-        "too short a time to judge memory"
+        "the run was too short to judge memory"
         if verdict is None
         else "memory is flat"
         if verdict
@@ -167,11 +168,11 @@ def endpoints(measured: dict[str, Any]) -> str:
     heads = ["endpoint", "requests", "read units", "write units", "$ per million"]
     rows = store.rows(measured)
     naive = ["naive: requests", "read", "write", "$ per million"]
-    why = [f"- **{name}**: {DEARER.get(name, 'nothing says why.')}" for name in dearer(measured)]
+    why = [f"- **{name}**: {DEARER.get(name, 'no reason is documented.')}" for name in dearer(measured)]
     return "\n\n".join(
         [
             table([*heads, *naive], rows),
-            "Where a figure of ours is larger than the naive way's:",
+            "Reasons for figures above those of the naive design:",
             "\n".join(why),
             f"Measured {day(measured)}.",
         ]
@@ -192,7 +193,7 @@ def prices(measured: dict[str, Any]) -> str:
             table(
                 ["US dollars", "$"], [[what, f"{price:.3f}"] for what, price in measured["prices"].items()]
             ),
-            f"The gateway and the function add ${store.AROUND:.2f} to each million calls, whatever they ask of the table.",
+            f"The gateway and the function add ${store.AROUND:.2f} per million calls, independently of the table.",
         ]
     )
 
@@ -220,7 +221,7 @@ def grown(measured: dict[str, Any]) -> str:
                                 size["p50_milliseconds"],
                             )
                         ),
-                        growth.said(row),
+                        growth.flatness(row),
                     ]
                     for name, row in rows.items()
                 ],
@@ -239,7 +240,7 @@ BLOCKS: dict[Path, dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
     },
     COST: {"endpoints": ("store", endpoints), "prices": ("store", prices), "growth": ("growth", grown)},
 }
-"""Document, block, result, and how the one is written from the other."""
+"""For each document and block: the name of the result, and the function that formats it."""
 
 
 def day(measured: dict[str, Any]) -> str:
@@ -247,15 +248,15 @@ def day(measured: dict[str, Any]) -> str:
 
 
 def written(document: Path) -> str:
-    """The document as it should be, by the results there are."""
+    """The document with blocks from the current results."""
     text = document.read_text()
     for block, (name, write) in BLOCKS[document].items():
         around = re.compile(rf"(<!-- {block} -->\n).*?(<!-- /{block} -->)", re.DOTALL)
         measured = figures.read(name)
         if measured is None or not around.search(text):
-            raise SystemExit(f"{document.name} has no place for {block}, or {name} was not measured")
-        said = write(measured).replace("\\", r"\\")
-        text = around.sub(rf"\1\n{said}\n\n\2", text)
+            raise SystemExit(f"{document.name} has no markers for {block}, or there are no results of {name}")
+        block_text = write(measured).replace("\\", r"\\")
+        text = around.sub(rf"\1\n{block_text}\n\n\2", text)
     return text
 
 

@@ -1,4 +1,4 @@
-"""Ratios of one run: medians of what was measured in turn, so that a busy minute weighs on everybody alike."""
+"""Ratios of one run. The contenders are measured alternately, so that load on the machine affects all of them equally."""
 
 import json
 import re
@@ -11,12 +11,12 @@ from typing import Any
 from tools.build import ROOT
 
 _FLAT = re.compile(r"\[[^\[\]{}]*\]")
-"""An array of figures: it stands on one line."""
+"""An array of figures, written on one line."""
 RESULTS = ROOT / "benchmarks" / "results"
 
 
 def ratio(ours: Sequence[float], base: Sequence[float]) -> float:
-    """The median over the rounds of one measured beside the other."""
+    """The median over the rounds of the ratio of two measurements."""
     return median(one / other for one, other in zip(ours, base, strict=True))
 
 
@@ -35,7 +35,7 @@ def read(name: str) -> Any:
 
 
 def table(title: str, heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Prints what was measured."""
+    """Prints a table of results."""
     cells = [[shown(value) for value in row] for row in (heads, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
     print(f"\n{title}")

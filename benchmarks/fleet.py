@@ -1,6 +1,6 @@
-"""`python -m benchmarks.fleet`: the built functions under the emulator, behind the gateway, until SIGTERM.
+"""`python -m benchmarks.fleet`: serve the built functions under the emulator, behind the gateway, until SIGTERM.
 
-As `python -m local run` it keeps its data in DATA and prints one ready line.
+Like `python -m local run`, it keeps its data in DATA and prints one line when it is ready.
 """
 
 import os

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.generator`: load on a stack of this machine, in a process of its own.
+"""`python -m benchmarks.generator`: generate load on a stack of this machine, in a separate process.
 
-Takes a JSON object on standard input (the fields of `Load`) and prints one with what was measured. Every connection is a
-thread with one kept-alive connection and a learner of its own, who does what a seed says: 80 % reads, 15 % PATCH, 5 %
-creates. It ends by its time or its count, whichever comes first.
+Reads a JSON object from standard input (the fields of `Load`) and prints one with the results. Every connection is a thread
+with one kept-alive connection and its own learner. A seed chooses the requests: 80 % reads, 15 % PATCH, 5 % creates. It
+ends at its time limit or its request limit.
 """
 
 import json
@@ -23,7 +23,7 @@ from tests.support.learners import Answer, Send, learner
 MIX = {"read": 80, "patch": 15, "create": 5}
 LOOPBACK = "127.0.0.1"
 RESPONSES = 5
-"""In the session that a learner begins with."""
+"""Responses in the initial session of a learner."""
 TIMEOUT_SECONDS = 60.0
 
 
@@ -35,9 +35,9 @@ class Load:
     seconds: float
     seed: int
     most: int
-    """Requests, of all connections together."""
+    """Maximum number of requests over all connections."""
     per_second: float | None = None
-    """As fast as the answers come, without it."""
+    """Rate over all connections; None sends each request as soon as the previous one is complete."""
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Seen:
 
 
 Act = tuple[str, str, dict[str, Any] | None, int]
-"""Method, path, body, and the status that is expected."""
+"""Method, path, body, and the expected status."""
 
 
 def keeping_alive(url: str) -> Send:

@@ -1,4 +1,4 @@
-"""That a call costs the same as libraries and sessions grow: its units by what the engine counts, its time by the clock."""
+"""Cost of a call as libraries and sessions grow: its units as the engine counts them, and its time."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -25,22 +25,22 @@ LIBRARIES = (10, 1_000)
 SESSIONS = (10, 1_000)
 LARGEST_LIBRARY = 100_000
 LARGEST_SESSION = 10_000
-"""Measured with `--long` alone."""
+"""Measured only with `--long`."""
 CALLS = 100
-"""Of each request at each size, in turn."""
+"""Calls per request and size, made alternately."""
 FLAT_UNITS = 1.05
 FLAT_P50 = 1.3
-"""The most that the dearest size may cost of what the cheapest costs."""
+"""Maximum ratio between the most and the least expensive size."""
 Item = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A request that is made again and again, given a number of its own for what it changes."""
+    """A request that is repeated with a different number for its changed value."""
 
     request: Callable[[int], tuple[Any, ...]]
     flat_from: int = 0
-    """The smallest size that is compared: below it the answer itself grows."""
+    """The smallest compared size: below it, the HTTP response itself grows."""
 
 
 Sizes = dict[int, tuple[Learner, dict[str, Asked]]]
@@ -90,7 +90,7 @@ def _row(name: str, sizes: Sizes) -> dict[str, Any]:
 
 
 def verdict(measured: list[dict[str, Any]], flat_from: int) -> dict[str, Any]:
-    """How much dearer the dearest size is than the cheapest; `is_flat` is None with fewer than two to compare."""
+    """Ratio between the most and the least expensive size; `is_flat` is None with fewer than two sizes."""
     compared = [size for size in measured if size["size"] >= flat_from]
     if len(compared) < 2:
         return {"units_ratio": None, "p50_ratio": None, "is_flat": None}
@@ -117,13 +117,13 @@ def failures(measured: dict[str, Any]) -> list[str]:
     ]
 
 
-# What is filled
+# Test data
 
 
 def library(lab: Lab, count: int) -> tuple[Learner, dict[str, Asked]]:
-    """A learner with so many sessions, the standard one in their middle. The others are their own items alone: what is
-    below a session stands nowhere but in it."""
-    ada = lab.somebody()
+    """A learner with `count` sessions, the standard one in the middle. The others consist of their own items only, because
+    items below a session are not part of any list."""
+    ada = lab.new_learner()
     half = count // 2
     put_items(_sessions(ada.user_id, half, datetime(2026, 1, 1, tzinfo=UTC), first_id=2**50))
     whole = fill_session(lab, ada)
@@ -158,8 +158,8 @@ def _sessions(user_id: int, count: int, since: datetime, first_id: int) -> Itera
 
 
 def session_of(lab: Lab, count: int) -> tuple[Learner, dict[str, Asked]]:
-    """A learner with one session of so many responses."""
-    ada = lab.somebody()
+    """A learner with one session of `count` responses."""
+    ada = lab.new_learner()
     whole = fill_session(lab, ada, responses=min(count, 10))
     session_id, models = whole["session_id"], ada.models_of(whole)
     left = count - len(whole["responses"])
@@ -214,14 +214,14 @@ def put_items(items: Iterable[Item]) -> None:
         table_client().batch_write_item(RequestItems=asked)
 
 
-# What is said of it
+# Report
 
 
 def show(measured: dict[str, Any]) -> None:
     for by, rows in measured["by"].items():
         sizes = [size["size"] for size in next(iter(rows.values()))["sizes"]]
         figures.table(
-            f"As it grows: {by}; {measured['calls']} calls of each in turn",
+            f"Growth: {by}; {measured['calls']} alternating calls of each",
             [
                 "",
                 *(f"{size:,}: {what}" for size in sizes for what in ("units", "p50 ms")),
@@ -230,7 +230,7 @@ def show(measured: dict[str, Any]) -> None:
             [
                 [name]
                 + [figure for size in row["sizes"] for figure in (units_of(size), size["p50_milliseconds"])]
-                + [said(row)]
+                + [flatness(row)]
                 for name, row in rows.items()
             ],
         )
@@ -241,7 +241,7 @@ def units_of(size: dict[str, Any]) -> float:
     return units
 
 
-def said(row: dict[str, Any]) -> str:
+def flatness(row: dict[str, Any]) -> str:
     if row["is_flat"] is None:
         return "with `--long`"
     since = f" from {row['flat_from']:,}" if row["flat_from"] else ""

@@ -1,4 +1,4 @@
-"""What the import of each module costs: the least of several fresh processes, a module's own time and with all it brings."""
+"""Import time of each module, alone and including its imports: the minimum of several new processes."""
 
 import re
 import subprocess
@@ -13,7 +13,7 @@ from benchmarks import bundles, figures
 _LINE = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \| ( *)(\S+)")
 
 LEAST = 0.5
-"""Milliseconds, with all it brings: what costs less is not listed."""
+"""Threshold in milliseconds including imports; faster modules are not listed."""
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Module:
 
 
 def profile(path: list[Path], variables: dict[str, str], runs: int) -> list[Module]:
-    """What `import handler` imports, as a forest."""
+    """The modules that `import handler` imports, as a forest."""
     forests = [_once(path, variables) for _ in range(runs)]
     own: dict[str, float] = {}
     for forest in forests:
@@ -48,7 +48,7 @@ def _once(path: list[Path], variables: dict[str, str]) -> list[Module]:
         text=True,
         check=True,
     )
-    # A module's line comes after those of what it imported, which are one step further in.
+    # The line of a module comes after those of its imports, which are indented one step further.
     open_: list[tuple[int, Module]] = []
     for own, _, indent, name in _LINE.findall(done.stderr):
         depth = len(indent) // 2
@@ -66,12 +66,12 @@ def _walk(forest: list[Module]) -> Iterator[Module]:
 
 
 def costs(forest: list[Module]) -> dict[str, tuple[float, float]]:
-    """Own time and whole time of each module."""
+    """Own time and total time of each module."""
     return {module.name: (module.own, module.whole) for module in _walk(forest)}
 
 
 def measure(variables: dict[str, str], operations: list[str], runs: int) -> dict[str, Any]:
-    """Every module of the first operation; of the others, what they import beyond it."""
+    """All modules of the first operation, and the additional modules of the others."""
     found: dict[str, dict[str, list[float]]] = {}
     for operation in operations:
         forest = profile(bundles.path_of_ours(operation), variables, runs)
@@ -86,7 +86,7 @@ def measure(variables: dict[str, str], operations: list[str], runs: int) -> dict
 def show(measured: dict[str, Any], operation: str, most: int = 40) -> None:
     rows = list(measured["milliseconds"][operation].items())
     figures.table(
-        f"Import of {operation}, milliseconds (least of {measured['runs']} runs)",
-        ["module", "with what it brings", "own"],
+        f"Import of {operation}, milliseconds (minimum of {measured['runs']} runs)",
+        ["module", "including its imports", "own"],
         [[name, whole, own] for name, (own, whole) in rows[:most]],
     )

@@ -1,4 +1,4 @@
-"""The local stack in memory, with learners whose libraries are as large as a measurement needs."""
+"""The local stack in memory, with learners whose libraries have the size that a measurement needs."""
 
 import json
 import random
@@ -26,7 +26,7 @@ _WORDS = re.findall(
 
 
 class Recording(InProcess):
-    """Keeps the last event it hands to a function, and the one for `held` from being handled."""
+    """Records the last event for a function, and withholds the event for the function in `held`."""
 
     last: dict[str, Any]
     held: str | None = None
@@ -50,14 +50,14 @@ class Lab:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the measured functions find."""
+        """Environment of the measured functions."""
         return {**self.stack.environment, "LOG_LEVEL": "INFO"}
 
     @property
     def peer_environment(self) -> dict[str, str]:
         return {**self.environment, "TOKEN_SECRET": self.stack.token_secret}
 
-    def somebody(self) -> Learner:
+    def new_learner(self) -> Learner:
         return learner(in_process(self.stack), self.stack.token_secret, new_user_id())
 
     @cached_property
@@ -74,7 +74,7 @@ class Lab:
         )
 
     def tell(self, kind: str, **detail: Any) -> None:
-        """An event of the catalogue, to the function that takes it."""
+        """Sends a catalogue event to its function."""
         about = {"version": 1, "updated_at": datetime.now(UTC).isoformat(), **detail}
         event = {"source": "practice.catalogue", "detail-type": kind, "detail": about}
         handed = in_process(self.stack)(
@@ -83,7 +83,7 @@ class Lab:
         assert handed.status == 200, handed.body
 
     def hold(self, function: str, act: Callable[[], object]) -> dict[str, Any]:
-        """The event that `act` leads to for a function, which does not get it."""
+        """The event that `act` causes for a function, withheld from the function."""
         self.gateway.held, self.gateway.kept = function, []
         try:
             act()
@@ -92,11 +92,11 @@ class Lab:
         finally:
             self.gateway.held = None
         if not self.gateway.kept:
-            raise SystemExit(f"nothing came for {function}")
+            raise SystemExit(f"no event arrived for {function}")
         return self.gateway.kept[0]
 
     def event(self, who: Learner, method: str, path: str, body: object = ...) -> dict[str, Any]:
-        """The event of a request that succeeds."""
+        """The event of a successful request."""
         answer = who.ask(method, path, body)
         assert answer.status < 300, (answer.status, answer.body[:300])
         return self.gateway.last
@@ -104,8 +104,8 @@ class Lab:
 
 @contextmanager
 def laboratory(*, streams: bool = True) -> Iterator[Lab]:
-    """Without its stream the table is filled some ten times as fast: the engine looks through all records for each write."""
-    logger.setLevel("ERROR")  # in this process; the functions that are measured say all they say
+    """Without a stream the table fills about ten times as fast, because the engine scans all records for each write."""
+    logger.setLevel("ERROR")  # only in this process; the measured functions log normally
     made: list[Recording] = []
     template = read_template()
     if not streams:
@@ -118,13 +118,13 @@ def laboratory(*, streams: bool = True) -> Iterator[Lab]:
     with Stack(template=template, invoker=invoker) as stack:
         if not {"capacity", "streams", "load"} <= stack.capabilities:
             raise SystemExit(
-                f"{stack.engine.name} counts no units and has no stream: the benchmarks need dynoxide"
+                f"{stack.engine.name} does not count units and has no stream: the benchmarks need dynoxide"
             )
         yield Lab(stack, made[0])
 
 
 def prose(characters: int, seed: int) -> str:
-    """As compressible as what people and models write, roughly."""
+    """Text that is about as compressible as that of people and models."""
     choose = random.Random(seed)
     words: list[str] = []
     while sum(map(len, words)) + len(words) <= characters:
@@ -154,7 +154,7 @@ def token_usage(seed: int) -> dict[str, Any]:
 
 
 def fill_session(lab: Lab, who: Learner, times: int = 1, responses: int | None = None) -> dict[str, Any]:
-    """The standard session: 5 links, 20 responses of 1.5 KB, 3 models; or `times` as much of each."""
+    """The standard session: 5 links, 20 responses of 1.5 KB, 3 models; each multiplied by `times`."""
     count = 20 * times if responses is None else responses
     class_id = new_user_id()
     lab.announce(class_id, *(MODELS if times == 1 else [f"model-{n}" for n in range(3 * times)]))

@@ -1,4 +1,4 @@
-"""Load: the local stack and the fleet of emulators, each a process of its own on loopback, asked by a third process."""
+"""Load on the local stack and on the emulator fleet. Each runs in its own process; a third process generates the load."""
 
 import json
 import os
@@ -21,16 +21,16 @@ from tools.build import ROOT
 
 CONNECTIONS = (1, 8, 32)
 SECONDS = 15.0
-"""At each number of connections."""
+"""Seconds for each number of connections."""
 MOST = 20_000
-"""Requests at each number of connections."""
+"""Maximum number of requests for each number of connections."""
 MINUTES, LONG_MINUTES = 1.0, 10.0
 JUDGED_MINUTES = 5.0
-"""A shorter look at memory is shown, but says nothing about growth."""
+"""A shorter memory measurement is shown without a verdict on growth."""
 PACE = 40.0
-"""Requests a second while memory is looked at, by 8 connections."""
+"""Requests per second during the memory measurement, over 8 connections."""
 FLAT = 1.10
-"""The most that the last quarter's memory may be of the second quarter's."""
+"""Maximum ratio of memory between the last and the second quarter."""
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 TARGETS = {"local stack": ["local", "run"], "emulator fleet": ["benchmarks.fleet"]}
@@ -47,7 +47,7 @@ def measure(*, minutes: float, seed: int = 1) -> dict[str, Any]:
 
 def under_load(module: list[str], minutes: float, seed: int) -> dict[str, Any]:
     with serving(module) as (process, url, secret):
-        generate(Load(url, secret, 8, 5.0, seed, MOST))  # everything has started when it is measured
+        generate(Load(url, secret, 8, 5.0, seed, MOST))  # warm-up, so that all processes have started
         levels = [
             generate(Load(url, secret, connections, SECONDS, seed + connections, MOST))
             for connections in CONNECTIONS
@@ -63,22 +63,22 @@ def under_load(module: list[str], minutes: float, seed: int) -> dict[str, Any]:
 def serving(module: list[str]) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
     with tempfile.TemporaryDirectory(prefix="practice-load-") as data:
         environment = {**os.environ, "DATA": data, "HOST": "127.0.0.1", "PORT": "0", "LOG_LEVEL": "INFO"}
-        with tempfile.TemporaryFile() as said:
+        with tempfile.TemporaryFile() as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", *module],
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=said,
+                stderr=output,
                 text=True,
             )
             try:
                 url = ready(process)
                 yield process, url, DataFolder(Path(data)).secret(TOKEN_SECRET)
             except BaseException:
-                said.seek(0)
-                print(said.read().decode(errors="replace")[-3000:], file=sys.stderr)
+                output.seek(0)
+                print(output.read().decode(errors="replace")[-3000:], file=sys.stderr)
                 raise
             finally:
                 stop(process)
@@ -93,7 +93,7 @@ def ready(process: subprocess.Popen[str]) -> str:
     finally:
         late.cancel()
     if not line.startswith("ready: "):
-        raise SystemExit("what is to be measured did not start")
+        raise SystemExit("the target did not start")
     return line.split()[1]
 
 
@@ -116,7 +116,7 @@ def generate(load: Load) -> dict[str, Any]:
         timeout=load.seconds + 300,
     )
     if done.returncode:
-        raise SystemExit(f"the load did not run\n{done.stderr}")
+        raise SystemExit(f"the load generator failed\n{done.stderr}")
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 
@@ -125,7 +125,7 @@ def generate(load: Load) -> dict[str, Any]:
 
 
 class Memory:
-    """Resident megabytes of a process and all below it, second by second."""
+    """Resident megabytes of a process and its descendants, once per second."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -193,14 +193,14 @@ def name_of(pid: int) -> str:
 
 
 def read(path: Path) -> str:
-    """Empty for a process that has ended meanwhile."""
+    """The content of a file; empty if the process has ended."""
     try:
         return path.read_text()
     except (FileNotFoundError, ProcessLookupError):
         return ""
 
 
-# What is said of it
+# Report
 
 
 def failures(measured: dict[str, Any]) -> list[str]:
@@ -219,7 +219,7 @@ def failures(measured: dict[str, Any]) -> list[str]:
 def show(measured: dict[str, Any]) -> None:
     figures.table(
         "Load: 80 % reads, 15 % PATCH, 5 % creates",
-        ["", "connections", "requests a second", "p50 ms", "p95 ms", "p99 ms", "errors"],
+        ["", "connections", "requests per second", "p50 ms", "p95 ms", "p99 ms", "errors"],
         [
             [
                 name,
@@ -230,7 +230,7 @@ def show(measured: dict[str, Any]) -> None:
         ],
     )
     figures.table(
-        f"Memory over {measured['minutes']:g} minutes at {measured['pace']:g} requests a second, MB",
+        f"Memory over {measured['minutes']:g} minutes at {measured['pace']:g} requests per second, MB",
         ["", "", "early", "late", "growth"],
         [
             [name, kind, each["early"], each["late"], each["growth"]]

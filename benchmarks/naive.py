@@ -1,4 +1,4 @@
-"""The naive table, filled with the very objects that our own front door answers."""
+"""The naive table, filled with the objects that the API of the service returns."""
 
 import sys
 from collections.abc import Iterable, Mapping
@@ -41,13 +41,13 @@ def make_table(lab: Lab) -> None:
 
 
 def items_of(whole: Mapping[str, Any], models: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A session as its own items, and its examples."""
+    """The items of a session, and of its examples."""
     pk = f"SESSION#{whole['session_id']}"
     settings = dict(whole["settings"])
     links = settings.pop("few_shot_links")
     examples = [dict(link["example"]) for link in links]
     for example in examples:
-        example["owner_id"] = example.pop("user_id")  # the index of sessions is by `user_id`
+        example["owner_id"] = example.pop("user_id")  # the key of the session index is `user_id`
     return [
         naive.to_item(pk, "SESSION", {name: whole[name] for name in naive.SESSION_FIELDS}),
         naive.to_item(pk, "SETTING", settings),

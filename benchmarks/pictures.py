@@ -1,4 +1,4 @@
-"""What was measured, as SVG: text stays text, and the colours follow the reader's light or dark mode."""
+"""Results as SVG. Text remains text, and the colours follow the light or dark mode of the reader."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +13,7 @@ FOLDER = ROOT / "docs" / "pictures"
 WIDTH = 760
 ROW = 18
 CHARACTER = 6.6
-"""Pixels of width, about, at 12 pixels of height."""
+"""Approximate width of a character in pixels, at 12 pixels of height."""
 STYLE = """\
 svg { font: 12px system-ui, sans-serif; --ink: #1f2328; --faint: #59636e; --line: #d1d9e0; --paper: #ffffff;
   --0: #0969da; --1: #9a6700; --2: #8250df; --3: #1a7f37; --4: #cf222e; --5: #57606a }
@@ -34,15 +34,15 @@ class Bar:
 
 @dataclass(frozen=True)
 class Limit:
-    """A line that bars are to stay below."""
+    """A limit line for bars."""
 
     name: str
     value: float
 
 
-def text(x: float, y: float, said: str, kind: str = "", anchor: str = "start") -> str:
+def text(x: float, y: float, content: str, kind: str = "", anchor: str = "start") -> str:
     named = f' class="{kind}"' if kind else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}"{named} text-anchor="{anchor}">{escape(said)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}"{named} text-anchor="{anchor}">{escape(content)}</text>'
 
 
 def line(x1: float, y1: float, x2: float, y2: float, kind: str = "line") -> str:
@@ -74,7 +74,7 @@ def legend(names: Sequence[str], y: float) -> list[str]:
 
 
 def ticks(most: float, count: int = 6) -> list[float]:
-    """Round steps from nothing to `most` or a little above it."""
+    """Round steps from 0 to `most` or slightly above."""
     raw = most / count
     size = 10 ** math.floor(math.log10(raw))
     step = next(size * times for times in (1, 2, 2.5, 5, 10) if size * times >= raw)
@@ -82,7 +82,7 @@ def ticks(most: float, count: int = 6) -> list[float]:
 
 
 def bars(title: str, axis: str, rows: Sequence[Bar], limits: Sequence[Limit], names: Sequence[str]) -> str:
-    """Bars that lie, one below the other; `names` says what the colours are."""
+    """Horizontal bars; `names` is the legend of the colours."""
     left = 30 + CHARACTER * max(len(row.name) for row in rows)
     top, right = 84.0, WIDTH - 60
     bottom = top + ROW * len(rows)
@@ -105,7 +105,7 @@ def bars(title: str, axis: str, rows: Sequence[Bar], limits: Sequence[Limit], na
         ]
     for limit in limits:
         parts.append(line(x(limit.value), top - 4, x(limit.value), bottom + 4, "budget"))
-        # Two that are near each other write away from each other.
+        # Labels of two close limits extend in opposite directions.
         anchor = "middle" if len(limits) == 1 else "end" if limit == limits[0] else "start"
         parts.append(text(x(limit.value), top - 8, limit.name, "faint", anchor))
     parts += [
@@ -125,7 +125,7 @@ class Curve:
 def curves(
     title: str, across: str, up: str, rows: Sequence[Curve], sizes: Sequence[float], least: float = 0.0
 ) -> str:
-    """Points joined by lines, `sizes` apart from each other as their logarithms are; with `least`, upwards too."""
+    """Curves over `sizes` on a logarithmic axis; with `least`, the vertical axis is logarithmic too."""
     left, right, top, bottom = 70.0, WIDTH - 30.0, 110.0, 380.0
     most = max(value for row in rows for _, value in row.points)
     low, high = math.log10(sizes[0]), math.log10(sizes[-1])

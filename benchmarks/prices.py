@@ -1,4 +1,4 @@
-"""What AWS asks for, in us-east-1 and on demand. `template.yaml` reckons the cost of a day with the same figures."""
+"""On-demand prices of AWS in us-east-1. The alarm on the cost per day in `template.yaml` uses the same figures."""
 
 from typing import Final
 
@@ -11,4 +11,4 @@ PER_MILLION: Final = {
     "GigabyteSecondsX86": 16.6667,
     "LogBytes": 0.0005,
 }
-"""US dollars for a million of each, by its name in the mapping `Prices` of the template."""
+"""US dollars per million, by the name in the mapping `Prices` of the template."""

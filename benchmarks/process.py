@@ -1,7 +1,7 @@
-"""Runs in the measured process: nothing is imported here that a handler might import itself, but json and time.
+"""Runs in the measured process. It imports nothing that a handler may import itself, except json and time.
 
-`cold`: imports the handler and hands it one event. `warm`: hands it events as often as the other end of the pipe asks,
-from recorded answers of the table, and says what processor time that took and, when asked, in whose code it was spent.
+`cold`: imports the handler and passes it one event. `warm`: passes it events on request from the pipe, with recorded
+responses of the table, and reports the processor time and, on request, its distribution over components.
 """
 
 import json
@@ -9,7 +9,7 @@ import os
 import sys
 import time
 
-# What a handler logs is written, to nowhere; figures go where it cannot reach.
+# The log of a handler is written to the null device; results use a separate pipe.
 pipe, sys.stdout = sys.stdout, open(os.devnull, "w")  # noqa: PTH123, SIM115  # pathlib is one of the imports
 
 
@@ -48,7 +48,7 @@ def cold(event: object) -> None:
 
 
 def services() -> list[str]:
-    """The services that a client was made for."""
+    """The services for which a client was created."""
     import gc
 
     from botocore.client import BaseClient
@@ -71,7 +71,7 @@ def warm() -> None:
 
     recorded: list[tuple[int, object, bytes]] = []
     place: int | None = None
-    """In what was recorded; None while the real table answers."""
+    """Position in the recording; None while the real table responds."""
     real = URLLib3Session.send
 
     def send(session, request):  # type: ignore[no-untyped-def]  # like botocore's own, which has no types
@@ -82,7 +82,7 @@ def warm() -> None:
             return answer
         status, headers, content = recorded[place]
         place += 1
-        return AWSResponse(request.url, status, headers, Raw(content))  # type: ignore[arg-type]  # all of it that is asked for
+        return AWSResponse(request.url, status, headers, Raw(content))  # type: ignore[arg-type]  # the only member that is used
 
     URLLib3Session.send = send  # type: ignore[method-assign]  # the network is what is replaced
     from handler import lambda_handler
@@ -99,7 +99,7 @@ def warm() -> None:
             place = 0
             lambda_handler(event, Context)
             if place != len(recorded):
-                raise SystemExit(f"asked the table {place} times after {len(recorded)}")
+                raise SystemExit(f"sent {place} requests to the table, recorded are {len(recorded)}")
         spent = time.process_time() - started
 
         def again(event: object = event) -> None:
@@ -117,7 +117,7 @@ def warm() -> None:
         )
 
 
-# By the innermost frame that has an owner: what a module of the standard library does, it does for its caller.
+# By the innermost frame with an owner: time in the standard library counts for its caller.
 OWNERS = {
     "/benchmarks/process.py": "measuring",
     "/botocore/parsers.py": "client: parsing answers",
@@ -143,7 +143,7 @@ OWNERS = {
 
 
 def sampled(call, seconds: float):  # type: ignore[no-untyped-def]  # types would be one more import
-    """The share of the processor's time that each owner of code took."""
+    """The share of processor time of each component."""
     import random
     import signal
 
@@ -167,7 +167,7 @@ def sampled(call, seconds: float):  # type: ignore[no-untyped-def]  # types woul
     started = time.process_time()
     while time.process_time() - started < seconds:
         call()
-        time.sleep(0.004 * random.random())  # out of step with the clock's ticks, at which samples are taken
+        time.sleep(0.004 * random.random())  # not in step with the clock ticks at which samples are taken
     signal.setitimer(signal.ITIMER_PROF, 0)
     ours = {owner: count for owner, count in counts.items() if owner != "measuring"}
     return {

@@ -1,4 +1,4 @@
-"""What the table is asked for and what that costs, endpoint by endpoint, beside the naive way."""
+"""Requests to the table and their cost for each endpoint, compared with the naive design."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ PRICES = {
 }
 READ, WRITE = list(PRICES.values())[:2]
 AROUND = sum(list(PRICES.values())[2:])
-"""What a call costs before it asks the table anything."""
+"""Cost of a call without the table."""
 READS = frozenset({"Query", "GetItem", "BatchGetItem", "TransactGetItems"})
 FIGURES = ("requests", "read_units", "write_units", "dollars")
 
@@ -34,7 +34,7 @@ class Spent:
 
     @property
     def dollars(self) -> float:
-        """For a million of the same."""
+        """US dollars per million calls."""
         return self.read * READ + self.write * WRITE
 
     def row(self) -> dict[str, Any]:
@@ -49,7 +49,7 @@ class Spent:
 
 @contextmanager
 def counting(client: Any) -> Iterator[Spent]:
-    """What is asked through a client."""
+    """Counts the requests of a client."""
     spent = Spent()
 
     def ask(params: dict[str, Any], **_: Any) -> None:
@@ -79,14 +79,14 @@ def counting(client: Any) -> Iterator[Spent]:
 def table_client() -> Any:
     from practice import table
 
-    return table.client()
+    return table.dynamodb()
 
 
 # Endpoint by endpoint
 
 
 def endpoints(lab: Lab) -> dict[str, Any]:
-    ada = lab.somebody()
+    ada = lab.new_learner()
     whole = fill_session(lab, ada)
     models = ada.models_of(whole)
     naive.put(lab, naive.items_of(whole, models))
@@ -108,7 +108,7 @@ Call = tuple[str, tuple[Any, ...], Callable[[], object]]
 
 
 def calls(ada: Learner, whole: dict[str, Any], models: list[dict[str, Any]], store: Any) -> Iterator[Call]:
-    """Each endpoint, the request for it, and the same work done on the naive table. The last ones delete."""
+    """Each endpoint with its request and the equivalent on the naive table. The last ones delete."""
     user, session = ada.user_id, whole["session_id"]
     path, model = f"/sessions/{session}", models[0]["session_model_id"]
     response, last = whole["responses"][0], whole["responses"][-1]
@@ -192,7 +192,7 @@ def measure(lab: Lab) -> dict[str, Any]:
 
 def show(measured: dict[str, Any]) -> None:
     figures.table(
-        "The table: requests, units, and US dollars for a million calls; beside the naive way",
+        "The table: requests, units, and US dollars per million calls; compared with the naive design",
         ["", "requests", "read", "write", "$", "naive requests", "read", "write", "$"],
         rows(measured),
     )

@@ -1,4 +1,4 @@
-"""Warm: processor time of one request, the table's answers played back, beside a bare handler over naive items."""
+"""Warm request: processor time with recorded responses of the table, relative to a bare handler over naive items."""
 
 import json
 import subprocess
@@ -15,10 +15,10 @@ from benchmarks.lab import Lab, fill_session
 from tests.support.learners import Learner
 
 CALLS = {1: 40, 10: 10}
-"""Requests in a row, by how many times the standard session is as large."""
+"""Consecutive requests, by the multiple of the standard session."""
 BUDGET = 1.0
 SAMPLED_SECONDS = 2.0
-"""Of processor time, for the profile of each request."""
+"""Seconds of processor time for the profile of each request."""
 PROFILED = ("bare", "ours")
 
 
@@ -29,7 +29,7 @@ class Request:
 
 
 class Worker:
-    """A process that stays warm."""
+    """A process that handles many requests."""
 
     def __init__(
         self, path: list[Path], variables: dict[str, str], python: Path = Path(sys.executable)
@@ -48,12 +48,12 @@ class Worker:
         asked = {"event": json.dumps(event), "calls": calls, "sampled_seconds": sampled_seconds}
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
-        said = self._process.stdout.readline()
-        if not said:
+        line = self._process.stdout.readline()
+        if not line:
             raise SystemExit(f"a warm process ended: {self._process.wait()}")
-        done: dict[str, Any] = json.loads(said)
+        done: dict[str, Any] = json.loads(line)
         if done["status"] != 200:
-            raise SystemExit(f"a warm process answered {done}")
+            raise SystemExit(f"a warm process returned {done}")
         return done
 
     def __enter__(self) -> Self:
@@ -66,7 +66,7 @@ class Worker:
 
 
 def requests(lab: Lab, who: Learner, session_id: int) -> list[Request]:
-    """Each changes something, every time."""
+    """Requests that change something every time."""
     path = f"/sessions/{session_id}"
     settings = {"style_params": {"tone": "@n"}, "generation_params": {"temperature": 0.5}}
     return [
@@ -78,8 +78,8 @@ def requests(lab: Lab, who: Learner, session_id: int) -> list[Request]:
 
 
 def prepare(lab: Lab, times: int) -> tuple[Learner, list[Request]]:
-    """A learner with 50 sessions, the last of them filled; the same in the naive table."""
-    ada = lab.somebody()
+    """A learner with 50 sessions, the last one filled; the same in the naive table."""
+    ada = lab.new_learner()
     for n in range(49):
         session = ada.open_session(
             title=f"Session {n}", notes="Some notes of the learner's own. " * 5, project_id=7
@@ -124,7 +124,7 @@ def measure(lab: Lab, times: int, rounds: int) -> dict[str, Any]:
 
 
 def failures(measured: dict[str, Any]) -> list[str]:
-    """A request of ours that costs more than the bare handler's, or more than a peer's."""
+    """Requests that take longer than the bare handler or than a peer."""
     found = []
     for size in measured["sizes"]:
         for operation, rows in size["results"].items():
@@ -133,7 +133,7 @@ def failures(measured: dict[str, Any]) -> list[str]:
             if ours > BUDGET:
                 found.append(f"{what} is over {BUDGET}")
             found += [
-                f"{what} is behind {name}, {row['ratio']:.2f}"
+                f"{what} is slower than {name}, {row['ratio']:.2f}"
                 for name, row in rows.items()
                 if name not in PROFILED and ours > row["ratio"]
             ]
@@ -143,7 +143,7 @@ def failures(measured: dict[str, Any]) -> list[str]:
 def show(measured: dict[str, Any]) -> None:
     figures.table(
         f"Warm, standard session times {measured['times']}: processor time of a request, as a ratio to a bare handler",
-        ["", "", "ratio", "ms", "requests to the table", "bytes of answer"],
+        ["", "", "ratio", "ms", "requests to the table", "response bytes"],
         [
             [operation, name, row["ratio"], row["milliseconds"], row["requests"], row["bytes"]]
             for operation, rows in measured["results"].items()
@@ -154,7 +154,7 @@ def show(measured: dict[str, Any]) -> None:
         shares = {operation: rows[name]["shares"] for operation, rows in measured["results"].items()}
         owners = sorted({owner for each in shares.values() for owner in each})
         figures.table(
-            f"In whose code the time is spent, percent: {name}",
+            f"Time by component, percent: {name}",
             ["", *owners],
             [
                 [operation, *(100 * each.get(owner, 0.0) for owner in owners)]

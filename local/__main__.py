@@ -1,58 +1,64 @@
 """`python -m local run | token | event`"""
 
 import argparse
+import errno
 import json
 import logging
 import os
+import re
 import signal
+import socket
 import sys
+from contextlib import suppress
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from local.data import TOKEN_SECRET, DataFolder, InUseError
-from local.engine import EngineError
+from local.data import TOKEN_SECRET, DataError, DataFolder
+from local.engine import EngineError, free_port
 from local.functions import InProcess
 from local.intrinsics import TemplateError
 from local.stack import Stack, read_template, settings
+from local.terminal import JsonLines, Readable
 from local.tokens import mint
 
 PLACEHOLDER = "<token>"
-"""Stands in an event file for a token of user 1."""
+"""What an event file has instead of a token of user 1."""
 EVENT_TOKEN_SECONDS = 600
+MAX_USER_ID = 2**53 - 1
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("run", help="serve the whole stack until Ctrl-C or SIGTERM")
+    serve = commands.add_parser("run", help="serve the whole stack until Ctrl-C or SIGTERM")
+    serve.add_argument("--json", action="store_true", help="log JSON instead of lines to read (or LOG=json)")
     token = commands.add_parser("token", help="print a bearer token for the local stack")
-    token.add_argument("--user-id", type=_user_id, default=1)
+    token.add_argument("--user-id", default="1")
     token.add_argument(
         "--ttl", type=int, default=30 * 86400, help="seconds until it expires (default: 30 days)"
     )
     event = commands.add_parser("event", help="hand an event file to the running stack")
     event.add_argument("file", type=Path)
     arguments = parser.parse_args()
-    if arguments.command == "event":
-        return send_event(arguments.file)
-    if arguments.command == "token":
-        return print_token(arguments.user_id, arguments.ttl)
-    return run()
-
-
-def _user_id(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"a user id is an integer >= 1, not {text!r}")
-    return int(text)
+    try:
+        if arguments.command == "event":
+            return send_event(arguments.file)
+        if arguments.command == "token":
+            return print_token(arguments.user_id, arguments.ttl)
+        return run(arguments.json or os.environ.get("LOG") == "json")
+    except (DataError, EngineError, TemplateError) as error:
+        return _refuse(str(error))
 
 
 def data_path() -> Path:
     return Path(os.environ.get("DATA") or ".local")
 
 
-def print_token(user_id: int, ttl: int) -> int:
-    print(local_token(user_id, ttl))
+def print_token(user_id: str, ttl: int) -> int:
+    if not re.fullmatch("[0-9]{1,16}", user_id) or not 1 <= int(user_id) <= MAX_USER_ID:
+        return _refuse(f"USER_ID={user_id} is not an integer from 1 to {MAX_USER_ID}")
+    print(local_token(int(user_id), ttl))
     return 0
 
 
@@ -70,12 +76,13 @@ def send_event(file: Path) -> int:
     if PLACEHOLDER in text:
         text = text.replace(PLACEHOLDER, local_token(1, EVENT_TOKEN_SECONDS))
     connection = HTTPConnection("127.0.0.1" if host in ("0.0.0.0", "::") else host, port)  # noqa: S104
+    json_type = {"content-type": "application/json"}
     try:
-        connection.request("POST", "/_local/events", text.encode())
+        connection.request("POST", "/_local/events", text.encode(), json_type)
         response = connection.getresponse()
         answer = json.loads(response.read())
     except (OSError, HTTPException, ValueError) as error:
-        return _refuse(f"no local stack took {file}, is it running on {host}:{port}? ({error})")
+        return _refuse(f"no local stack answers on {host}:{port}, start it with make run ({error})")
     finally:
         connection.close()
     if response.status != HTTPStatus.OK:
@@ -88,12 +95,12 @@ def send_event(file: Path) -> int:
 
 def address() -> tuple[str, int]:
     host, port = os.environ.get("HOST") or "127.0.0.1", os.environ.get("PORT") or "3000"
-    if not port.isascii() or not port.isdigit():
-        raise SystemExit(f"PORT={port} is not a port")
+    if not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
+        raise SystemExit(f"PORT={port} is not a port: set it to a number from 1024 to 65535")
     return host, int(port)
 
 
-def run() -> int:
+def run(as_json: bool) -> int:
     # A pipe, because Python writes to it whichever thread takes the signal, and it keeps what comes before the read. A lock
     # that the main thread waits for is not let go by a signal that another thread took.
     stop, signalled = os.pipe()
@@ -102,28 +109,38 @@ def run() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
     # What a function prints is its log; standard output is for the ready line alone.
-    out, sys.stdout = sys.stdout, sys.stderr
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
-    )
+    out, sys.stdout = sys.stdout, sys.stderr if as_json else Readable(sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines() if as_json else logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("botocore").setLevel(logging.WARNING)
+    failures: list[str] = []
+
+    def fail(reason: str) -> None:
+        failures.append(reason)
+        os.write(signalled, b"!")
+
     host, port = address()
     try:
-        stack = Stack(data_path(), host, port)
-    except (EngineError, InUseError, TemplateError) as error:
-        return _refuse(str(error))
-    except (OSError, OverflowError) as error:
-        return _refuse(f"cannot serve on {host}:{port}: {error}")
+        stack = Stack(data_path(), host, port, failed=fail)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return _refuse(f"{host}:{port} is in use, PORT={_free_port(host, port)} is free")
+        return _refuse(f"cannot serve on {host}:{port}: {error.strerror or error}")
     with stack:
         assert isinstance(stack.invoker, InProcess)
-        try:
-            stack.invoker.load()
-        except TemplateError as error:
-            return _refuse(str(error))
+        stack.invoker.load()
         stack.triggers.start()
         print(f"ready: {stack.url} (docs at /docs, data in {stack.data.path})", file=out, flush=True)
         os.read(stop, 1)
-    return 0
+    return _refuse(failures[0]) if failures else 0
+
+
+def _free_port(host: str, taken: int) -> int:
+    for port in range(taken + 1, min(taken + 100, 65536)):
+        with suppress(OSError), socket.create_server((host, port)):
+            return port
+    return free_port()
 
 
 def _refuse(reason: str) -> int:

@@ -37,6 +37,8 @@ class JsonService:
         self._operations = operations
 
     def answer(self, request: Request) -> Response:
+        if not (request.header("content-type") or "").startswith("application/x-amz-json-"):
+            return _refusal("SerializationException", "the content type is not JSON of AWS", 400)
         name = (request.header("x-amz-target") or "").rpartition(".")[2]
         operation = self._operations.get(name)
         if operation is None:
@@ -55,24 +57,13 @@ def _refusal(code: str, text: str, status: int) -> Response:
 
 def secrets_manager(data: DataFolder, names: list[str]) -> JsonService:
     def get_secret_value(request: dict[str, Any]) -> dict[str, Any]:
-        secret_id = str(request.get("SecretId", ""))
-        name = secret_id.rsplit(":", 1)[-1]
-        if name == PROVIDER_KEYS:
-            return {
-                "ARN": secret_arn(name),
-                "Name": name,
-                "SecretString": os.environ.get("PROVIDER_KEYS", "{}"),
-            }
-        if name not in names:
+        name = str(request.get("SecretId", "")).rsplit(":", 1)[-1]
+        if name not in (PROVIDER_KEYS, *names):
             raise ServiceError(
                 "ResourceNotFoundException", "Secrets Manager can't find the specified secret."
             )
-        return {
-            "ARN": secret_arn(name),
-            "Name": name,
-            "SecretString": data.secret(name),
-            "VersionStages": ["AWSCURRENT"],
-        }
+        value = os.environ.get("PROVIDER_KEYS", "{}") if name == PROVIDER_KEYS else data.secret(name)
+        return {"ARN": secret_arn(name), "Name": name, "SecretString": value, "VersionStages": ["AWSCURRENT"]}
 
     return JsonService({"GetSecretValue": get_secret_value})
 

@@ -70,9 +70,7 @@ class Bus:
         }
         self.published.append(event)
         for rule in self.rules_for(event, bus):
-            target = inbox(rule.function) if rule.function else rule.queue
-            assert target is not None
-            self._queues.send(target, json.dumps(event))
+            self._queues.send(inbox(rule.function), json.dumps(event))
         return {"EventId": str(event["id"])}
 
 

@@ -1,4 +1,4 @@
-"""What takes messages, events and stream records from where they wait, and brings them to their function."""
+"""Consumers: they deliver messages, events and stream records to their function."""
 
 import base64
 import json
@@ -36,7 +36,7 @@ def retry_delay(attempts: int) -> float:
 
 
 class QueueConsumer:
-    """Batches of a queue; what fails comes back, until the queue's redrive policy sets it aside."""
+    """Batches of a queue; what fails comes back, until the queue's redrive policy makes it a dead letter."""
 
     def __init__(self, delivery: Delivery, trigger: QueueTrigger) -> None:
         self._delivery = delivery
@@ -107,7 +107,7 @@ class EventConsumer:
 
 
 class StreamConsumer:
-    """The records of the table's stream, in order; a batch that fails holds those behind it."""
+    """The records of the table's stream, in order; a batch that fails blocks the later ones."""
 
     def __init__(self, delivery: Delivery, trigger: StreamTrigger, engine: Engine) -> None:
         self._delivery = delivery
@@ -160,7 +160,7 @@ class StreamConsumer:
         return str(found["ShardIterator"])
 
     def _deliver(self, records: list[dict[str, Any]], name: str, shard: str) -> bool:
-        """Whether all were taken or set aside; False when the stack closes first."""
+        """Whether all were delivered or are dead letters; False when the stack closes first."""
         attempts = 0
         while records and not self._delivery.closing.is_set():
             try:
@@ -188,13 +188,13 @@ class StreamConsumer:
                 )
             attempts += 1
             if self._trigger.attempts is not None and attempts > self._trigger.attempts:
-                self._set_aside(records, attempts, error, shard)
+                self._dead_letter(records, attempts, error, shard)
                 self._delivery.queues.save_checkpoint(name, records[-1]["dynamodb"]["SequenceNumber"])
                 return True
             self._delivery.closing.wait(retry_delay(attempts))
         return not records
 
-    def _set_aside(
+    def _dead_letter(
         self, records: list[dict[str, Any]], attempts: int, error: FunctionError, shard: str
     ) -> None:
         failure = failure_record(self._trigger.function, "RetryAttemptsExhausted", attempts, error)

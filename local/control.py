@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 from local.aws import PREFIX, Service
 from local.bus import Bus
@@ -26,6 +27,7 @@ class Control:
         queues: Queues,
         bus: Bus,
         services: dict[str, Service],
+        host: str,
     ) -> None:
         self._template = template
         self._engine = engine
@@ -33,16 +35,17 @@ class Control:
         self._queues = queues
         self._bus = bus
         self._services = services
+        self._host = host
 
     def answer(self, request: Request) -> Response:
         by_link = request.path.startswith(f"{PREFIX}s3/") and is_presigned(request.query)
-        if not by_link and not ip_address(request.client).is_loopback:
+        if not by_link and self._is_foreign(request):
             return message(403, "Forbidden")
         if request.path.startswith(PREFIX):
             service = self._services.get(request.path.removeprefix(PREFIX).partition("/")[0])
             return service.answer(request) if service else message(404, "Not Found")
         if request.path == "/_local/events" and request.method == "POST":
-            return self._hand_over(request.body)
+            return self._hand_over(request)
         if request.path in ("/_local/", "/_local") and request.method == "GET":
             return state_page(self.state())
         if request.path == "/_local/state" and request.method == "GET":
@@ -79,26 +82,33 @@ class Control:
 
     def _function(self, name: str) -> dict[str, Any]:
         template = self._template
-        starts = [route.key for route in template.routes if route.function == name]
-        starts += [
-            f"queue {trigger.queue}" for trigger in template.queue_triggers if trigger.function == name
-        ]
-        starts += [
-            f"stream of {trigger.table}" for trigger in template.stream_triggers if trigger.function == name
-        ]
-        starts += [
-            f"bus {rule.bus}: {json.dumps(rule.pattern)}" for rule in template.rules if rule.function == name
-        ]
-        starts += [schedule.expression for schedule in template.schedules if schedule.function == name]
-        return {"name": name, "started_by": starts}
+        starts = [(route.function, route.key) for route in template.routes]
+        starts += [(each.function, f"queue {each.queue}") for each in template.queue_triggers]
+        starts += [(each.function, f"stream of {each.table}") for each in template.stream_triggers]
+        starts += [(rule.function, f"bus {rule.bus}: {json.dumps(rule.pattern)}") for rule in template.rules]
+        return {"name": name, "started_by": [start for function, start in starts if function == name]}
 
-    def _hand_over(self, body: bytes) -> Response:
+    def _is_foreign(self, request: Request) -> bool:
+        """Whether it comes from another machine, or from a page of another site: by its own name or a rebound one."""
+        host = request.header("host") or ""
         try:
-            event = json.loads(body)
+            name = urlsplit(f"//{host}").hostname or ""
+            is_here = name in ("localhost", self._host) or ip_address(name).is_loopback
+        except ValueError:
+            return True
+        same_origin = request.header("origin") in (None, f"http://{host}")
+        return not (is_here and same_origin and ip_address(request.client).is_loopback)
+
+    def _hand_over(self, request: Request) -> Response:
+        content_type = request.header("content-type") or "application/json"
+        if content_type.partition(";")[0].strip().lower() != "application/json":
+            return json_response(415, {"refused": f"an event is application/json, not {content_type}"})
+        try:
+            event = json.loads(request.body)
         except ValueError as error:
             return json_response(400, {"refused": f"not JSON: {error}"})
         try:
-            outcomes = hand_over(event, self._template, self._invoker, self._bus, self._queues)
+            outcomes = hand_over(event, self._template, self._invoker, self._bus)
         except RefusedError as error:
             return json_response(422, {"refused": str(error)})
         return json_response(200, {"outcomes": [asdict(outcome) for outcome in outcomes]})

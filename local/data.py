@@ -12,15 +12,24 @@ from typing import TextIO
 TOKEN_SECRET = "practice-local-token"  # noqa: S105 (its name)
 
 
-class InUseError(Exception):
-    """Another stack runs on this folder."""
+class DataError(Exception):
+    """The folder cannot be used; the message is one line for the user."""
 
 
 class DataFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: TextIO | None = None
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (path / "secrets").mkdir(mode=0o700, exist_ok=True)
+            with tempfile.TemporaryFile(dir=path):
+                pass
+        except OSError as error:
+            reason = error.strerror or error
+            raise DataError(
+                f"DATA={path} is not a folder to write to ({reason}): set DATA to another"
+            ) from None
 
     def lock(self) -> None:
         """Keep other stacks out until `unlock` or the end of this process."""
@@ -29,7 +38,7 @@ class DataFolder:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.close()
-            raise InUseError(
+            raise DataError(
                 f"{self.path} is in use by another stack; set DATA to a folder of its own"
             ) from None
         self._lock = lock
@@ -43,7 +52,6 @@ class DataFolder:
         """The secret of that name, made at random when it is first asked for."""
         assert re.fullmatch(r"[\w.-]+", name), name
         folder = self.path / "secrets"
-        folder.mkdir(mode=0o700, exist_ok=True)
         path = folder / name
         if not path.exists():
             # mkstemp makes it readable by its owner alone; the link fails if another process was faster.

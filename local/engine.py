@@ -1,6 +1,7 @@
 """The database engine: dynoxide where there is a build of it, else moto in this process; any other by URL."""
 
 import ctypes
+import logging
 import os
 import shutil
 import signal
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 CAPABILITIES = frozenset({"persistence", "streams", "capacity", "load"})
 STARTUP_SECONDS = 10.0
+SHORTEST_LIFE_SECONDS = 5.0
+"""An engine that ends sooner would only end again."""
+
+log = logging.getLogger("local.engine")
 
 
 class EngineError(Exception):
@@ -63,16 +68,26 @@ class Engine:
         )
 
 
-def start_engine(root: Path, data: Path | None, environment: Mapping[str, str] = os.environ) -> Engine:
-    """The engine for this machine, keeping its data in `data`, or in memory without it."""
+def start_engine(
+    root: Path,
+    data: Path | None,
+    environment: Mapping[str, str] = os.environ,
+    failed: Callable[[str], None] = log.error,
+) -> Engine:
+    """The engine for this machine, keeping its data in `data`, or in memory without it.
+
+    `failed` is called, with one line for the user, when the engine has ended for good.
+    """
     if endpoint := environment.get("DYNAMODB_ENDPOINT"):
         return Engine("DYNAMODB_ENDPOINT", endpoint, CAPABILITIES)
     program = find_dynoxide(root, environment)
     if program:
-        return _start_dynoxide(program, data)
+        process = _Dynoxide(program, data, failed)
+        capabilities = CAPABILITIES if data is not None else CAPABILITIES - {"persistence"}
+        return Engine("dynoxide", f"http://127.0.0.1:{process.port}", capabilities, process.stop)
     if data is not None:
         print(
-            "no dynoxide for this platform: moto serves the table, its data ends with this process",
+            "no dynoxide: moto serves the table, its data ends with this process (install Node.js and npm for dynoxide)",
             file=sys.stderr,
         )
     return start_moto()
@@ -92,7 +107,7 @@ def find_dynoxide(root: Path, environment: Mapping[str, str] = os.environ) -> st
 
 
 def _runs(program: Path) -> bool:
-    """Whether it is a build for this machine: npm may have been told to fetch another."""
+    """Whether it is a build for this machine: npm can be configured to fetch another."""
     try:
         return (
             subprocess.run([program, "--version"], capture_output=True, timeout=STARTUP_SECONDS).returncode
@@ -102,50 +117,82 @@ def _runs(program: Path) -> bool:
         return False
 
 
-def _start_dynoxide(program: str, data: Path | None) -> Engine:
-    port = free_port()
-    command = [program, "--host", "127.0.0.1", "--port", str(port)]
-    pid_file = None
-    if data is not None:
-        database = data / "table.db"
-        pid_file = data / "engine.pid"
-        _stop_orphan(pid_file, str(database))
-        command += ["--db-path", str(database)]
-    output = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the process)
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-        # Ctrl-C in the terminal is for the stack, which stops its engine last.
-        start_new_session=True,
-        preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
-    )
-    if pid_file:
-        pid_file.write_text(str(process.pid))
-    deadline = time.monotonic() + STARTUP_SECONDS
-    while not _listens(port):
-        if process.poll() is not None or time.monotonic() > deadline:
-            process.kill()
-            _, said = process.communicate()
-            raise EngineError(
-                f"dynoxide did not start: {said.decode(errors='replace').strip() or process.returncode}"
-            )
-        time.sleep(0.01)
+class _Dynoxide:
+    """The engine's process. One that ends by itself is started again where it keeps its data."""
 
-    def stop() -> None:
-        process.terminate()
+    def __init__(self, program: str, data: Path | None, failed: Callable[[str], None]) -> None:
+        self.port = free_port()
+        self._command = [program, "--host", "127.0.0.1", "--port", str(self.port)]
+        self._pid_file = data / "engine.pid" if data else None
+        if data and self._pid_file:
+            database = data / "table.db"
+            _stop_orphan(self._pid_file, str(database))
+            self._command += ["--db-path", str(database)]
+        self._failed = failed
+        self._stopping = threading.Event()
+        self._start()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._process.terminate()
         try:
-            process.wait(5)
+            self._process.wait(5)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        output.close()
-        if pid_file:
-            pid_file.unlink(missing_ok=True)
+            self._process.kill()
+            self._process.wait()
+        self._output.close()
+        if self._pid_file:
+            self._pid_file.unlink(missing_ok=True)
 
-    capabilities = CAPABILITIES if data is not None else CAPABILITIES - {"persistence"}
-    return Engine("dynoxide", f"http://127.0.0.1:{port}", capabilities, stop)
+    def _start(self) -> None:
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the process)
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=self._output,
+            # Ctrl-C in the terminal is for the stack, which stops its engine last.
+            start_new_session=True,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
+        )
+        if self._pid_file:
+            self._pid_file.write_text(str(self._process.pid))
+        deadline = time.monotonic() + STARTUP_SECONDS
+        while not _listens(self.port):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self._process.kill()
+                code = self._process.wait()
+                raise EngineError(
+                    f"the database engine did not start ({self._end(code)}): "
+                    "set DATA to another folder, or DYNOXIDE to a working dynoxide"
+                )
+            time.sleep(0.01)
+
+    def _end(self, code: int) -> str:
+        with self._output as output:
+            output.seek(0)
+            printed = " ".join(output.read(2000).decode(errors="replace").split())
+        return f"exit code {code}" + (f", {printed}" if printed else "")
+
+    def _watch(self) -> None:
+        while True:
+            began = time.monotonic()
+            code = self._process.wait()
+            if self._stopping.is_set():
+                return
+            ended = f"the database engine ended by itself ({self._end(code)})"
+            if self._pid_file is None or time.monotonic() - began < SHORTEST_LIFE_SECONDS:
+                self._failed(f"{ended}: start the stack again")
+                return
+            log.warning("%s, starting it again", ended)
+            try:
+                self._start()
+            except EngineError as error:
+                self._failed(str(error))
+                return
+            if self._stopping.is_set():
+                self._process.kill()
 
 
 LIBC = ctypes.CDLL(None)
@@ -196,10 +243,12 @@ def start_moto() -> Engine:
         kept = ("x-amz-target", "content-type", "authorization")
         headers = {name: value for name, value in request.headers if name.lower() in kept}
         with turn:
-            said = requests.post(
+            answered = requests.post(
                 f"http://dynamodb.{REGION}.amazonaws.com/", data=request.body, headers=headers, timeout=60
             )
-        return Response(said.status_code, [("content-type", "application/x-amz-json-1.0")], said.content)
+        return Response(
+            answered.status_code, [("content-type", "application/x-amz-json-1.0")], answered.content
+        )
 
     mock.start()
     server = Server(answer, body_limit=lambda target: 1 << 26)

@@ -1,8 +1,7 @@
-"""Events as Lambda receives them from queues and schedules, and what it sends when it gives up."""
+"""Events as Lambda receives them from queues, and what it sends when it does not try again."""
 
 import json
 import time
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,20 +51,6 @@ def sqs_records(queue: str, messages: list[Message]) -> list[dict[str, Any]]:
         }
         for message in messages
     ]
-
-
-def scheduled_event() -> dict[str, Any]:
-    return {
-        "version": "0",
-        "id": str(uuid.uuid4()),
-        "detail-type": "Scheduled Event",
-        "source": "aws.events",
-        "account": ACCOUNT,
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "region": REGION,
-        "resources": [],
-        "detail": {},
-    }
 
 
 def failed_items(answer: Any) -> set[str]:

@@ -60,7 +60,7 @@ class Router:
         path = decode_path(path)
         for route, pattern in zip(self._routes, self._patterns, strict=True):
             if route.method in (method, "ANY") and (found := pattern.fullmatch(path)):
-                names = re.findall(r"\{([^}+]+)\+?\}", route.path)
+                names = re.findall(r"\{([^{}+]+)\+?\}", route.path)
                 return Match(route, dict(zip(names, found.groups(), strict=True)))
         return Match(self._default, {}) if self._default else None
 
@@ -71,7 +71,7 @@ def _precedence(route: Route) -> tuple[list[int], bool]:
 
 
 def _pattern(path: str) -> re.Pattern[str]:
-    parts = re.split(r"(\{[^}]+\})", path)
+    parts = re.split(r"(\{[^{}]+\})", path)
     pattern = "".join(
         re.escape(part) if not part.startswith("{") else "(.+)" if part.endswith("+}") else "([^/]+)"
         for part in parts

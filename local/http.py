@@ -7,8 +7,15 @@ from typing import Any
 Headers = list[tuple[str, str]]
 
 
+class _Headed:
+    headers: Headers
+
+    def header(self, name: str) -> str | None:
+        return next((value for key, value in self.headers if key.lower() == name), None)
+
+
 @dataclass(frozen=True)
-class Request:
+class Request(_Headed):
     method: str
     target: str
     """Path and query exactly as sent."""
@@ -24,18 +31,12 @@ class Request:
     def query(self) -> str:
         return self.target.partition("?")[2]
 
-    def header(self, name: str) -> str | None:
-        return next((value for key, value in self.headers if key.lower() == name), None)
-
 
 @dataclass(frozen=True)
-class Response:
+class Response(_Headed):
     status: int
     headers: Headers = field(default_factory=list)
     body: bytes = b""
-
-    def header(self, name: str) -> str | None:
-        return next((value for key, value in self.headers if key.lower() == name), None)
 
 
 def json_response(status: int, content: Any, headers: Headers | None = None) -> Response:

@@ -1,17 +1,27 @@
-"""CloudFormation's intrinsic functions, evaluated for the local stack."""
+"""Templates as the SAM translator makes them, and their intrinsic functions with local values."""
 
+import hashlib
+import json
+import logging
+import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-import yaml
+import samtranslator  # type: ignore[import-untyped]  # has no types
+from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]  # has no types
 
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
 STACK = "practice-local"
 
-PSEUDO_PARAMETERS = {
+NO_VALUE = object()
+PSEUDO_PARAMETERS: Mapping[str, Any] = {
     "AWS::AccountId": ACCOUNT,
+    "AWS::NoValue": NO_VALUE,
     "AWS::NotificationARNs": [],
     "AWS::Partition": "aws",
     "AWS::Region": REGION,
@@ -19,39 +29,66 @@ PSEUDO_PARAMETERS = {
     "AWS::StackName": STACK,
     "AWS::URLSuffix": "amazonaws.com",
 }
-NO_VALUE = object()
 
 
 class TemplateError(Exception):
     """The template says something the local stack cannot serve."""
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML with CloudFormation's short tags, which become their long form."""
-
-
-def _short_tag(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
-    value: Any
-    if isinstance(node, yaml.ScalarNode):
-        value = loader.construct_scalar(node)
-    elif isinstance(node, yaml.SequenceNode):
-        value = loader.construct_sequence(node, deep=True)
-    else:
-        assert isinstance(node, yaml.MappingNode)
-        value = loader.construct_mapping(node, deep=True)
-    if suffix == "GetAtt" and isinstance(value, str):
-        value = value.split(".", 1)
-    return {suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}": value}
-
-
-_Loader.add_multi_constructor("!", _short_tag)
-
-
 def parse(text: str) -> dict[str, Any]:
-    document = yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader with more tags)
+    document: Any = yaml_parse(text)
     if not isinstance(document, dict) or not isinstance(document.get("Resources"), dict):
         raise TemplateError("not a CloudFormation template: it has no Resources")
+    return dict(document)
+
+
+def translate(path: Path, parameters: Mapping[str, str]) -> dict[str, Any]:
+    """The CloudFormation template that SAM deploys, its functions' code at the S3 key that was their folder.
+
+    The translator takes a second to load, so the latest translation of each file is kept beside it.
+    """
+    text = path.read_text(encoding="utf-8")
+    given = repr((samtranslator.__version__, sorted(parameters.items()), text))
+    key = hashlib.sha256(given.encode()).hexdigest()
+    kept = path.parent / ".tools" / "translated" / f"{path.stem}.json"
+    with suppress(OSError, ValueError, LookupError):
+        found = json.loads(kept.read_text())
+        if found["key"] == key:
+            return dict(found["template"])
+    document = parse(text)
+    if "Transform" in document:
+        document = _transform(document, parameters)
+    with suppress(OSError):  # a folder that cannot be written: translated again at the next start
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        fresh = kept.with_suffix(f".{os.getpid()}")
+        fresh.write_text(json.dumps({"key": key, "template": document}))
+        fresh.replace(kept)
     return document
+
+
+def _transform(document: dict[str, Any], parameters: Mapping[str, str]) -> dict[str, Any]:
+    from samtranslator.model.exceptions import (  # type: ignore[import-untyped]  # has no types
+        InvalidDocumentException,
+    )
+    from samtranslator.public.translator import (  # type: ignore[import-untyped]  # has no types
+        ManagedPolicyLoader,
+    )
+    from samtranslator.translator.transform import (  # type: ignore[import-untyped]  # has no types
+        transform,
+    )
+
+    logging.getLogger("samtranslator").setLevel(logging.ERROR)
+    for resource in document["Resources"].values():
+        properties = resource.get("Properties") or {}
+        for name in {"CodeUri", "ContentUri"} & properties.keys():
+            properties[name] = f"s3://local/{properties[name]}"
+    try:
+        with patch.dict(os.environ, AWS_DEFAULT_REGION=REGION):
+            translated = transform(document, dict(parameters), ManagedPolicyLoader(None))
+    except InvalidDocumentException as error:
+        raise TemplateError(f"SAM refuses the template: {error.causes[0].message}") from error
+    plain: dict[str, Any] = json.loads(json.dumps(translated))
+    return plain
 
 
 class Evaluator:
@@ -68,12 +105,11 @@ class Evaluator:
         self._mappings: Mapping[str, Any] = document.get("Mappings") or {}
         self._reference = reference
         self._attribute = attribute
-        self._parameters = {
-            name: _parameter(declared, overrides.get(name))
-            for name, declared in (document.get("Parameters") or {}).items()
-        }
-        if unknown := sorted(overrides.keys() - self._parameters.keys()):
+        declared: Mapping[str, Any] = document.get("Parameters") or {}
+        if unknown := sorted(overrides.keys() - declared.keys()):
             raise TemplateError(f"the template has no parameter {', '.join(unknown)}")
+        given = {name: _parameter(each, overrides.get(name)) for name, each in declared.items()}
+        self._parameters: Mapping[str, Any] = {**PSEUDO_PARAMETERS, **given}
 
     def __call__(self, value: Any) -> Any:
         if isinstance(value, list):
@@ -82,15 +118,10 @@ class Evaluator:
             return value
         if len(value) == 1:
             [(name, argument)] = value.items()
-            if name == "Ref":
-                return self._ref(argument)
+            if name == "Ref" or name.startswith("Fn::"):
+                return self._call(name, argument)
             if name == "Condition" and isinstance(argument, str):
                 return self.condition(argument)
-            if name.startswith("Fn::"):
-                function = getattr(self, "_fn_" + name.removeprefix("Fn::").lower(), None)
-                if function is None:
-                    raise TemplateError(f"{name} is not known to the local stack")
-                return function(argument)
         resolved = {key: self(item) for key, item in value.items()}
         return {key: item for key, item in resolved.items() if item is not NO_VALUE}
 
@@ -99,68 +130,51 @@ class Evaluator:
             raise TemplateError(f"the template has no condition {name}")
         return bool(self(self._conditions[name]))
 
-    def _ref(self, name: str) -> Any:
-        if name == "AWS::NoValue":
-            return NO_VALUE
-        if name in PSEUDO_PARAMETERS:
-            return PSEUDO_PARAMETERS[name]
-        if name in self._parameters:
-            return self._parameters[name]
-        return self._reference(name)
+    def condition_of(self, resource: Mapping[str, Any]) -> bool:
+        return "Condition" not in resource or self.condition(resource["Condition"])
 
-    def _fn_getatt(self, argument: list[str]) -> Any:
-        return self._attribute(argument[0], argument[1])
+    def _call(self, function: str, argument: Any) -> Any:
+        match function.removeprefix("Fn::"), argument:
+            case "Ref", str(name):
+                return self._parameters[name] if name in self._parameters else self._reference(name)
+            case "GetAtt", [name, attribute]:
+                return self._attribute(name, attribute)
+            case "Sub", str(text):
+                return self._substitute(text, {})
+            case "Sub", [text, names]:
+                return self._substitute(text, names)
+            case "If", [name, when_true, when_false]:
+                return self(when_true if self.condition(name) else when_false)
+            case "Equals", [left, right]:
+                return str(self(left)) == str(self(right))
+            case "Not", [condition]:
+                return not self(condition)
+            case "And", conditions:
+                return all(map(self, conditions))
+            case "Or", conditions:
+                return any(map(self, conditions))
+            case "Join", [separator, parts]:
+                return str(separator).join(map(str, self(parts)))
+            case "Split", [separator, text]:
+                return str(self(text)).split(separator)
+            case "Select", [index, items]:
+                return self(items)[int(self(index))]
+            case "FindInMap", [name, first, second]:
+                return self._mappings[self(name)][self(first)][self(second)]
+            case "ImportValue", name:
+                return self(name)
+        raise TemplateError(f"{function} is not known to the local stack")
 
-    def _fn_sub(self, argument: Any) -> str:
-        text, names = (argument, {}) if isinstance(argument, str) else argument
-
+    def _substitute(self, text: str, names: Mapping[str, Any]) -> str:
         def value_of(match: re.Match[str]) -> str:
             name = match.group(1)
             if name.startswith("!"):
                 return "${" + name[1:] + "}"
             if name in names:
                 return str(self(names[name]))
-            if "." in name:
-                return str(self._attribute(*name.split(".", 1)))
-            return str(self._ref(name))
+            return str(self._attribute(*name.split(".", 1)) if "." in name else self._call("Ref", name))
 
-        return re.sub(r"\$\{([^}]+)\}", value_of, text)
-
-    def _fn_if(self, argument: list[Any]) -> Any:
-        name, when_true, when_false = argument
-        return self(when_true if self.condition(name) else when_false)
-
-    def _fn_equals(self, argument: list[Any]) -> bool:
-        left, right = self(argument)
-        return str(left) == str(right)
-
-    def _fn_not(self, argument: list[Any]) -> bool:
-        return not self(argument[0])
-
-    def _fn_and(self, argument: list[Any]) -> bool:
-        return all(self(item) for item in argument)
-
-    def _fn_or(self, argument: list[Any]) -> bool:
-        return any(self(item) for item in argument)
-
-    def _fn_join(self, argument: list[Any]) -> str:
-        separator, parts = argument
-        return str(separator).join(str(part) for part in self(parts))
-
-    def _fn_split(self, argument: list[Any]) -> list[str]:
-        separator, text = argument
-        return str(self(text)).split(separator)
-
-    def _fn_select(self, argument: list[Any]) -> Any:
-        index, items = argument
-        return self(items)[int(self(index))]
-
-    def _fn_findinmap(self, argument: list[Any]) -> Any:
-        name, first, second = self(argument)
-        return self._mappings[name][first][second]
-
-    def _fn_importvalue(self, argument: Any) -> Any:
-        return self(argument)
+        return re.sub(r"\$\{([^{}]+)\}", value_of, text)
 
 
 def _parameter(declared: Mapping[str, Any], override: str | None) -> Any:

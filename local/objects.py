@@ -1,23 +1,23 @@
-"""S3 as the functions and the holders of presigned links see it: bodies in files, the rest in SQLite."""
+"""S3 as the functions and the holders of presigned links see it: a file for each object, its metadata in the first line."""
 
 import hashlib
 import html
 import json
+import os
 import re
 import secrets
-import sqlite3
-import threading
+import shutil
+import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, quote, unquote
 from xml.sax.saxutils import escape
 
 from local.http import Headers, Request, Response
-from local.presigned import PresignedError, check_presigned, is_presigned
+from local.presigned import S3Error, check_presigned, is_presigned
 
 KEPT_HEADERS = (
     "content-type",
@@ -26,32 +26,11 @@ KEPT_HEADERS = (
     "content-language",
     "cache-control",
 )
+UPLOADS = ".uploads"
 PAGE = 1000
 DAY = 86_400
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS objects (
-    bucket TEXT NOT NULL,
-    key TEXT NOT NULL,
-    file TEXT NOT NULL,
-    etag TEXT NOT NULL,
-    size INTEGER NOT NULL,
-    modified REAL NOT NULL,
-    headers TEXT NOT NULL,
-    PRIMARY KEY (bucket, key)
-);
-CREATE TABLE IF NOT EXISTS uploads (id TEXT PRIMARY KEY, bucket TEXT NOT NULL, key TEXT NOT NULL, headers TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS parts (
-    upload TEXT NOT NULL, number INTEGER NOT NULL, file TEXT NOT NULL, etag TEXT NOT NULL, PRIMARY KEY (upload, number)
-);
-"""
-
-
-class S3Error(Exception):
-    def __init__(self, status: int, code: str, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-        self.code = code
+Metadata = dict[str, Any]
 
 
 class Objects:
@@ -62,120 +41,92 @@ class Objects:
         self._folder = folder
         self._prefix = prefix
         self._buckets = buckets
-        self._lock = threading.Lock()
-        self._db = sqlite3.connect(folder / "index.db", check_same_thread=False)
-        self._db.row_factory = sqlite3.Row
-        with self._transaction() as db:
-            db.executescript(f"PRAGMA journal_mode = WAL; {SCHEMA}")
-
-    def close(self) -> None:
-        with self._lock:
-            self._db.close()
 
     def answer(self, request: Request) -> Response:
+        bucket, _, key = unquote(request.path.removeprefix(self._prefix)).lstrip("/").partition("/")
         try:
             if is_presigned(request.query):
                 check_presigned(request)
-            response = self._route(request)
-        except PresignedError as error:
-            response = _error(error.status, error.code, str(error))
+            response = self._route(request, bucket, key)
         except S3Error as error:
             response = _error(error.status, error.code, str(error))
         except (ValueError, LookupError) as error:
             response = _error(400, "InvalidRequest", f"malformed request: {error!r}")
-        bucket = unquote(request.path.removeprefix(self._prefix)).lstrip("/").partition("/")[0]
         return self._with_cors(request, bucket, response)
 
-    def _route(self, request: Request) -> Response:
-        bucket, _, key = unquote(request.path.removeprefix(self._prefix)).lstrip("/").partition("/")
+    def _route(self, request: Request, bucket: str, key: str) -> Response:
         query = dict(parse_qsl(request.query, keep_blank_values=True))
         if request.method == "OPTIONS":
             return Response(200)
         if bucket not in self._buckets:
             raise S3Error(404, "NoSuchBucket", f"The template has no bucket {bucket}.")
-        if not key:
-            return self._bucket(request, bucket, query)
         match request.method:
+            case "HEAD" if not key:
+                return Response(200)
+            case "GET" if not key and query.get("list-type") == "2":
+                return self._list(bucket, query)
+            case "POST" if not key and "delete" in query:
+                return self._delete_all(request, bucket)
             case "PUT" if "partNumber" in query:
-                return self._upload_part(query["uploadId"], int(query["partNumber"]), body_of(request))
-            case "PUT":
-                return self._put(request, bucket, key)
-            case "GET" | "HEAD":
+                part = self._upload(query["uploadId"]) / str(int(query["partNumber"]))
+                return self._store(part, body_of(request), {})
+            case "PUT" if key:
+                self._find(bucket, key)
+                only_new = request.header("if-none-match") == "*"
+                return self._store(
+                    self._path(bucket, key), body_of(request), _kept(request), only_new=only_new
+                )
+            case "GET" | "HEAD" if key:
                 return self._get(request, bucket, key, query)
             case "DELETE" if "uploadId" in query:
-                self._forget_upload(query["uploadId"])
+                shutil.rmtree(self._upload(query["uploadId"]))
                 return Response(204)
-            case "DELETE":
-                self._delete(bucket, key)
+            case "DELETE" if key:
+                self._path(bucket, key).unlink(missing_ok=True)
                 return Response(204)
-            case "POST" if "uploads" in query:
-                return self._begin_upload(request, bucket, key)
-            case "POST" if "uploadId" in query:
-                return self._complete_upload(request, bucket, key, query["uploadId"])
+            case "POST" if key and "uploads" in query:
+                return self._begin_upload(request)
+            case "POST" if key and "uploadId" in query:
+                return self._complete_upload(request, self._path(bucket, key), query["uploadId"])
         raise S3Error(501, "NotImplemented", "The local stack does not know this request.")
 
-    def _bucket(self, request: Request, bucket: str, query: Mapping[str, str]) -> Response:
-        if request.method == "HEAD":
-            return Response(200)
-        if request.method == "GET" and query.get("list-type") == "2":
-            return self._list(bucket, query)
-        if request.method == "POST" and "delete" in query:
-            keys = [
-                html.unescape(key)
-                for key in re.findall(r"<Key>(.*?)</Key>", request.body.decode(), re.DOTALL)
-            ]
-            for key in keys:
-                self._delete(bucket, key)
-            deleted = "".join(f"<Deleted><Key>{escape(key)}</Key></Deleted>" for key in keys)
-            return _xml(f"<DeleteResult>{deleted}</DeleteResult>")
-        raise S3Error(501, "NotImplemented", "The local stack does not know this request.")
+    def _delete_all(self, request: Request, bucket: str) -> Response:
+        keys = re.findall(r"<Key>([^<]*)</Key>", request.body.decode())
+        for key in keys:
+            self._path(bucket, html.unescape(key)).unlink(missing_ok=True)
+        deleted = "".join(f"<Deleted><Key>{key}</Key></Deleted>" for key in keys)
+        return _xml(f"<DeleteResult>{deleted}</DeleteResult>")
 
     def _list(self, bucket: str, query: Mapping[str, str]) -> Response:
-        prefix, after = (
-            query.get("prefix", ""),
-            query.get("continuation-token") or query.get("start-after", ""),
-        )
+        prefix = query.get("prefix", "")
+        after = query.get("continuation-token") or query.get("start-after", "")
         limit = min(int(query.get("max-keys") or PAGE), PAGE)
-        with self._transaction() as db:
-            rows = db.execute(
-                "SELECT * FROM objects WHERE bucket = ? AND key > ? AND substr(key, 1, ?) = ? ORDER BY key",
-                (bucket, after, len(prefix), prefix),
-            ).fetchall()
-        rows = [row for row in rows if not self._expired(row)]
-        page = rows[:limit]
+        keys = sorted(unquote(path.name) for path in (self._folder / bucket).glob("*"))
+        wanted = (key for key in keys if key > after and key.startswith(prefix))
+        found = [(key, meta) for key in wanted if (meta := self._find(bucket, key)) is not None]
         contents = "".join(
-            f"<Contents><Key>{escape(row['key'])}</Key><LastModified>{_iso(row['modified'])}</LastModified>"
-            f"<ETag>&quot;{row['etag']}&quot;</ETag><Size>{row['size']}</Size></Contents>"
-            for row in page
+            f"<Contents><Key>{escape(key)}</Key><LastModified>{_iso(meta['modified'])}</LastModified>"
+            f"<ETag>&quot;{meta['etag']}&quot;</ETag><Size>{meta['size']}</Size></Contents>"
+            for key, meta in found[:limit]
         )
-        more = len(rows) > len(page)
+        more = len(found) > limit > 0
         token = (
-            f"<NextContinuationToken>{escape(page[-1]['key'])}</NextContinuationToken>"
-            if more and page
-            else ""
+            f"<NextContinuationToken>{escape(found[limit - 1][0])}</NextContinuationToken>" if more else ""
         )
         return _xml(
             f"<ListBucketResult><Name>{escape(bucket)}</Name><Prefix>{escape(prefix)}</Prefix>"
-            f"<KeyCount>{len(page)}</KeyCount><IsTruncated>{str(more).lower()}</IsTruncated>{token}{contents}"
+            f"<KeyCount>{len(found[:limit])}</KeyCount><IsTruncated>{str(more).lower()}</IsTruncated>{token}{contents}"
             "</ListBucketResult>"
         )
 
-    def _put(self, request: Request, bucket: str, key: str) -> Response:
-        body = body_of(request)
-        if request.header("if-none-match") == "*" and self._find(bucket, key):
-            raise S3Error(412, "PreconditionFailed", "The object exists.")
-        etag = _md5(body)
-        self._keep(bucket, key, body, etag, _kept(request))
-        return Response(200, [("etag", f'"{etag}"')])
-
     def _get(self, request: Request, bucket: str, key: str, query: Mapping[str, str]) -> Response:
-        row = self._find(bucket, key)
-        if row is None:
+        meta = self._find(bucket, key)
+        if meta is None:
             raise S3Error(404, "NoSuchKey", "The specified key does not exist.")
-        body = (self._folder / row["file"]).read_bytes()
-        headers = json.loads(row["headers"])
+        body = _body(self._path(bucket, key))
+        headers = dict(meta["headers"])
         headers |= {name: query[f"response-{name}"] for name in KEPT_HEADERS if f"response-{name}" in query}
-        headers |= {"etag": f'"{row["etag"]}"', "last-modified": formatdate(row["modified"], usegmt=True)}
+        headers |= {"etag": f'"{meta["etag"]}"', "last-modified": formatdate(meta["modified"], usegmt=True)}
         headers["accept-ranges"] = "bytes"
         asked = re.fullmatch(r"bytes=(\d*)-(\d*)", request.header("range") or "")
         if not asked or not any(asked.groups()):
@@ -189,96 +140,74 @@ class Objects:
         headers["content-range"] = f"bytes {first}-{last}/{len(body)}"
         return Response(206, list(headers.items()), body[first : last + 1])
 
-    def _begin_upload(self, request: Request, bucket: str, key: str) -> Response:
+    def _begin_upload(self, request: Request) -> Response:
         upload = secrets.token_hex(16)
-        with self._transaction() as db:
-            db.execute(
-                "INSERT INTO uploads VALUES (?, ?, ?, ?)", (upload, bucket, key, json.dumps(_kept(request)))
-            )
+        self._store(self._folder / UPLOADS / upload / "headers", b"", _kept(request))
         return _xml(
-            f"<InitiateMultipartUploadResult><Bucket>{escape(bucket)}</Bucket><Key>{escape(key)}</Key>"
-            f"<UploadId>{upload}</UploadId></InitiateMultipartUploadResult>"
+            f"<InitiateMultipartUploadResult><UploadId>{upload}</UploadId></InitiateMultipartUploadResult>"
         )
 
-    def _upload_part(self, upload: str, number: int, body: bytes) -> Response:
-        self._upload(upload)
-        file, etag = self._write(body), _md5(body)
-        with self._transaction() as db:
-            db.execute("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?)", (upload, number, file, etag))
-        return Response(200, [("etag", f'"{etag}"')])
-
-    def _complete_upload(self, request: Request, bucket: str, key: str, upload: str) -> Response:
-        headers = json.loads(self._upload(upload)["headers"])
-        wanted = [int(number) for number in re.findall(rb"<PartNumber>(\d+)</PartNumber>", request.body)]
-        with self._transaction() as db:
-            rows = db.execute("SELECT * FROM parts WHERE upload = ?", (upload,)).fetchall()
-        parts = {row["number"]: row for row in rows}
-        if not wanted or any(number not in parts for number in wanted):
+    def _complete_upload(self, request: Request, path: Path, upload: str) -> Response:
+        folder = self._upload(upload)
+        wanted = [folder / str(int(n)) for n in re.findall(rb"<PartNumber>(\d+)</PartNumber>", request.body)]
+        if not wanted or not all(part.exists() for part in wanted):
             raise S3Error(400, "InvalidPart", "One or more of the parts could not be found.")
-        body = b"".join((self._folder / parts[number]["file"]).read_bytes() for number in wanted)
-        digests = b"".join(bytes.fromhex(parts[number]["etag"]) for number in wanted)
-        etag = f"{_md5(digests)}-{len(wanted)}"
-        self._keep(bucket, key, body, etag, headers)
-        self._forget_upload(upload)
+        digests = b"".join(bytes.fromhex(_metadata(part)["etag"]) for part in wanted)
+        etag, headers = f"{_md5(digests)}-{len(wanted)}", _metadata(folder / "headers")["headers"]
+        self._store(path, b"".join(map(_body, wanted)), headers, etag)
+        shutil.rmtree(folder)
         return _xml(
-            f"<CompleteMultipartUploadResult><Bucket>{escape(bucket)}</Bucket><Key>{escape(key)}</Key>"
-            f"<ETag>&quot;{etag}&quot;</ETag></CompleteMultipartUploadResult>"
+            f"<CompleteMultipartUploadResult><ETag>&quot;{etag}&quot;</ETag></CompleteMultipartUploadResult>"
         )
 
-    def _upload(self, upload: str) -> sqlite3.Row:
-        with self._transaction() as db:
-            row: sqlite3.Row | None = db.execute("SELECT * FROM uploads WHERE id = ?", (upload,)).fetchone()
-        if row is None:
+    def _upload(self, upload: str) -> Path:
+        folder = self._folder / UPLOADS / upload
+        if not re.fullmatch("[0-9a-f]{32}", upload) or not folder.exists():
             raise S3Error(404, "NoSuchUpload", "The specified upload does not exist.")
-        return row
+        return folder
 
-    def _forget_upload(self, upload: str) -> None:
-        with self._transaction() as db:
-            rows = db.execute("DELETE FROM parts WHERE upload = ? RETURNING file", (upload,)).fetchall()
-            db.execute("DELETE FROM uploads WHERE id = ?", (upload,))
-        for row in rows:
-            (self._folder / row["file"]).unlink(missing_ok=True)
+    def _path(self, bucket: str, key: str) -> Path:
+        name = quote(key, safe="").replace(".", "%2E")
+        if len(name) > 255:
+            raise S3Error(400, "KeyTooLongError", "The local stack takes no key that is this long.")
+        return self._folder / bucket / name
 
-    def _find(self, bucket: str, key: str) -> sqlite3.Row | None:
-        with self._transaction() as db:
-            found = db.execute("SELECT * FROM objects WHERE bucket = ? AND key = ?", (bucket, key))
-            row: sqlite3.Row | None = found.fetchone()
-        return None if row is None or self._expired(row) else row
-
-    def _expired(self, row: sqlite3.Row) -> bool:
-        rules = self._buckets[row["bucket"]].get("LifecycleConfiguration", {}).get("Rules", [])
-        return any(
-            rule.get("Status") == "Enabled"
-            and row["key"].startswith(rule.get("Prefix", ""))
-            and row["modified"] + int(rule["ExpirationInDays"]) * DAY < time.time()
+    def _find(self, bucket: str, key: str) -> Metadata | None:
+        """The metadata of an object, which is deleted if it has expired."""
+        try:
+            meta = _metadata(self._path(bucket, key))
+        except FileNotFoundError:
+            return None
+        rules = self._buckets[bucket].get("LifecycleConfiguration", {}).get("Rules", [])
+        days = [
+            int(rule["ExpirationInDays"])
             for rule in rules
-            if "ExpirationInDays" in rule
-        )
+            if rule.get("Status") == "Enabled"
+            and key.startswith(rule.get("Prefix", ""))
+            and "ExpirationInDays" in rule
+        ]
+        if days and meta["modified"] + min(days) * DAY < time.time():
+            self._path(bucket, key).unlink(missing_ok=True)
+            return None
+        return meta
 
-    def _keep(self, bucket: str, key: str, body: bytes, etag: str, headers: Mapping[str, str]) -> None:
-        file = self._write(body)
-        with self._transaction() as db:
-            before = db.execute(
-                "SELECT file FROM objects WHERE bucket = ? AND key = ?", (bucket, key)
-            ).fetchone()
-            db.execute(
-                "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (bucket, key, file, etag, len(body), time.time(), json.dumps(headers)),
-            )
-        if before:
-            (self._folder / before["file"]).unlink(missing_ok=True)
-
-    def _delete(self, bucket: str, key: str) -> None:
-        with self._transaction() as db:
-            statement = "DELETE FROM objects WHERE bucket = ? AND key = ? RETURNING file"
-            row = db.execute(statement, (bucket, key)).fetchone()
-        if row:
-            (self._folder / row["file"]).unlink(missing_ok=True)
-
-    def _write(self, body: bytes) -> str:
-        name = secrets.token_hex(16)
-        (self._folder / name).write_bytes(body)
-        return name
+    def _store(
+        self, path: Path, body: bytes, headers: Mapping[str, str], etag: str = "", *, only_new: bool = False
+    ) -> Response:
+        """Whole or not at all, whenever the process is killed."""
+        etag = etag or _md5(body)
+        meta = {"etag": etag, "size": len(body), "modified": time.time(), "headers": headers}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=self._folder)
+        with os.fdopen(handle, "wb") as file:
+            file.write(json.dumps(meta).encode() + b"\n" + body)
+        try:
+            (os.link if only_new else os.replace)(name, path)
+        except FileExistsError:
+            raise S3Error(412, "PreconditionFailed", "The object exists.") from None
+        finally:
+            Path(name).unlink(missing_ok=True)
+        return Response(200, [("etag", f'"{etag}"')])
 
     def _with_cors(self, request: Request, bucket: str, response: Response) -> Response:
         origin = request.header("origin")
@@ -295,10 +224,14 @@ class Objects:
                 return Response(response.status, response.headers + headers, response.body)
         return response
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._db:
-            yield self._db
+
+def _metadata(path: Path) -> Metadata:
+    with path.open("rb") as file:
+        return dict(json.loads(file.readline()))
+
+
+def _body(path: Path) -> bytes:
+    return path.read_bytes().partition(b"\n")[2]
 
 
 def body_of(request: Request) -> bytes:
@@ -316,23 +249,21 @@ def body_of(request: Request) -> bytes:
 
 def _kept(request: Request) -> dict[str, str]:
     kept = {
-        name.lower(): value
+        name: value
         for name, value in request.headers
-        if name.lower() in KEPT_HEADERS or name.lower().startswith("x-amz-meta-")
+        if name in KEPT_HEADERS or name.startswith("x-amz-meta-")
     }
-    encodings = [
-        e.strip() for e in kept.pop("content-encoding", "").split(",") if e.strip() not in ("", "aws-chunked")
-    ]
-    return kept | ({"content-encoding": ",".join(encodings)} if encodings else {})
+    encodings = [each.strip() for each in kept.pop("content-encoding", "").split(",")]
+    own = ",".join(each for each in encodings if each not in ("", "aws-chunked"))
+    return kept | ({"content-encoding": own} if own else {})
 
 
-def _xml(content: str) -> Response:
-    return Response(200, [("content-type", "application/xml")], f'<?xml version="1.0"?>{content}'.encode())
+def _xml(content: str, status: int = 200) -> Response:
+    return Response(status, [("content-type", "application/xml")], f'<?xml version="1.0"?>{content}'.encode())
 
 
 def _error(status: int, code: str, text: str) -> Response:
-    body = f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>{escape(text)}</Message></Error>'
-    return Response(status, [("content-type", "application/xml")], body.encode())
+    return _xml(f"<Error><Code>{code}</Code><Message>{escape(text)}</Message></Error>", status)
 
 
 def _md5(content: bytes) -> str:

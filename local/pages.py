@@ -35,15 +35,12 @@ STATE = """<!doctype html>
 <title>Local stack</title>
 <style>
 body {{ font: 14px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }}
-table {{ border-collapse: collapse; width: 100%; }}
-th, td {{ border-bottom: 1px solid #ddd; padding: .2rem .6rem .2rem 0; text-align: left; vertical-align: top; }}
-pre {{ margin: 0; max-height: 12rem; overflow: auto; white-space: pre-wrap; word-break: break-word; }}
+pre {{ max-height: 24rem; overflow: auto; white-space: pre-wrap; word-break: break-word; }}
 </style>
 </head>
 <body>
 <h1>Local stack</h1>
-<p>Engine <b>{engine}</b> ({capabilities}). The same as JSON: <a href="/_local/state">/_local/state</a>.
-The API: <a href="/docs">/docs</a>.</p>
+<p>As JSON: <a href="/_local/state">/_local/state</a>. The API: <a href="/docs">/docs</a>.</p>
 {sections}
 </body>
 </html>
@@ -68,37 +65,16 @@ def docs(root: Path, path: str) -> Response:
 
 
 def state_page(state: dict[str, Any]) -> Response:
+    shown = {name: json.dumps(value, indent=1, ensure_ascii=False) for name, value in state.items()}
     sections = "".join(
-        f"<h2>{html.escape(title)}</h2>{_table(state[key])}"
+        f"<h2>{html.escape(title)}</h2><pre>{html.escape(shown[key])}</pre>"
         for title, key in [
             ("Dead letters", "dead_letters"),
             ("Pending messages", "pending"),
             ("Events put on a bus, the latest first", "published"),
             ("Functions", "functions"),
+            ("Engine", "engine"),
         ]
     )
-    page = STATE.format(
-        engine=html.escape(state["engine"]["name"]),
-        capabilities=html.escape(", ".join(state["engine"]["capabilities"]) or "keeps no data, no streams"),
-        sections=sections,
-    )
+    page = STATE.format(sections=sections)
     return Response(200, [("content-type", "text/html; charset=utf-8")], page.encode())
-
-
-def _table(rows: list[dict[str, Any]]) -> str:
-    if not rows:
-        return "<p>none</p>"
-    head = "".join(f"<th>{html.escape(name.replace('_', ' '))}</th>" for name in rows[0])
-    body = "".join(
-        "<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row.values()) + "</tr>" for row in rows
-    )
-    return f"<table><tr>{head}</tr>{body}</table>"
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return "<br>".join(map(html.escape, value))
-    if isinstance(value, dict | list):
-        return f"<pre>{html.escape(json.dumps(value, indent=1, ensure_ascii=False))}</pre>"
-    text = html.escape("" if value is None else str(value))
-    return f"<pre>{text}</pre>" if len(text) > 80 or "\n" in text else text

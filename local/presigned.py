@@ -1,10 +1,13 @@
 """Presigned S3 links: their Signature Version 4, made with the credentials that local functions have."""
 
 import calendar
-import hashlib
 import hmac
 import time
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl
+
+from botocore.auth import S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from local.http import Request
 
@@ -12,7 +15,9 @@ SECRET_KEY = "local"  # noqa: S105 (of the stand-ins)
 LONGEST_LIFE = 7 * 86_400
 
 
-class PresignedError(Exception):
+class S3Error(Exception):
+    """A refusal as S3 itself would send it."""
+
     def __init__(self, status: int, code: str, text: str) -> None:
         super().__init__(text)
         self.status = status
@@ -24,30 +29,25 @@ def is_presigned(query: str) -> bool:
 
 
 def check_presigned(request: Request) -> None:
-    """PresignedError, as S3 refuses, unless the link was made for this request and is still good."""
+    """Raises S3Error unless the link was made for this request and is still valid."""
     query = dict(parse_qsl(request.query, keep_blank_values=True))
     if query.get("X-Amz-Algorithm") != "AWS4-HMAC-SHA256":
-        raise PresignedError(400, "InvalidRequest", "Please use AWS4-HMAC-SHA256.")
+        raise S3Error(400, "InvalidRequest", "Please use AWS4-HMAC-SHA256.")
     try:
         made = calendar.timegm(time.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%SZ"))
         expires = int(query["X-Amz-Expires"])
-        scope = query["X-Amz-Credential"].split("/", 1)[1]
-        given, signed = query.pop("X-Amz-Signature"), query["X-Amz-SignedHeaders"]
-    except (KeyError, ValueError, IndexError):
-        raise PresignedError(
-            400, "AuthorizationQueryParametersError", "A parameter is missing or wrong."
-        ) from None
+        _, _, region, service, _ = query["X-Amz-Credential"].split("/")
+        given, signed = query.pop("X-Amz-Signature"), query["X-Amz-SignedHeaders"].split(";")
+    except (KeyError, ValueError):
+        raise S3Error(400, "AuthorizationQueryParametersError", "A parameter is missing or wrong.") from None
     if not 0 < expires <= LONGEST_LIFE or time.time() > made + expires:
-        raise PresignedError(403, "AccessDenied", "Request has expired")
-    headers = "".join(f"{name}:{(request.header(name) or '').strip()}\n" for name in signed.split(";"))
-    parameters = "&".join(
-        f"{quote(k, safe='-_.~')}={quote(v, safe='-_.~')}" for k, v in sorted(query.items())
+        raise S3Error(403, "AccessDenied", "Request has expired")
+    url = f"http://{request.header('host')}{request.path}"
+    unsigned = AWSRequest(
+        request.method, url, {name: request.header(name) or "" for name in signed}, params=query
     )
-    canonical = f"{request.method}\n{request.path}\n{parameters}\n{headers}\n{signed}\nUNSIGNED-PAYLOAD"
-    digest = hashlib.sha256(canonical.encode()).hexdigest()
-    text = f"AWS4-HMAC-SHA256\n{query['X-Amz-Date']}\n{scope}\n{digest}"
-    key = f"AWS4{SECRET_KEY}".encode()
-    for part in scope.split("/"):
-        key = hmac.digest(key, part.encode(), "sha256")
-    if not hmac.compare_digest(hmac.new(key, text.encode(), "sha256").hexdigest(), given):
-        raise PresignedError(403, "SignatureDoesNotMatch", "The signature does not match.")
+    unsigned.context["timestamp"] = query["X-Amz-Date"]
+    auth = S3SigV4QueryAuth(Credentials("local", SECRET_KEY), service, region, expires)
+    text = auth.string_to_sign(unsigned, auth.canonical_request(unsigned))
+    if not hmac.compare_digest(auth.signature(text, unsigned), given):
+        raise S3Error(403, "SignatureDoesNotMatch", "The signature does not match.")

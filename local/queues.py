@@ -16,7 +16,7 @@ from local.template import Queue
 
 MESSAGE_LIMIT = 1024 * 1024
 DROPPED = "dropped"
-"""Where a message ends that failed for good and has no dead-letter queue: AWS would forget it."""
+"""The queue of messages that failed for good and have no dead-letter queue. AWS deletes them."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS messages (
@@ -70,7 +70,7 @@ class Queues:
         self._db.row_factory = sqlite3.Row
         with self._transaction() as db:
             db.executescript(f"PRAGMA journal_mode = WAL; {SCHEMA}")
-            # Whoever had received these has gone with the process that served it.
+            # Their receivers ended with the process that served them.
             db.execute("UPDATE messages SET visible_at = 0, receipt = NULL WHERE receipt IS NOT NULL")
 
     def close(self) -> None:
@@ -169,22 +169,12 @@ class Queues:
             return found.fetchone() is not None
 
     def peek(self, queue: str, limit: int = 100) -> list[dict[str, Any]]:
-        """The newest messages as somebody who only looks sees them."""
+        """The newest messages, without receiving them."""
+        shown = "message_id, body, attributes, reason, receives, sent_at"
+        latest = f"SELECT {shown} FROM messages WHERE queue = ? ORDER BY id DESC LIMIT ?"  # noqa: S608 (constants)
         with self._transaction() as db:
-            rows = db.execute(
-                "SELECT * FROM messages WHERE queue = ? ORDER BY id DESC LIMIT ?", (queue, limit)
-            )
-            return [
-                {
-                    "message_id": row["message_id"],
-                    "body": row["body"],
-                    "attributes": json.loads(row["attributes"]),
-                    "reason": row["reason"],
-                    "receives": row["receives"],
-                    "sent_at": row["sent_at"],
-                }
-                for row in rows.fetchall()
-            ]
+            rows = [dict(row) for row in db.execute(latest, (queue, limit))]
+        return [row | {"attributes": json.loads(row["attributes"])} for row in rows]
 
     def checkpoint(self, name: str) -> str | None:
         with self._transaction() as db:
@@ -203,13 +193,13 @@ class Queues:
 
 def _message(row: sqlite3.Row) -> Message:
     return Message(
-        message_id=row["message_id"],
-        body=row["body"],
-        attributes=json.loads(row["attributes"]),
-        receipt=row["receipt"],
-        receives=row["receives"],
-        sent_at=row["sent_at"],
-        first_received_at=row["first_received_at"],
+        row["message_id"],
+        row["body"],
+        json.loads(row["attributes"]),
+        row["receipt"],
+        row["receives"],
+        row["sent_at"],
+        row["first_received_at"],
         hidden_until=row["visible_at"],
     )
 

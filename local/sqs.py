@@ -1,4 +1,4 @@
-"""SQS for botocore clients, over the local queues."""
+"""SQS for botocore clients, over the local queues: the operations that the functions and the tools call."""
 
 import hashlib
 import time
@@ -6,10 +6,10 @@ from typing import Any
 
 from local.aws import JsonService, ServiceError
 from local.intrinsics import ACCOUNT
-from local.queues import MESSAGE_LIMIT, Message, Queues, queue_arn
-from local.template import queue_url
+from local.queues import MESSAGE_LIMIT, Message, Queues
 
 LONG_POLL_LIMIT = 20
+BATCH_LIMIT = 10
 
 
 def sqs(queues: Queues) -> JsonService:
@@ -18,10 +18,6 @@ def sqs(queues: Queues) -> JsonService:
         {
             "ChangeMessageVisibility": service.change_visibility,
             "DeleteMessage": service.delete,
-            "DeleteMessageBatch": service.delete_batch,
-            "GetQueueAttributes": service.attributes,
-            "GetQueueUrl": service.url,
-            "ListQueues": service.list,
             "ReceiveMessage": service.receive,
             "SendMessage": service.send,
             "SendMessageBatch": service.send_batch,
@@ -38,22 +34,18 @@ class _Sqs:
 
     def send_batch(self, request: dict[str, Any]) -> dict[str, Any]:
         name, entries = self._name(request), request.get("Entries") or []
-        if not entries:
-            raise ServiceError(
-                "AWS.SimpleQueueService.EmptyBatchRequest", "There is no entry in the request."
-            )
-        if len(entries) > 10:
-            raise ServiceError("AWS.SimpleQueueService.TooManyEntriesInBatchRequest", "More than 10 entries.")
-        if len({entry["Id"] for entry in entries}) < len(entries):
-            raise ServiceError("AWS.SimpleQueueService.BatchEntryIdsNotDistinct", "Ids are not distinct.")
-        if sum(len(entry["MessageBody"].encode()) for entry in entries) > MESSAGE_LIMIT:
-            raise ServiceError(
-                "AWS.SimpleQueueService.BatchRequestTooLong", f"Longer than {MESSAGE_LIMIT} bytes."
-            )
-        return {
-            "Successful": [{"Id": entry["Id"], **self._send(name, entry)} for entry in entries],
-            "Failed": [],
+        refusals = {
+            "EmptyBatchRequest": not entries,
+            "TooManyEntriesInBatchRequest": len(entries) > BATCH_LIMIT,
+            "BatchEntryIdsNotDistinct": len({entry["Id"] for entry in entries}) < len(entries),
+            "BatchRequestTooLong": sum(len(entry["MessageBody"].encode()) for entry in entries)
+            > MESSAGE_LIMIT,
         }
+        for code, refused in refusals.items():
+            if refused:
+                raise ServiceError(f"AWS.SimpleQueueService.{code}", "The batch cannot be sent.")
+        sent = [{"Id": entry["Id"], **self._send(name, entry)} for entry in entries]
+        return {"Successful": sent, "Failed": []}
 
     def receive(self, request: dict[str, Any]) -> dict[str, Any]:
         name = self._name(request)
@@ -63,7 +55,7 @@ class _Sqs:
             messages = self._queues.receive(name, limit, request.get("VisibilityTimeout"))
             left = deadline - time.monotonic()
             if messages or left <= 0:
-                return {"Messages": [_received(message) for message in messages]} if messages else {}
+                return {"Messages": list(map(_received, messages))} if messages else {}
             with self._queues.changed:
                 self._queues.changed.wait(min(left, 1))
 
@@ -72,33 +64,10 @@ class _Sqs:
         self._queues.delete(request["ReceiptHandle"])
         return {}
 
-    def delete_batch(self, request: dict[str, Any]) -> dict[str, Any]:
-        self._name(request)
-        for entry in request["Entries"]:
-            self._queues.delete(entry["ReceiptHandle"])
-        return {"Successful": [{"Id": entry["Id"]} for entry in request["Entries"]], "Failed": []}
-
     def change_visibility(self, request: dict[str, Any]) -> dict[str, Any]:
         self._name(request)
         self._queues.release(request["ReceiptHandle"], int(request["VisibilityTimeout"]))
         return {}
-
-    def attributes(self, request: dict[str, Any]) -> dict[str, Any]:
-        name = self._name(request)
-        return {
-            "Attributes": {
-                "ApproximateNumberOfMessages": str(self._queues.counts().get(name, 0)),
-                "QueueArn": queue_arn(name),
-                "VisibilityTimeout": str(self._queues.declared[name].visibility),
-            }
-        }
-
-    def url(self, request: dict[str, Any]) -> dict[str, Any]:
-        return {"QueueUrl": queue_url(self._known(str(request.get("QueueName"))))}
-
-    def list(self, request: dict[str, Any]) -> dict[str, Any]:
-        prefix = str(request.get("QueueNamePrefix") or "")
-        return {"QueueUrls": [queue_url(name) for name in self._queues.declared if name.startswith(prefix)]}
 
     def _send(self, name: str, message: dict[str, Any]) -> dict[str, Any]:
         body = str(message.get("MessageBody") or "")
@@ -106,20 +75,13 @@ class _Sqs:
             raise ServiceError("MissingParameter", "The request must contain the parameter MessageBody.")
         if len(body.encode()) > MESSAGE_LIMIT:
             raise ServiceError("InvalidParameterValue", f"The message is longer than {MESSAGE_LIMIT} bytes.")
-        message_id = self._queues.send(
-            name, body, message.get("MessageAttributes"), message.get("DelaySeconds")
-        )
-        return {"MessageId": message_id, "MD5OfMessageBody": md5(body)}
+        attributes, delay = message.get("MessageAttributes"), message.get("DelaySeconds")
+        return {"MessageId": self._queues.send(name, body, attributes, delay), "MD5OfMessageBody": md5(body)}
 
     def _name(self, request: dict[str, Any]) -> str:
-        url = str(request.get("QueueUrl", ""))
-        if f"/{ACCOUNT}/" not in url:
-            raise ServiceError("QueueDoesNotExist", f"{url} is not a queue of this stack.")
-        return self._known(url.rsplit("/", 1)[-1])
-
-    def _known(self, name: str) -> str:
-        if name not in self._queues.declared:
-            raise ServiceError("QueueDoesNotExist", f"The template has no queue {name}.")
+        _, account, name = str(request.get("QueueUrl", "")).rpartition(f"/{ACCOUNT}/")
+        if not account or name not in self._queues.declared:
+            raise ServiceError("QueueDoesNotExist", f"The template has no queue {request.get('QueueUrl')}.")
         return name
 
 
@@ -131,9 +93,7 @@ def _received(message: Message) -> dict[str, Any]:
         "MD5OfBody": md5(message.body),
         "Attributes": message.system_attributes(),
     }
-    if message.attributes:
-        received["MessageAttributes"] = message.attributes
-    return received
+    return received | ({"MessageAttributes": message.attributes} if message.attributes else {})
 
 
 def md5(text: str) -> str:

@@ -1,5 +1,6 @@
 """The whole stack: template, engine, functions, gateway, stand-ins for AWS."""
 
+import logging
 import os
 import tempfile
 from collections.abc import Callable
@@ -24,9 +25,12 @@ from local.server import Server
 from local.sqs import sqs
 from local.template import Template
 from local.triggers import Triggers
+from practice.runtime.config import config
 
 ROOT = Path(__file__).resolve().parent.parent
 OBJECT_LIMIT = 1 << 30
+
+log = logging.getLogger("local.stack")
 SHELL = dict(os.environ)
 """The environment that this process was started with, before any stack added to it."""
 
@@ -51,7 +55,10 @@ def settings(template: Template) -> dict[str, str]:
 
 
 class Stack:
-    """Everything that runs. `data=None` keeps it all in memory and in a folder that goes with it."""
+    """Everything that runs. `data=None` keeps it all in memory and in a folder that goes with it.
+
+    `failed` is called when it cannot go on, with one line for the user.
+    """
 
     def __init__(
         self,
@@ -60,6 +67,7 @@ class Stack:
         port: int = 0,
         template: Template | None = None,
         invoker: Callable[[Template], Invoker] = InProcess,
+        failed: Callable[[str], None] = log.error,
     ) -> None:
         self._in_memory = data is None
         self._closing = ExitStack()
@@ -68,11 +76,17 @@ class Stack:
                 data = Path(
                     self._closing.enter_context(tempfile.TemporaryDirectory(prefix="practice-local-"))
                 )
-            self._start(data, host, port, template or read_template(), invoker)
+            self._start(data, host, port, template or read_template(), invoker, failed)
             self._closing = self._closing.pop_all()
 
     def _start(
-        self, data: Path, host: str, port: int, template: Template, invoker: Callable[[Template], Invoker]
+        self,
+        data: Path,
+        host: str,
+        port: int,
+        template: Template,
+        invoker: Callable[[Template], Invoker],
+        failed: Callable[[str], None],
     ) -> None:
         self.template = template
         self.data = DataFolder(data)
@@ -80,7 +94,9 @@ class Stack:
         self._closing.callback(self.data.unlock)
         self.server = Server(self.answer, host, port, self._body_limit)
         self._closing.callback(self.server.close)
-        self.engine: Engine = start_engine(template.root, None if self._in_memory else data.resolve())
+        self.engine: Engine = start_engine(
+            template.root, None if self._in_memory else data.resolve(), failed=failed
+        )
         self._closing.callback(self.engine.stop)
         create_table(self.engine.client(), template.table)
         self.queues = Queues(None if self._in_memory else data / "queues.db", template.queues.values())
@@ -91,14 +107,13 @@ class Stack:
         self.triggers = Triggers(template, self.invoker, self.queues, self.engine)
         self.gateway = Gateway(template.routes, template.cors, self.invoker)
         objects = Objects(data / "objects", f"{PREFIX}s3", template.buckets)
-        self._closing.callback(objects.close)
         services: dict[str, Service] = {
             "secretsmanager": secrets_manager(self.data, [TOKEN_SECRET, *template.secrets]),
             "sqs": sqs(self.queues),
             "events": self.bus.service,
             "s3": objects,
         }
-        self._control = Control(template, self.engine, self.invoker, self.queues, self.bus, services)
+        self._control = Control(template, self.engine, self.invoker, self.queues, self.bus, services, host)
         self.server.start()
         self._closing.callback(self.server.close)
         self._closing.callback(self.triggers.close)
@@ -109,7 +124,7 @@ class Stack:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What this engine can show: `persistence`, `streams`, exact `capacity`; whether it stands `load`."""
+        """What this engine can show: `persistence`, `streams`, exact `capacity`; whether it bears `load`."""
         return self.engine.capabilities
 
     @property
@@ -158,9 +173,11 @@ class Stack:
             "AWS_ENDPOINT_URL_DYNAMODB": self.engine.endpoint,
             **{f"AWS_ENDPOINT_URL_{name}": f"{self.url}{PREFIX}{path}" for name, path in services.items()},
         }
+        self._closing.callback(config.cache_clear)
         for name, value in self.environment.items():
             self._closing.callback(_restore, name, os.environ.get(name))
             os.environ[name] = value
+        config.cache_clear()
 
 
 def _restore(name: str, value: str | None) -> None:

@@ -1,13 +1,17 @@
-"""What `template.yaml` declares, as the local stack needs it: functions, routes, triggers, table, queues."""
+"""What a template deploys, as far as the local stack serves it: functions, routes, triggers, table, queues, buckets."""
 
 import json
+import logging
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from local.intrinsics import ACCOUNT, NO_VALUE, REGION, STACK, Evaluator, TemplateError, parse
+from local.intrinsics import ACCOUNT, NO_VALUE, REGION, STACK, Evaluator, TemplateError, translate
 from local.patterns import check
+
+log = logging.getLogger("local.template")
 
 ARN_SERVICES = {
     "AWS::DynamoDB::Table": "dynamodb",
@@ -16,7 +20,6 @@ ARN_SERVICES = {
     "AWS::SNS::Topic": "sns",
     "AWS::SQS::Queue": "sqs",
     "AWS::SecretsManager::Secret": "secretsmanager",
-    "AWS::Serverless::Function": "lambda",
 }
 NAME_PROPERTIES = {
     "AWS::DynamoDB::Table": "TableName",
@@ -24,7 +27,7 @@ NAME_PROPERTIES = {
     "AWS::S3::Bucket": "BucketName",
     "AWS::SQS::Queue": "QueueName",
     "AWS::SecretsManager::Secret": "Name",
-    "AWS::Serverless::Function": "FunctionName",
+    "AWS::Lambda::Function": "FunctionName",
 }
 
 
@@ -65,15 +68,7 @@ class StreamTrigger:
 class Rule:
     bus: str
     pattern: dict[str, Any]
-    function: str | None = None
-    queue: str | None = None
-
-
-@dataclass(frozen=True)
-class Schedule:
     function: str
-    expression: str
-    input: str | None
 
 
 @dataclass(frozen=True)
@@ -112,43 +107,39 @@ class Cors:
 
 
 class Template:
-    """One template with local values for everything that AWS would fill in."""
+    """One template and the stacks nested in it, with local values for everything that AWS would fill in."""
 
     def __init__(self, path: Path, parameters: Mapping[str, str] | None = None) -> None:
         self.root = path.resolve().parent
-        document = parse(path.read_text(encoding="utf-8"))
-        self._globals: Mapping[str, Any] = document.get("Globals") or {}
+        document = translate(path, parameters or {})
         self._declared: Mapping[str, Any] = document["Resources"]
+        self._outputs: Mapping[str, Any] = document.get("Outputs") or {}
         self._value = Evaluator(document, parameters or {}, self._reference, self._attribute)
-        self._resources = {
-            name: resource
-            for name, resource in self._declared.items()
-            if "Condition" not in resource or self._value.condition(resource["Condition"])
-        }
+        self._stacks: dict[str, Template] = {}
         self.functions: dict[str, Function] = {}
         for function in self._functions():
             if self.functions.setdefault(function.name, function) is not function:
                 raise TemplateError(f"two functions have the folder {function.name}")
-        self.queues = {q.name: q for q in self._queues()}
-        self.routes: list[Route] = []
+        self.queues = {queue.name: queue for queue in self._queues()}
+        self.routes = list(self._routes())
         self.queue_triggers: list[QueueTrigger] = []
         self.stream_triggers: list[StreamTrigger] = []
         self.rules: list[Rule] = []
-        self.schedules: list[Schedule] = []
-        self._read_triggers()
-        for rule in self.rules:
-            check(rule.pattern)
+        for _, mapping in self._of("AWS::Lambda::EventSourceMapping"):
+            self._read_mapping(mapping)
+        for name, rule in self._of("AWS::Events::Rule"):
+            self._read_rule(name, rule)
         self.cors = self._cors()
         self.tables: list[dict[str, Any]] = [
-            self._value(r["Properties"]) | {"TableName": self._name(n)}
-            for n, r in self._of("AWS::DynamoDB::Table")
+            table | {"TableName": self._name(name)} for name, table in self._of("AWS::DynamoDB::Table")
         ]
         self.buckets: dict[str, dict[str, Any]] = {
-            self._name(name): self._value(resource["Properties"])
-            for name, resource in self._of("AWS::S3::Bucket")
+            self._name(name): bucket for name, bucket in self._of("AWS::S3::Bucket")
         }
         self.secrets = [self._name(name) for name, _ in self._of("AWS::SecretsManager::Secret")]
         self.buses = ["default", *(self._name(name) for name, _ in self._of("AWS::Events::EventBus"))]
+        for name, _ in self._of("AWS::CloudFormation::Stack"):
+            self._include(self._stack(name))
 
     @property
     def table(self) -> dict[str, Any]:
@@ -169,16 +160,32 @@ class Template:
                     )
         return merged
 
-    def function_of(self, arn_or_name: str) -> str | None:
-        name = arn_or_name.rsplit(":function:", 1)[-1]
-        return next((f.name for f in self.functions.values() if f.physical_name == name), None)
+    def output(self, name: str) -> Any:
+        return self._value(self._outputs[name]["Value"])
 
-    def _of(self, kind: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        return (
-            (name, r | {"Properties": r.get("Properties") or {}})
-            for name, r in self._resources.items()
-            if r["Type"] == kind
-        )
+    def _of(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The resources of a type whose condition holds, with their properties."""
+        for name, resource in self._declared.items():
+            if resource["Type"] == kind and self._value.condition_of(resource):
+                yield name, self._value(resource.get("Properties") or {})
+
+    def _stack(self, logical_id: str) -> "Template":
+        """A nested stack, from the file that is packaged for it."""
+        if logical_id not in self._stacks:
+            nested = self._value(self._declared[logical_id]["Properties"])
+            path = self.root / str(nested["TemplateURL"])
+            if not path.is_file():
+                raise TemplateError(f"{logical_id} has no template at {path}")
+            given = {name: _text(value) for name, value in (nested.get("Parameters") or {}).items()}
+            self._stacks[logical_id] = Template(path, given)
+        return self._stacks[logical_id]
+
+    def _include(self, nested: "Template") -> None:
+        self.functions |= nested.functions
+        self.queues |= nested.queues
+        self.buckets |= nested.buckets
+        for name in ("routes", "queue_triggers", "stream_triggers", "rules", "tables", "secrets", "buses"):
+            getattr(self, name).extend(getattr(nested, name))
 
     def _name(self, logical_id: str) -> str:
         resource = self._declared[logical_id]
@@ -189,64 +196,73 @@ class Template:
         return str(name).lower() if resource["Type"] == "AWS::S3::Bucket" else str(name)
 
     def _reference(self, logical_id: str) -> Any:
-        if logical_id not in self._declared:
-            # What SAM generates (roles, versions, the implicit API) has a name and nothing else here.
-            return f"{STACK}-{logical_id}"
-        kind = self._declared[logical_id]["Type"]
+        kind = self._kind(logical_id)
         if kind == "AWS::SQS::Queue":
             return queue_url(self._name(logical_id))
         if kind in ("AWS::SecretsManager::Secret", "AWS::SNS::Topic"):
             return self._attribute(logical_id, "Arn")
+        if kind == "AWS::Lambda::Alias":
+            alias = self._value(self._declared[logical_id]["Properties"])
+            return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{alias['FunctionName']}:{alias['Name']}"
         return self._name(logical_id)
 
     def _attribute(self, logical_id: str, attribute: str) -> Any:
-        kind = self._declared[logical_id]["Type"] if logical_id in self._declared else ""
-        name = self._name(logical_id) if kind else f"{STACK}-{logical_id}"
+        kind, name = self._kind(logical_id), self._name(logical_id)
+        if kind == "AWS::CloudFormation::Stack":
+            return self._stack(logical_id).output(attribute.removeprefix("Outputs."))
         if attribute in ("Name", "QueueName"):
             return name
         if attribute == "QueueUrl":
             return queue_url(name)
         if kind == "AWS::S3::Bucket":
             return f"arn:aws:s3:::{name}"
-        prefix = f"arn:aws:{ARN_SERVICES.get(kind, 'local')}:{REGION}:{ACCOUNT}:"
-        if kind == "AWS::DynamoDB::Table":
-            return f"{prefix}table/{name}" + ("/stream/local" if attribute == "StreamArn" else "")
-        if kind == "AWS::SecretsManager::Secret":
-            return f"{prefix}secret:{name}"
-        if kind == "AWS::Events::EventBus":
-            return f"{prefix}event-bus/{name}"
-        if kind == "AWS::Serverless::Function":
-            return f"{prefix}function:{name}"
-        return prefix + name
+        path = {
+            "AWS::DynamoDB::Table": f"table/{name}" + ("/stream/local" if attribute == "StreamArn" else ""),
+            "AWS::SecretsManager::Secret": f"secret:{name}",
+            "AWS::Events::EventBus": f"event-bus/{name}",
+            "AWS::Lambda::Function": f"function:{name}",
+        }
+        return f"arn:aws:{ARN_SERVICES.get(kind, 'local')}:{REGION}:{ACCOUNT}:{path.get(kind, name)}"
+
+    def _kind(self, logical_id: str) -> str:
+        if logical_id not in self._declared:
+            raise TemplateError(f"the template has no resource or parameter {logical_id}")
+        return str(self._declared[logical_id]["Type"])
 
     def _functions(self) -> Iterator[Function]:
-        shared: Mapping[str, Any] = self._globals.get("Function") or {}
-        for logical_id, resource in self._of("AWS::Serverless::Function"):
-            own = resource["Properties"]
-            folder = self.root / self._value(own.get("CodeUri", shared.get("CodeUri", ".")))
-            variables = {
-                **(shared.get("Environment") or {}).get("Variables", {}),
-                **(own.get("Environment") or {}).get("Variables", {}),
-            }
-            asynchronous = self._value(own.get("EventInvokeConfig", shared.get("EventInvokeConfig", {})))
-            failure = asynchronous.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
-            failure = failure or self._value(own.get("DeadLetterQueue", {})).get("TargetArn")
+        asynchronous = {
+            invoked["FunctionName"]: invoked for _, invoked in self._of("AWS::Lambda::EventInvokeConfig")
+        }
+        for logical_id, own in self._of("AWS::Lambda::Function"):
+            folder = self.root / own["Code"]["S3Key"]
+            invoked = asynchronous.get(self._name(logical_id), {})
+            failure = invoked.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
             yield Function(
                 name=folder.name,
                 logical_id=logical_id,
                 physical_name=self._name(logical_id),
                 folder=folder,
-                handler=str(self._value(own.get("Handler", shared.get("Handler", "handler.lambda_handler")))),
-                timeout=float(self._value(own.get("Timeout", shared.get("Timeout", 3)))),
-                memory=int(self._value(own.get("MemorySize", shared.get("MemorySize", 128)))),
-                environment={name: _text(value) for name, value in self._value(variables).items()},
-                retries=int(asynchronous.get("MaximumRetryAttempts", 2)),
-                on_failure=_last_part(failure),
+                handler=str(own["Handler"]),
+                timeout=float(own.get("Timeout", 3)),
+                memory=int(own.get("MemorySize", 128)),
+                environment={
+                    name: _text(value)
+                    for name, value in own.get("Environment", {}).get("Variables", {}).items()
+                },
+                retries=int(invoked.get("MaximumRetryAttempts", 2)),
+                on_failure=_last_part(failure or own.get("DeadLetterConfig", {}).get("TargetArn")),
             )
 
+    def _called(self, arn: str) -> str:
+        """The function that an ARN or a name means, whatever alias it is called by."""
+        physical_name = re.sub(r"^.*:function:([^:/]+).*$", r"\1", arn)
+        for function in self.functions.values():
+            if function.physical_name == physical_name:
+                return function.name
+        raise TemplateError(f"the template has no function {arn}")
+
     def _queues(self) -> Iterator[Queue]:
-        for logical_id, resource in self._of("AWS::SQS::Queue"):
-            declared = self._value(resource["Properties"])
+        for logical_id, declared in self._of("AWS::SQS::Queue"):
             redrive = declared.get("RedrivePolicy", {})
             yield Queue(
                 name=self._name(logical_id),
@@ -257,101 +273,82 @@ class Template:
                 max_receives=int(redrive["maxReceiveCount"]) if redrive else None,
             )
 
-    def _read_triggers(self) -> None:
-        by_logical_id = {function.logical_id: function.name for function in self.functions.values()}
-        for logical_id, resource in self._of("AWS::Serverless::Function"):
-            for declared in (resource["Properties"].get("Events") or {}).values():
-                self._read_trigger(
-                    by_logical_id[logical_id], declared["Type"], self._value(declared.get("Properties") or {})
-                )
-        for _, resource in self._of("AWS::Events::Rule"):
-            declared = self._value(resource["Properties"])
-            for target in declared.get("Targets", []) if "EventPattern" in declared else []:
-                function = self.function_of(target["Arn"])
-                queue = None if function else _last_part(target["Arn"])
-                self.rules.append(
-                    Rule(_bus(declared.get("EventBusName")), declared["EventPattern"], function, queue)
-                )
+    def _routes(self) -> Iterator[Route]:
+        for _, api in self._of("AWS::ApiGatewayV2::Api"):
+            for path, operations in api.get("Body", {}).get("paths", {}).items():
+                for method, operation in operations.items():
+                    integration = operation.get("x-amazon-apigateway-integration")
+                    if integration:
+                        named = "ANY" if method == "x-amazon-apigateway-any-method" else method.upper()
+                        shown = "$default" if path == "/$default" else path
+                        yield Route(named, shown, self._called(integration["uri"]))
 
-    def _read_trigger(self, function: str, kind: str, event: Mapping[str, Any]) -> None:
-        if event.get("Enabled") is False or event.get("State") == "DISABLED":
+    def _read_mapping(self, mapping: Mapping[str, Any]) -> None:
+        if mapping.get("Enabled") is False:
             return
-        reports = "ReportBatchItemFailures" in event.get("FunctionResponseTypes", [])
-        filters = [_filter(f["Pattern"]) for f in event.get("FilterCriteria", {}).get("Filters", [])]
-        if kind == "HttpApi":
-            path = event.get("Path", "$default")
-            method = str(event.get("Method", "ANY")).upper()
-            self.routes.append(
-                Route("ANY" if method in ("*", "X-AMAZON-APIGATEWAY-ANY-METHOD") else method, path, function)
-            )
-        elif kind == "SQS":
-            queue = _last_part(event["Queue"])
-            assert queue is not None
+        function, source = self._called(mapping["FunctionName"]), str(mapping["EventSourceArn"])
+        reports = "ReportBatchItemFailures" in mapping.get("FunctionResponseTypes", [])
+        filters = [
+            json.loads(each["Pattern"]) for each in mapping.get("FilterCriteria", {}).get("Filters", [])
+        ]
+        for each in filters:
+            check(each)
+        if ":sqs:" in source:
+            queue = source.rsplit(":", 1)[-1]
             self.queue_triggers.append(
-                QueueTrigger(function, queue, int(event.get("BatchSize", 10)), reports, filters)
+                QueueTrigger(function, queue, int(mapping.get("BatchSize", 10)), reports, filters)
             )
-        elif kind == "DynamoDB":
-            table = str(event["Stream"]).split("/")[1]
-            attempts = int(event.get("MaximumRetryAttempts", -1))
-            failure = event.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
+        elif ":dynamodb:" in source:
+            attempts = int(mapping.get("MaximumRetryAttempts", -1))
+            failure = mapping.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
             self.stream_triggers.append(
                 StreamTrigger(
                     function=function,
-                    table=table,
-                    batch_size=int(event.get("BatchSize", 100)),
-                    bisects=bool(event.get("BisectBatchOnFunctionError", False)),
+                    table=source.split("/")[1],
+                    batch_size=int(mapping.get("BatchSize", 100)),
+                    bisects=bool(mapping.get("BisectBatchOnFunctionError", False)),
                     attempts=None if attempts < 0 else attempts,
                     reports_failures=reports,
                     on_failure=_last_part(failure),
                     filters=filters,
                 )
             )
-        elif kind in ("EventBridgeRule", "CloudWatchEvent"):
-            self.rules.append(Rule(_bus(event.get("EventBusName")), event["Pattern"], function))
-        elif kind in ("Schedule", "ScheduleV2"):
-            expression = event.get("Schedule") or event.get("ScheduleExpression")
-            self.schedules.append(Schedule(function, str(expression), event.get("Input")))
         else:
-            raise TemplateError(f"{function}: events of type {kind} are not known to the local stack")
+            raise TemplateError(f"{function}: events of {source} are not known to the local stack")
+
+    def _read_rule(self, name: str, rule: Mapping[str, Any]) -> None:
+        if "EventPattern" not in rule:
+            log.warning("%s: schedules do not fire on the local stack", name)
+        elif rule.get("State") != "DISABLED":
+            check(rule["EventPattern"])
+            for target in rule["Targets"]:
+                bus = str(rule.get("EventBusName") or "default").rsplit("/", 1)[-1]
+                self.rules.append(Rule(bus, rule["EventPattern"], self._called(target["Arn"])))
 
     def _cors(self) -> Cors | None:
-        declared = (self._globals.get("HttpApi") or {}).get("CorsConfiguration")
-        for _, resource in self._of("AWS::Serverless::HttpApi"):
-            declared = resource["Properties"].get("CorsConfiguration", declared)
-        cors = self._value(declared)
-        if not cors:
-            return None
-        if cors is True:
-            cors = {"AllowOrigins": ["*"]}
-        elif not isinstance(cors, dict):
-            cors = {"AllowOrigins": cors if isinstance(cors, list) else [cors]}
-        age = cors.get("MaxAge")
-        return Cors(
-            origins=cors.get("AllowOrigins", []),
-            methods=cors.get("AllowMethods", []),
-            headers=cors.get("AllowHeaders", []),
-            exposed=cors.get("ExposeHeaders", []),
-            max_age=None if age is None else int(age),
-            credentials=str(cors.get("AllowCredentials", "false")).lower() == "true",
-        )
+        for _, api in self._of("AWS::ApiGatewayV2::Api"):
+            cors = api.get("Body", {}).get("x-amazon-apigateway-cors")
+            if cors and not isinstance(cors, dict):
+                raise TemplateError("SAM loses the CORS of the API: say it as x-amazon-apigateway-cors")
+            if cors:
+                age = cors.get("maxAge")
+                return Cors(
+                    origins=cors.get("allowOrigins", []),
+                    methods=cors.get("allowMethods", []),
+                    headers=cors.get("allowHeaders", []),
+                    exposed=cors.get("exposeHeaders", []),
+                    max_age=None if age is None else int(age),
+                    credentials=_text(cors.get("allowCredentials", False)) == "true",
+                )
+        return None
 
 
 def queue_url(name: str) -> str:
     return f"http://sqs.{REGION}.localhost/{ACCOUNT}/{name}"
 
 
-def _filter(pattern: str) -> dict[str, Any]:
-    parsed: dict[str, Any] = json.loads(pattern)
-    check(parsed)
-    return parsed
-
-
 def _last_part(arn: str | None) -> str | None:
     return arn.rsplit(":", 1)[-1] if arn else None
-
-
-def _bus(name: str | None) -> str:
-    return (name or "default").rsplit("/", 1)[-1]
 
 
 def _text(value: Any) -> str:

@@ -1,20 +1,19 @@
-"""What starts functions besides HTTP: queues, the table's stream, the bus, the clock."""
+"""What starts functions besides HTTP: queues, the table's stream, the bus."""
 
-import json
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from local.bus import inbox
 from local.consumers import EventConsumer, QueueConsumer, StreamConsumer, retry_delay
 from local.engine import Engine
-from local.envelopes import scheduled_event
 from local.functions import FunctionError, Invoker, PayloadTooLargeError
 from local.queues import Queues
-from local.template import Schedule, Template
+from local.template import Template
 
 CONSUMERS_PER_QUEUE = 4
 POLL_SECONDS = 0.2
@@ -36,7 +35,7 @@ class Triggers:
         for queue_trigger in template.queue_triggers:
             consumer = QueueConsumer(self, queue_trigger)
             self._workers += [_Worker(self, consumer.step) for _ in range(CONSUMERS_PER_QUEUE)]
-        for function in sorted({rule.function for rule in template.rules if rule.function}):
+        for function in sorted({rule.function for rule in template.rules}):
             self._watched.append(inbox(function))
             declared = template.functions[function]
             events = EventConsumer(
@@ -46,8 +45,6 @@ class Triggers:
         if "streams" in engine.capabilities:
             for stream_trigger in template.stream_triggers:
                 self._workers.append(_Worker(self, StreamConsumer(self, stream_trigger, engine).step))
-        for schedule in template.schedules:
-            self._workers.append(_Worker(self, _Timer(self, schedule).step))
 
     def start(self) -> None:
         for worker in self._workers:
@@ -64,7 +61,7 @@ class Triggers:
                 worker.thread.join(max(0.0, deadline - time.monotonic()))
 
     def settle(self, seconds: float = 10.0) -> None:
-        """Wait until everything sent so far, and what that led to, has been delivered or set aside."""
+        """Wait until everything sent so far, and what that led to, is delivered or a dead letter."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             since, deliveries = time.monotonic(), self._deliveries
@@ -105,10 +102,11 @@ class _Worker:
             try:
                 busy = self._step()
                 failures = 0
-            except Exception:
-                # A worker outlives what it stumbles over, such as an engine that restarts.
+            except Exception as error:
+                # A worker outlives its errors, such as an engine that restarts.
                 if not self._triggers.closing.is_set():
-                    log.exception("a trigger failed, trying again")
+                    trace = not isinstance(error, BotoCoreError | ClientError)
+                    log.error("a trigger failed, trying again: %s", error, exc_info=trace)  # noqa: TRY400
                 busy, failures = True, failures + 1
                 self._triggers.closing.wait(retry_delay(failures))
             if busy:
@@ -118,28 +116,3 @@ class _Worker:
             with self._triggers.queues.changed:
                 if not self._triggers.closing.is_set():
                     self._triggers.queues.changed.wait(POLL_SECONDS)
-
-
-class _Timer:
-    def __init__(self, triggers: Triggers, schedule: Schedule) -> None:
-        self._triggers = triggers
-        self._schedule = schedule
-        rate = re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", schedule.expression)
-        if not rate:
-            log.warning(
-                "%s: %s does not fire here, only rate(...) does", schedule.function, schedule.expression
-            )
-        unit = {"minute": 60, "hour": 3600, "day": 86400}[rate.group(2)] if rate else 0
-        self._period = int(rate.group(1)) * unit if rate else 0
-        self._due = time.monotonic() + self._period
-
-    def step(self) -> bool:
-        if not self._period or time.monotonic() < self._due:
-            return False
-        self._due += self._period
-        event = json.loads(self._schedule.input) if self._schedule.input else scheduled_event()
-        try:
-            self._triggers(self._schedule.function, event)
-        except FunctionError as error:
-            log.warning("%s: %s", self._schedule.function, error.trace or error)
-        return True

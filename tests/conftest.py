@@ -139,7 +139,7 @@ def requests_to_table(stack: Stack) -> Callable[[], Any]:
             each = [consumed] if isinstance(consumed, dict) else consumed
             requests.append((model.name, sum(float(units["CapacityUnits"]) for units in each)))
 
-        events = table.client().meta.events
+        events = table.dynamodb().meta.events
         events.register("after-call.dynamodb", note)
         try:
             yield requests
@@ -164,6 +164,24 @@ def items_of(stack: Stack) -> Callable[[Learner], dict[tuple[str, str], Any]]:
         return {(item["pk"]["S"], item["sk"]["S"]): item for page in pages for item in page["Items"]}
 
     return read
+
+
+@pytest.fixture(scope="session")
+def contents_of(request: pytest.FixtureRequest) -> Callable[[Learner], dict[Any, Any]]:
+    """All that a learner has, to be compared with itself: their items, or with BASE_URL their export."""
+    if not BASE_URL:
+        items: Callable[[Learner], dict[Any, Any]] = request.getfixturevalue("items_of")
+        return items
+
+    def exported(who: Learner) -> dict[Any, Any]:
+        answer = who.get("/export")
+        if answer.status == 202:
+            pytest.skip("compares accounts that are too large to be exported in an answer")
+        assert answer.status == 200, answer.body[:500]
+        _, *lines = answer.body.splitlines()
+        return dict(enumerate(map(json.loads, lines)))
+
+    return exported
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Check what `sam build` made: compiled for the deploy target, for its processor, within the size budgets."""
+"""Check the result of `sam build`: bytecode and processor of the deploy target, and size budgets."""
 
 import io
 import sys
@@ -6,13 +6,15 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-# Megabytes, unzipped and zipped: a tenth above what they have. Lambda's own bound is 250 MB unzipped, a function and its
-# layers together.
+# Megabytes, unzipped and zipped: a tenth above the current sizes. Lambda allows 250 MB unzipped for a function with its
+# layers.
 BUDGETS = {
     "DependenciesLayer": (44.0, 26.1),
     "CryptographyLayer": (18.1, 6.1),
     "PracticeLayer": (1.15, 0.53),
 }
+LARGER_BYTECODE = {"3.11": 1.08}
+"""The same source of ours, 0.49 MB, compiles to 0.70 MB under Python 3.11, and to 0.61 under 3.12 and 3.13."""
 FUNCTION_BUDGET = (0.003, 0.0015)
 
 UNCHECKED_HASH = (1).to_bytes(4, "little")
@@ -20,17 +22,20 @@ ELF_MACHINES = {"x86_64": 0x3E, "arm64": 0xB7}
 
 
 def main(folder: Path, version: str, architecture: str, release: bool) -> int:
-    artefacts = sorted(path for path in folder.iterdir() if path.is_dir())
+    # A nested stack is built as a folder with its template.
+    artefacts = sorted(
+        path for path in folder.iterdir() if path.is_dir() and not (path / "template.yaml").exists()
+    )
     if not artefacts:
-        raise SystemExit(f"{folder} holds nothing built")
+        raise SystemExit(f"{folder} contains no build result")
     problems = [problem for path in artefacts for problem in check(path, version, architecture)]
     uncompiled = [path.name for path in artefacts if is_layer(path) and not any(path.rglob("*.pyc"))]
     if uncompiled:
-        remark = f"{', '.join(uncompiled)}: without bytecode, there was no Python {version} to compile with"
+        remark = f"{', '.join(uncompiled)}: no bytecode, because Python {version} is not installed"
         if release:
             problems.append(remark)
         else:
-            print(f"{remark}: cold starts will be slow", file=sys.stderr)
+            print(f"{remark}; cold starts will be slow", file=sys.stderr)
     for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0
@@ -39,12 +44,14 @@ def main(folder: Path, version: str, architecture: str, release: bool) -> int:
 def check(path: Path, version: str, architecture: str) -> Iterator[str]:
     unzipped, zipped = sizes(path)
     most_unzipped, most_zipped = BUDGETS.get(path.name, FUNCTION_BUDGET)
+    if path.name == "PracticeLayer":
+        most_unzipped *= LARGER_BYTECODE.get(version, 1)
     if is_layer(path):
         print(f"{path.name:18} {unzipped:6.2f} MB unzipped {zipped:6.2f} MB zipped")
     if unzipped > most_unzipped or zipped > most_zipped:
         yield (
             f"{path.name}: {unzipped:.2f} MB unzipped and {zipped:.2f} MB zipped, "
-            f"its budget is {most_unzipped} and {most_zipped}"
+            f"above the budget of {most_unzipped:.2f} and {most_zipped}"
         )
     for library in path.rglob("*.so*"):
         machine = int.from_bytes(library.read_bytes()[18:20], "little")
@@ -60,7 +67,7 @@ def check_bytecode(layer: Path, version: str) -> Iterator[str]:
         compiled = source.parent / "__pycache__" / f"{source.stem}.{tag}.pyc"
         if not compiled.exists() or compiled.read_bytes()[4:8] != UNCHECKED_HASH:
             name = source.relative_to(layer.parent)
-            yield f"{name}: no bytecode of Python {version} that holds whatever the time of its source"
+            yield f"{name}: no bytecode of Python {version} with unchecked hashes"
             return
 
 
@@ -69,7 +76,7 @@ def is_layer(artefact: Path) -> bool:
 
 
 def sizes(artefact: Path) -> tuple[float, float]:
-    """Megabytes as they lie in Lambda, and as they are uploaded."""
+    """Megabytes unzipped, as in Lambda, and zipped, as uploaded."""
     unzipped = 0
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:

@@ -1,10 +1,10 @@
-"""What so many learners at once ask of AWS, and what that costs: the tables of docs/limits.md and docs/runbook.md.
+"""The AWS load and cost of a number of concurrent learners: the tables of docs/limits.md and docs/runbook.md.
 
     python -m tools.capacity            print them
     python -m tools.capacity --write    write them into the pages
 
-Units of the table are read from docs/table.md, prices from docs/cost.md; both are measured or held by tests. A turn is here,
-and measured by tests/platform/test_capacity.py. All else is an assumption, and named as one.
+The units of the table come from docs/table.md and the prices from docs/cost.md; both are measured. The units of a turn are
+below, and tests/platform/test_capacity.py measures them. All other figures are assumptions, in the section of that name.
 """
 
 import re
@@ -28,37 +28,37 @@ class Units(NamedTuple):
 TURN: Final = Units(17, 25)
 """`chat` with two models in a session with 5 selected examples and 20 responses: prompts of 300 bytes, answers of 1.2 KB."""
 FIRST_TURN: Final = Units(13, 46)
-"""`run_session` with two models and 5 examples, the session it makes included."""
+"""`run_session` with two models and 5 examples, including the session that it creates."""
 AFTER_A_TURN: Final = Units(1, 0)
-"""What the stream's function asks."""
+"""Requests of the stream's function."""
 TITLE: Final = Units(3, 1)
 RECORDS: Final = 8
-"""Records that a turn puts on the stream."""
+"""Stream records of one turn."""
 
 
 # Assumptions
 
 TURNS: Final = 1.0
-"""Of a learner, in a minute."""
+"""Per learner and minute."""
 MODELS: Final = 2
 READS: Final = {"get_session": 4, "list_sessions": 2}
-"""Of a learner, in a minute."""
+"""Per learner and minute."""
 TURNS_OF_A_SESSION: Final = 20
 TURN_SECONDS: Final = 6.0
-"""How long the slower of the models takes."""
+"""Duration of the slowest model."""
 READ_SECONDS: Final = 0.02
 TITLE_SECONDS: Final = 2.0
 STREAM_BATCH_SECONDS: Final = 0.2
 MEMORY_GB: Final = 1.0
 PROMPT_TOKENS: Final = 1_500
-"""Of one model in one turn: examples, history, prompt."""
+"""Per model and turn: examples, history, prompt."""
 COMPLETION_TOKENS: Final = 300
 SWEPT: Final = 5 / 0.1
-"""Sessions a second: five workers, a tenth of a second for a session of 20 responses."""
+"""Sessions per second: five workers, a tenth of a second for a session of 20 responses."""
 LOG_KB: Final = 1.5
-"""Of a request: our line, Lambda's three, the access log's."""
+"""Per request: the function's line, three lines of Lambda, one line of the access log."""
 ACCOUNT_READ: Final = 1.0
-"""Whether tokens were revoked: remembered by a process, of which there are too many for a learner to meet one again."""
+"""The check for revoked tokens: a process caches it, but a learner rarely reaches the same process twice."""
 
 PRICES: Final = {
     "a million events on the bus": 1.00,
@@ -67,12 +67,12 @@ PRICES: Final = {
     "a million prompt tokens": 0.25,
     "a million completion tokens": 1.25,
 }
-"""US dollars in us-east-1, beside those of docs/cost.md; the tokens are those of claude-3-haiku-20240307."""
+"""US dollars in us-east-1, in addition to docs/cost.md; token prices of claude-3-haiku-20240307."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What the pages say."""
+    """Figures that the pages contain."""
 
     units: Mapping[str, Units]
     prices: Mapping[str, float]
@@ -97,19 +97,19 @@ _PRICED: Final = {
     "compute": "a million calls' 20 ms of 512 MB",
 }
 _GB_SECONDS: Final = 1e6 * 0.02 * 0.5
-"""Of the last price."""
+"""GB-seconds of the last price."""
 
 
 def _price(page: str, start: str) -> float:
     found = re.search(rf"^\| {re.escape(start)}[^|]*\| ([\d.]+) \|$", page, re.MULTILINE)
     if not found:
-        raise SystemExit(f"docs/cost.md has no price of {start}")
+        raise SystemExit(f"docs/cost.md has no price for {start!r}")
     return float(found[1])
 
 
 @dataclass(frozen=True)
 class Load:
-    """Of so many learners, a second."""
+    """Load of a number of learners, per second."""
 
     learners: int
     figures: Figures
@@ -132,14 +132,14 @@ class Load:
 
     @property
     def concurrency(self) -> float:
-        """Executions at the same time: how many begin in a second, times how long each takes."""
+        """Concurrent executions: starts per second times duration."""
         return (
             self.turns * TURN_SECONDS + self.reads * READ_SECONDS + self.opened * TITLE_SECONDS + self.behind
         )
 
     @property
     def behind(self) -> float:
-        """Of the stream's function: one for each partition that has something to tell."""
+        """Concurrent executions of the stream's function: one per partition with records."""
         return min(float(self.partitions), self.turns * RECORDS) * STREAM_BATCH_SECONDS
 
     @property
@@ -155,7 +155,7 @@ class Load:
 
     @property
     def partitions(self) -> int:
-        """As many as the units need at least: 3,000 read and 1,000 write units a second each."""
+        """The minimum for the units: 3,000 read and 1,000 write units per second each."""
         return max(1, ceil(self.units.read / 3_000 + self.units.write / 1_000))
 
     @property
@@ -168,16 +168,16 @@ class Load:
 
     @property
     def model_requests(self) -> float:
-        """Of one model, a minute."""
+        """Per model and minute."""
         return self.turns * 60
 
     @property
     def model_tokens(self) -> float:
-        """Of one model, a minute."""
+        """Per model and minute."""
         return self.model_requests * (PROMPT_TOKENS + COMPLETION_TOKENS)
 
     def dollars(self) -> dict[str, float]:
-        """For an hour."""
+        """Per hour."""
         prices, hour = self.figures.prices, 3600 / 1e6
         gb_seconds = (self.concurrency) * MEMORY_GB * 3600
         calls = self.requests + self.opened + self.turns * RECORDS / 10
@@ -201,7 +201,7 @@ class Quota(NamedTuple):
     name: str
     value: float
     of_one: float
-    """What a learner takes of it."""
+    """Consumption of one learner."""
     raise_it: str
 
     @property
@@ -213,27 +213,29 @@ SERVICE_QUOTAS: Final = "Service Quotas"
 
 
 def quotas(figures: Figures) -> list[Quota]:
-    """The defaults of AWS and of the template, the one that is met first on top."""
+    """The defaults of AWS and of the template, in the order in which a growing load reaches them."""
     one = Load(100_000, figures)
     each = one.learners
     titles = 10 / TITLE_SECONDS
     found = [
-        Quota("executions at once, new account", 10, one.concurrency / each, SERVICE_QUOTAS),
-        Quota("executions at once", 1_000, one.concurrency / each, SERVICE_QUOTAS),
-        Quota("requests a second, `ThrottlingRate`", 500, one.requests / each, "parameter"),
-        Quota("requests a second, HTTP APIs of an account", 10_000, one.requests / each, SERVICE_QUOTAS),
-        Quota("write units a second, new table", 4_000, one.units.write / each, "warm throughput"),
-        Quota("read units a second, new table", 12_000, one.units.read / each, "warm throughput"),
-        Quota("write units a second, a table", 40_000, one.units.write / each, SERVICE_QUOTAS),
-        Quota("read units a second, a table", 40_000, one.units.read / each, SERVICE_QUOTAS),
-        Quota("read units a second, the class that all are in", 3_000, one.turns / each, "several classes"),
-        Quota("write units a second, the eight counters of ids", 8_000, one.leases / each, "more counters"),
+        Quota("concurrent executions, new account", 10, one.concurrency / each, SERVICE_QUOTAS),
+        Quota("concurrent executions", 1_000, one.concurrency / each, SERVICE_QUOTAS),
+        Quota("requests per second, `ThrottlingRate`", 500, one.requests / each, "parameter"),
+        Quota("requests per second, HTTP APIs of an account", 10_000, one.requests / each, SERVICE_QUOTAS),
+        Quota("write units per second, new table", 4_000, one.units.write / each, "warm throughput"),
+        Quota("read units per second, new table", 12_000, one.units.read / each, "warm throughput"),
+        Quota("write units per second, a table", 40_000, one.units.write / each, SERVICE_QUOTAS),
+        Quota("read units per second, a table", 40_000, one.units.read / each, SERVICE_QUOTAS),
         Quota(
-            "titles a second, ten workers", titles, one.opened / each, "`MaximumConcurrency` of WriteTitles"
+            "read units per second, class item, all in one class", 3_000, one.turns / each, "several classes"
         ),
-        Quota("events a second", 10_000, one.events / each, SERVICE_QUOTAS),
-        Quota("requests a minute to a Bedrock model", 1_000, one.model_requests / each, SERVICE_QUOTAS),
-        Quota("tokens a minute of a Bedrock model", 2_000_000, one.model_tokens / each, SERVICE_QUOTAS),
+        Quota("write units per second, the eight id counters", 8_000, one.leases / each, "more counters"),
+        Quota(
+            "titles per second, ten workers", titles, one.opened / each, "`MaximumConcurrency` of WriteTitles"
+        ),
+        Quota("events per second", 10_000, one.events / each, SERVICE_QUOTAS),
+        Quota("requests per minute to a Bedrock model", 1_000, one.model_requests / each, SERVICE_QUOTAS),
+        Quota("tokens per minute of a Bedrock model", 2_000_000, one.model_tokens / each, SERVICE_QUOTAS),
     ]
     return sorted(found, key=lambda quota: quota.learners)
 
@@ -245,24 +247,24 @@ def loads_table(figures: Figures) -> str:
     loads = [Load(each, figures) for each in LEARNERS]
     costs = [each.dollars() for each in loads]
     rows: list[tuple[str, list[float]]] = [
-        ("requests a second", [each.requests for each in loads]),
-        ("turns a second", [each.turns for each in loads]),
-        ("sessions opened a second", [each.opened for each in loads]),
-        ("executions at once", [each.concurrency for each in loads]),
-        ("read units a second", [each.units.read for each in loads]),
-        ("write units a second", [each.units.write for each in loads]),
-        ("partitions, at least", [each.partitions for each in loads]),
-        ("records of the stream a second", [each.turns * RECORDS for each in loads]),
-        ("events a second", [each.events for each in loads]),
-        ("leases of ids a second", [each.leases for each in loads]),
-        ("requests a minute to each model", [each.model_requests for each in loads]),
-        ("million tokens a minute of each model", [each.model_tokens / 1e6 for each in loads]),
-        *((f"$ an hour: {name}", [cost[name] for cost in costs]) for name in costs[0]),
-        ("**$ an hour without tokens**", [sum(cost.values()) - cost["model tokens"] for cost in costs]),
-        ("**$ an hour with tokens**", [sum(cost.values()) for cost in costs]),
-        ("$ a day of eight hours with tokens", [8 * sum(cost.values()) for cost in costs]),
+        ("requests per second", [each.requests for each in loads]),
+        ("turns per second", [each.turns for each in loads]),
+        ("sessions opened per second", [each.opened for each in loads]),
+        ("concurrent executions", [each.concurrency for each in loads]),
+        ("read units per second", [each.units.read for each in loads]),
+        ("write units per second", [each.units.write for each in loads]),
+        ("partitions, minimum", [each.partitions for each in loads]),
+        ("stream records per second", [each.turns * RECORDS for each in loads]),
+        ("events per second", [each.events for each in loads]),
+        ("id leases per second", [each.leases for each in loads]),
+        ("requests per minute to each model", [each.model_requests for each in loads]),
+        ("million tokens per minute of each model", [each.model_tokens / 1e6 for each in loads]),
+        *((f"$ per hour: {name}", [cost[name] for cost in costs]) for name in costs[0]),
+        ("**$ per hour without tokens**", [sum(cost.values()) - cost["model tokens"] for cost in costs]),
+        ("**$ per hour with tokens**", [sum(cost.values()) for cost in costs]),
+        ("$ per day of eight hours with tokens", [8 * sum(cost.values()) for cost in costs]),
     ]
-    head = "| learners at once | " + " | ".join(f"{each:,}" for each in LEARNERS) + " |"
+    head = "| concurrent learners | " + " | ".join(f"{each:,}" for each in LEARNERS) + " |"
     lines = [f"| {name} | " + " | ".join(map(shown, values)) + " |" for name, values in rows]
     return "\n".join([head, "|---|" + "--:|" * len(LEARNERS), *lines])
 
@@ -272,24 +274,24 @@ def quotas_table(figures: Figures) -> str:
         f"| {each.name} | {each.value:,.0f} | {_rounded(each.learners):,} | {each.raise_it} |"
         for each in quotas(figures)
     ]
-    return "\n".join(["| quota | default | met by learners | raised by |", "|---|--:|--:|---|", *lines])
+    return "\n".join(["| quota | default | reached at learners | raised by |", "|---|--:|--:|---|", *lines])
 
 
 def class_table(figures: Figures) -> str:
-    """Everybody of a class opens a session and runs a turn, within so many seconds."""
+    """All learners of a class open a session and run a turn within a number of seconds."""
     opening = Units(
         figures.units["list_sessions"].read + FIRST_TURN.read + 2 * ACCOUNT_READ, FIRST_TURN.write
     )
     within = (60, 30, 10)
     rows = [
-        ("requests a second", [2 * CLASS / seconds for seconds in within]),
-        ("executions at once", [min(CLASS, CLASS / seconds * TURN_SECONDS) for seconds in within]),
-        ("read units a second", [CLASS / seconds * opening.read for seconds in within]),
-        ("write units a second", [CLASS / seconds * opening.write for seconds in within]),
-        ("read units a second of the class's item", [CLASS / seconds for seconds in within]),
+        ("requests per second", [2 * CLASS / seconds for seconds in within]),
+        ("concurrent executions", [min(CLASS, CLASS / seconds * TURN_SECONDS) for seconds in within]),
+        ("read units per second", [CLASS / seconds * opening.read for seconds in within]),
+        ("write units per second", [CLASS / seconds * opening.write for seconds in within]),
+        ("read units per second of the class item", [CLASS / seconds for seconds in within]),
         ("requests to each model in that minute", [float(CLASS)] * len(within)),
         (
-            "tokens of each model in that minute, thousands",
+            "thousand tokens of each model in that minute",
             [CLASS * (PROMPT_TOKENS + COMPLETION_TOKENS) / 1e3] * len(within),
         ),
     ]
@@ -299,31 +301,31 @@ def class_table(figures: Figures) -> str:
 
 
 def hot_spots_table(figures: Figures) -> str:
-    """What is one of a kind, at 100,000 learners: how much it is asked, and how much it bears, a second."""
+    """Load and capacity of the shared resources at 100,000 learners, per second."""
     load = Load(LEARNERS[-1], figures)
     one = Load(1, figures)
     rows: list[tuple[str, str, float, float]] = [
-        ("the class's item, all in one class", "read units", load.turns, 3_000),
-        ("the same, all begin within 10 s", "read units", load.learners / 10, 3_000),
-        ("one of the eight counters of ids", "write units", load.leases / 8, 1_000),
-        ("one learner's partition", "write units", one.units.write, 1_000),
+        ("class item, all learners in one class", "read units", load.turns, 3_000),
+        ("the same, if all begin within 10 s", "read units", load.learners / 10, 3_000),
+        ("one of the eight id counters", "write units", load.leases / 8, 1_000),
+        ("partition of one learner", "write units", one.units.write, 1_000),
         (
-            "one shard of the stream",
+            "one stream shard",
             "records",
             load.turns * RECORDS / load.partitions,
             100 / STREAM_BATCH_SECONDS,
         ),
-        ("the workers that write titles", "titles", load.opened, 10 / TITLE_SECONDS),
+        ("title workers", "titles", load.opened, 10 / TITLE_SECONDS),
         (
-            "the workers that sweep, all delete a session within an hour",
+            "sweep workers, if all learners delete a session within an hour",
             "sessions",
             load.learners / 3600,
             SWEPT,
         ),
-        ("the bus", "events", load.events, 10_000),
+        ("event bus", "events", load.events, 10_000),
     ]
     lines = [f"| {what} | {of} | {shown(asked)} | {shown(bears)} |" for what, of, asked, bears in rows]
-    return "\n".join(["| | a second | asked | bears |", "|---|---|--:|--:|", *lines])
+    return "\n".join(["| resource | per second | load | capacity |", "|---|---|--:|--:|", *lines])
 
 
 def shown(value: float) -> str:
@@ -333,7 +335,7 @@ def shown(value: float) -> str:
 
 
 def _rounded(value: float) -> int:
-    """Two digits: more would pretend to know."""
+    """Two significant digits, because the figure is an estimate."""
     size = 10 ** max(0, len(str(int(value))) - 2)
     return int(value // size * size)
 
@@ -347,12 +349,12 @@ BLOCKS: Final = {
 
 
 def written(text: str, name: str, block: str) -> str:
-    """The page with the block between its two marks."""
+    """The page with the block between its two markers."""
     begin, end = f"<!-- capacity: {name} -->\n", "\n<!-- end -->"
     before, found, rest = text.partition(begin)
     _, ended, after = rest.partition(end)
     if not found or not ended:
-        raise SystemExit(f"no place for the block {name}")
+        raise SystemExit(f"the page has no markers for the block {name}")
     return before + begin + "\n" + block + "\n" + end + after
 
 

@@ -1,9 +1,10 @@
-"""`python -m tools.deploy dev|prod [arguments for sam deploy]`: build a release and deploy it.
+"""`python -m tools.deploy <stage> [arguments for sam deploy]`: build a release and deploy it.
 
-Parameters are those of samconfig.toml; PARAMETERS="Name=value ..." adds to them and wins. What the template's
-Rules and Parameters refuse is refused here before anything is built; CloudFormation refuses it again.
+A stage is a section of samconfig.toml. PARAMETERS="Name=value ..." overrides its parameters. The Rules and Parameters
+of the template are checked before the build; CloudFormation checks them again.
 """
 
+import argparse
 import hashlib
 import json
 import os
@@ -16,6 +17,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import botocore.session
+from botocore.exceptions import BotoCoreError
+
 from local.intrinsics import Evaluator, TemplateError, parse
 from tools.build import BUILD, ROOT, SAM, build, sam_environment
 
@@ -23,14 +27,14 @@ from tools.build import BUILD, ROOT, SAM, build, sam_environment
 def main(stage: str, arguments: list[str], given: str = os.environ.get("PARAMETERS", "")) -> int:
     template = parse((ROOT / "template.yaml").read_text())
     chosen = parameters(stage, given)
-    reasons = refusals(template, chosen)
+    reasons = refusals(template, chosen) or list(unready(chosen, arguments))
     if reasons:
         print("\n".join(reasons), file=sys.stderr)
         return 1
     target = {name: declared["Default"] for name, declared in template["Parameters"].items()} | chosen
     build(BUILD, target["LambdaRuntime"].removeprefix("python"), target["LambdaArchitecture"], release=True)
     chosen["Release"] = chosen.get("Release") or release(BUILD, chosen)
-    # In a file, which sam reads as it is; on its command line it would end a value at a blank or at a quote.
+    # In a file, because on the command line sam splits values at spaces and quotes.
     overrides = BUILD.parent / "parameters.yaml"
     overrides.write_text(written(chosen))
     command = [
@@ -47,18 +51,19 @@ def main(stage: str, arguments: list[str], given: str = os.environ.get("PARAMETE
 
 def parameters(stage: str, given: str) -> dict[str, str]:
     stages = tomllib.loads((ROOT / "samconfig.toml").read_text())
-    if stage not in ("dev", "prod"):
-        raise SystemExit(f"ENV is dev or prod, not {stage!r}")
+    known = [name for name in stages if name not in ("version", "default")]
+    if stage not in known:
+        raise SystemExit(f"ENV is {' or '.join(known)} (sections of samconfig.toml), not {stage!r}")
     declared = stages[stage]["deploy"]["parameters"]["parameter_overrides"]
     pairs = [text.partition("=") for text in shlex.split(" ".join([*declared, given]))]
     chosen = {name: value for name, _, value in pairs}
-    if chosen["Stage"] != stage:  # the rules for prod go by it
+    if chosen["Stage"] != stage:  # the rules for prod depend on it
         raise SystemExit(f"ENV={stage} deploys Stage={stage}, not {chosen['Stage']!r}")
     return chosen
 
 
 def refusals(template: Mapping[str, Any], chosen: Mapping[str, str]) -> list[str]:
-    """Why CloudFormation would not start to deploy with these parameters."""
+    """The reasons why CloudFormation rejects these parameters."""
     try:
         value = Evaluator(template, chosen, str, lambda name, attribute: f"{name}.{attribute}")
     except TemplateError as error:
@@ -78,38 +83,56 @@ def refusals(template: Mapping[str, Any], chosen: Mapping[str, str]) -> list[str
     ]
 
 
+def unready(chosen: Mapping[str, str], arguments: list[str]) -> Iterator[str]:
+    """What is missing beside the template's parameters."""
+    if chosen["Stage"] == "prod" and not chosen.get("AlarmTopicArn") and os.environ.get("ALARMS") != "none":
+        yield "prod without AlarmTopicArn sends no alarms: add it to PARAMETERS, or confirm with ALARMS=none"
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--profile")
+    parser.add_argument("--region")
+    given = parser.parse_known_args(arguments)[0]
+    try:
+        session = botocore.session.Session(profile=given.profile)
+        if not given.region and not session.get_config_variable("region"):
+            yield "there is no region: set AWS_DEFAULT_REGION, or a region in the profile"
+        if session.get_credentials() is None:
+            yield "there are no credentials: set AWS_PROFILE, or run aws configure or aws sso login"
+    except BotoCoreError as error:
+        yield str(error)
+
+
 def misfit(parameter: Mapping[str, Any], given: str) -> Iterator[str]:
-    """What its declaration has against a value."""
+    """The constraints of the declaration that the value violates."""
     allowed = [str(each) for each in parameter.get("AllowedValues", [given])]
     if given not in allowed:
-        yield f"it is one of {', '.join(allowed)}"
+        yield f"it must be one of {', '.join(allowed)}"
     if not re.fullmatch(parameter.get("AllowedPattern", r"[\s\S]*"), given):
-        yield f"it has to match {parameter['AllowedPattern']}"
+        yield f"it must match {parameter['AllowedPattern']}"
     if not parameter.get("MinLength", 0) <= len(given) <= parameter.get("MaxLength", 4096):
-        yield "it is too short or too long"
+        yield "its length is out of range"
     if parameter["Type"] == "Number":
         try:
             number = float(given)
         except ValueError:
-            yield "it is a number"
+            yield "it must be a number"
         else:
             if not parameter.get("MinValue", number) <= number <= parameter.get("MaxValue", number):
-                yield "it is too small or too large"
+                yield "it is out of range"
 
 
 def written(chosen: Mapping[str, str]) -> str:
-    """A file of parameters (YAML, of which JSON is a part). sam unquotes the values of a file, and then all values."""
+    """A parameter file in YAML. sam removes quotes twice: from the values of a file, and from all values."""
     return json.dumps({name: quoted(quoted(value)) for name, value in chosen.items()}, indent=2)
 
 
 def quoted(value: str) -> str:
-    """With what sam takes away: quotes around the value, a backslash before each blank and quote within."""
+    """The value in quotes, with a backslash before each inner space and quote, which sam removes."""
     escaped = re.sub(r"([ \"'])", r"\\\1", value)
     return f'"{escaped}"'
 
 
 def release(folder: Path, chosen: Mapping[str, str]) -> str:
-    """A name for what is built in the folder together with the parameters: both make a function what it is."""
+    """A release name: a hash over the build result and the parameters, because both determine a function."""
     digest = hashlib.sha256(repr(sorted(chosen.items())).encode())
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(repr((str(file.relative_to(folder)), file.stat().st_size)).encode())

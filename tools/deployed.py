@@ -1,4 +1,4 @@
-"""Where the resources of the template are: in a stack of an AWS account, or in the local stack."""
+"""The resources of the template in a deployment: a stack of an AWS account, or the local stack."""
 
 import json
 from dataclasses import dataclass
@@ -16,26 +16,26 @@ from local.stack import read_template
 from local.template import queue_url
 
 ALIAS = "live"
-"""What everything calls that calls a function; a rollback moves it."""
+"""The alias that every trigger invokes; a rollback moves it."""
 ADAPTIVE = Config(retries={"mode": "adaptive", "total_max_attempts": 8})
 
 
 class NotTaken(Exception):
-    """A function failed on what it was given, or reported it as failed."""
+    """A function raised an error, or reported its input as failed."""
 
 
 class NotDeployed(Exception):
-    """The stack has no such resource."""
+    """The stack does not have this resource."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """CloudFormation knows the names; credentials and region are those of the shell."""
+    """A stack in AWS. CloudFormation provides the names; credentials and region are those of the shell."""
 
     name: str
 
     def physical(self, logical_id: str) -> str:
-        """The name of a function, the URL of a queue. Raises NotDeployed."""
+        """The physical id: the name of a function, the URL of a queue. Raises NotDeployed."""
         for each in _listed(self.name):
             if each["LogicalResourceId"] == logical_id:
                 return str(each["PhysicalResourceId"])
@@ -43,7 +43,7 @@ class Stack:
 
     @property
     def table(self) -> str:
-        """The table that the functions use; after a restore it is no resource of the stack until it is adopted."""
+        """The table that the functions use. After a restore it is not a resource of the stack until it is adopted."""
         values = {each["OutputKey"]: each["OutputValue"] for each in self._described()["Outputs"]}
         return str(values["TableName"])
 
@@ -65,12 +65,12 @@ class Stack:
         return _client(service)
 
     def invoke(self, logical_id: str, event: object) -> None:
-        """Waits for the function. Raises NotTaken."""
+        """Invokes the function and waits for it. Raises NotTaken."""
         answer = self.client("lambda").invoke(
             FunctionName=self.physical(logical_id), Qualifier=ALIAS, Payload=json.dumps(event).encode()
         )
-        said = json.loads(answer["Payload"].read() or b"null")
-        if "FunctionError" in answer or (said or {}).get("batchItemFailures"):
+        reply = json.loads(answer["Payload"].read() or b"null")
+        if "FunctionError" in answer or (reply or {}).get("batchItemFailures"):
             raise NotTaken(f"{logical_id}: {answer.get('FunctionError', 'reported as failed')}")
 
 
@@ -86,12 +86,12 @@ def _listed(stack: str) -> list[dict[str, Any]]:
 
 
 template = cache(read_template)
-"""Logical ids and what belongs together are the same wherever the template is deployed."""
+"""The template; logical ids and references are the same in every deployment."""
 
 
 @dataclass(frozen=True)
 class LocalStack:
-    """The local stack that serves this URL."""
+    """The local stack at this URL."""
 
     url: str
 
@@ -113,7 +113,7 @@ class LocalStack:
         return _local_client(self.url, service)
 
     def invoke(self, logical_id: str, event: object) -> None:
-        """By the trigger that the template declares. Raises NotTaken."""
+        """Invokes the function through the trigger that the template declares. Raises NotTaken."""
         _ask(self.url, "POST", "/_local/events", json.dumps(event).encode())
 
 
@@ -125,8 +125,8 @@ def _local_client(url: str, service: str) -> Any:
         endpoint_url=engine if service.startswith("dynamodb") else f"{url}{PREFIX}{service}",
         region_name=REGION,
         aws_access_key_id="local",
-        aws_secret_access_key="local",  # noqa: S106 (the local stack takes any)
-        # The engine's sequence numbers are shorter than botocore allows.
+        aws_secret_access_key="local",  # noqa: S106 (the local stack accepts any)
+        # The sequence numbers of the engine are shorter than the minimum that botocore validates.
         config=Config(parameter_validation=service != "dynamodbstreams"),
     )
 

@@ -1,6 +1,6 @@
-"""`python -m tools.event_schemas`: writes docs/events/*.json from the models of the events, `--check` compares.
+"""`python -m tools.event_schemas`: write docs/events/*.json from the schemas of the events; `--check` compares.
 
-One JSON Schema for the detail of each event, in and out, and one for the messages of the ingestion queue.
+There is one JSON Schema for the detail of each inbound and outbound event, and one for the messages of the ingestion queue.
 """
 
 import json
@@ -28,8 +28,8 @@ TAKEN: Final[tuple[type[BaseModel], ...]] = (
 def schemas() -> Iterator[tuple[str, dict[str, Any]]]:
     for taken in TAKEN:
         yield taken.__name__, _schema(taken.model_json_schema(mode="validation"))
-    for told in outbound.EVENTS:
-        yield told.__name__, _schema(told.model_json_schema(mode="serialization"))
+    for event in outbound.EVENTS:
+        yield event.__name__, _schema(event.model_json_schema(mode="serialization"))
 
 
 def _schema(made: dict[str, Any]) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
     }
     if "--check" in arguments:
         for name in sorted(stale):
-            print(f"docs/events/{name} is stale: python -m tools.event_schemas", file=sys.stderr)
+            print(f"docs/events/{name} is outdated: run `make openapi`", file=sys.stderr)
         return 1 if stale else 0
     for name in stale - wanted.keys():
         (TARGET / name).unlink()

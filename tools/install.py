@@ -1,11 +1,9 @@
 """Install what a make target needs: `python3 tools/install.py venv | node | node-dev | <name of a requirements/*.txt>`.
 
-Runs on whatever python3 there is, before anything is installed. All it says goes to stderr, because the
-output of some targets is read by other programs. `PYTHON` names the interpreter to install for; without it
-that is the first one that works, beginning with the one of the deployed functions.
+It starts on any python3 from 3.6 on, so its syntax and calls are those of 3.6. Messages go to stderr, because other
+programs read the output of some targets. `PYTHON` names the interpreter to install for; the default is the first that
+works, beginning with the version of the deployed functions.
 """
-
-from __future__ import annotations
 
 import fcntl
 import os
@@ -14,6 +12,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "requirements"
@@ -26,47 +28,48 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def run(*command: str | Path) -> None:
-    """Run a command quietly: show what it said only if it fails."""
-    done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+def quietly(command: "Sequence[str | Path]") -> "subprocess.CompletedProcess[str]":
+    pipe = subprocess.PIPE
+    words = [str(word) for word in command]
+    return subprocess.run(
+        words, cwd=str(ROOT), stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, universal_newlines=True
+    )
+
+
+def run(*command: "str | Path") -> None:
+    """Run a command; show its output only if it fails."""
+    done = quietly(command)
     if done.returncode:
         say(done.stdout + done.stderr)
         raise SystemExit(f"failed: {' '.join(map(str, command))}")
 
 
 def install_locked(python: Path, lock: Path) -> None:
-    """Make an environment exactly what the lock says. uv does not read pip's configuration (a mirror, a
-    certificate): where it cannot install, pip may.
+    """Make an environment match the lock exactly. uv does not read the configuration of pip (a mirror, a certificate),
+    so pip is the fallback.
     """
-    uv: list[str | Path] = [
-        VENV / "bin" / "uv",
-        "pip",
-        "sync",
-        "--quiet",
-        "--require-hashes",
-        "--python",
-        python,
-        lock,
-    ]
-    if subprocess.run(uv, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True).returncode:
+    uv = (VENV / "bin" / "uv", "pip", "sync", "--quiet", "--require-hashes", "--python", python, lock)
+    if quietly(uv).returncode:
         pip = (VENV / "bin" / "python", "-m", "pip", "--python", python)
         run(*pip, "install", "--quiet", "--require-hashes", "--requirement", lock)
 
 
-def works(python: str | Path) -> bool:
-    """A name on the PATH may be a shim with no Python behind it, or lack venv: running it tells."""
+def works(python: "str | Path") -> bool:
+    """Whether it is a Python 3.11 or newer with venv: a name on the PATH may be a shim without either."""
     probe = "import ensurepip, sqlite3, ssl, sys, venv; sys.exit(sys.version_info < (3, 11))"
     try:
-        done = subprocess.run([python, "-c", probe], capture_output=True, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
+        return quietly((python, "-c", probe)).returncode == 0
+    except OSError:
         return False
-    return done.returncode == 0
 
 
 def find_python() -> str:
-    if wanted := os.environ.get("PYTHON"):
+    wanted = os.environ.get("PYTHON")
+    if wanted:
         if not works(wanted):
-            raise SystemExit(f"PYTHON={wanted} is not a working Python 3.11 or newer with venv")
+            raise SystemExit(
+                f"PYTHON={wanted} is not a working Python 3.11 or newer with venv: set it to one, or unset it"
+            )
         return wanted
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
@@ -76,11 +79,11 @@ def find_python() -> str:
             found = shutil.which(name, path=folder)
             if found and works(found):
                 return found
-    raise SystemExit("needs Python 3.11 or newer with venv (Debian: apt-get install python3 python3-venv)")
+    raise SystemExit("install Python 3.11 or newer with venv (Debian: apt-get install python3 python3-venv)")
 
 
 def install_venv(folder: Path) -> bool:
-    """The project's own environment. uv comes first, from its own lock, and installs the rest."""
+    """The environment of the project. uv is installed first, from its own lock, and installs the rest."""
     python = folder / "bin" / "python"
     if not works(python):
         base = find_python()
@@ -88,7 +91,7 @@ def install_venv(folder: Path) -> bool:
         run(base, "-m", "venv", "--clear", folder)
     run(python, "-m", "pip", "install", "--quiet", "--require-hashes", "--requirement", LOCKS / "uv.txt")
     install_locked(python, LOCKS / "dev.txt")
-    # The layer's folder, by its place relative to site-packages: `practice` imports as it does in a function.
+    # The folder of the layer relative to site-packages, so that `practice` can be imported as in a function.
     for packages in folder.glob("lib/python3*/site-packages"):
         layer = os.path.relpath(ROOT / "layers" / "practice", packages)
         (packages / "practice_layer.pth").write_text(f"{layer}\n")
@@ -96,7 +99,7 @@ def install_venv(folder: Path) -> bool:
 
 
 def install_tool(folder: Path) -> bool:
-    """An environment of its own for what pins packages that the code uses in other versions."""
+    """A separate environment for a tool that pins other versions of packages that the code uses."""
     say(f"installing requirements/{folder.name}.txt")
     run(VENV / "bin" / "python", "-m", "venv", "--clear", "--without-pip", folder)
     install_locked(folder / "bin" / "python", LOCKS / f"{folder.name}.txt")
@@ -104,22 +107,18 @@ def install_tool(folder: Path) -> bool:
 
 
 def install_node(folder: Path, *omitted: str) -> bool:
-    """The database engine and the page assets, and what only tests use. The local stack says so when it does without."""
+    """The database engine and the page assets, and what only tests use. The local stack runs without them, on moto."""
     npm = shutil.which("npm")
     if not npm:
-        say("npm is not installed: going on without the packages of package.json")
+        say(
+            "npm is missing, install Node.js with npm: without it the table's data ends with the stack, and /docs is empty"
+        )
         return False
-    done = subprocess.run(
-        [npm, "ci", "--no-audit", "--no-fund", "--loglevel=error", *omitted],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
+    done = quietly((npm, "ci", "--no-audit", "--no-fund", "--loglevel=error", *omitted))
     engine_expected = (sys.platform, platform.machine()) == ("linux", "x86_64")
     if done.returncode or (engine_expected and not (folder / "@dynoxide").is_dir()):
         reason = (done.stderr.strip() or "a package did not arrive").splitlines()[-1]
-        say(f"npm did not install the packages of package.json, going on without them: {reason}")
+        say(f"npm could not install the packages of package.json, continuing without them: {reason}")
         return False
     return True
 
@@ -131,7 +130,7 @@ def install_node_run(folder: Path) -> bool:
 def install_node_dev(folder: Path) -> bool:
     done = install_node(folder)
     if done:
-        (folder / "installed").touch()  # what `make run` needs is part of it
+        (folder / "installed").touch()  # it includes the packages for `make run`
     return done
 
 
@@ -148,7 +147,7 @@ def main(what: str) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         stamp = folder / ("installed-dev" if what == "node-dev" else "installed")
         if stamp.exists() and all(stamp.stat().st_mtime >= file.stat().st_mtime for file in locks):
-            return  # another make did it while this one waited
+            return  # another make installed it while this one waited
         if install(folder):
             stamp.touch()
 

@@ -1,7 +1,7 @@
-"""`python -m tools.openapi`: writes openapi.json from the handlers, their models and what they refuse; `--check` compares.
+"""`python -m tools.openapi`: write openapi.json from the handlers, their schemas and their errors; `--check` compares.
 
-An operation is an `Endpoint`: its folder is the operationId, the models of its signature are the schemas, the first
-paragraph of its docstring is the summary. Nothing is said twice: a limit is changed in its model, a refusal at its handler.
+An operation is an `Endpoint`. Its folder is the operationId, the types of its signature are the schemas, and the first
+paragraph of its docstring is the summary. Each fact has one source: a limit is in its schema, an error at its handler.
 """
 
 import ast
@@ -19,22 +19,25 @@ from typing import Any, Final, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
+from practice.caller import Caller
 from practice.errors import (
     BodyNotBase64,
     BodyNotUtf8,
     IdempotencyKeyReused,
     NoModelAnswered,
     PracticeError,
-    PreconditionFailed,
     RequestInFlight,
     StorageFull,
     Unauthorized,
+    VersionConflict,
 )
-from practice.http.conditional import Versioned
 from practice.http.endpoint import Endpoint
-from practice.http.replies import Reply
+from practice.http.inputs import Preferences
+from practice.http.replies import Reply, status_of
 from practice.limits import IDEMPOTENCY_KEY_CHARACTERS, MAX_ID
 from practice.schemas import turn
+from practice.store.idempotency import IdempotentAttempt
+from practice.table import ExpectedVersions, Versioned
 
 Json = dict[str, Any]
 
@@ -46,16 +49,16 @@ DESCRIPTION: Final = """\
 Practice sessions of learners: settings, models, responses and few-shot examples.
 
 Every field of an object is always present. Ids are integers up to 2^53-1. Timestamps are RFC 3339 in UTC with six \
-fractional digits. Texts are kept as sent. Somebody else's object answers like one that does not exist."""
+fractional digits. Texts are stored as sent. Another user's object behaves like an unknown one."""
 
 TAGS: Final = {
-    "sessions": "What a learner practises on: a class, an agent, knowledge; with settings and responses.",
+    "sessions": "The workspace of a learner: a class, an agent, knowledge ids, settings and responses.",
     "settings": "Style, generation parameters and the selected examples of a session.",
-    "models": "The models that answer in a session.",
-    "responses": "What a model answered to a prompt.",
+    "models": "The models of a session.",
+    "responses": "The text that a model produced for a prompt.",
     "few-shot-examples": "The learner's library of examples.",
-    "turns": "One prompt to several models, every answer kept.",
-    "account": "Everything of a learner, out and in.",
+    "turns": "One prompt to several models; every response is stored.",
+    "account": "Export and import of all data of a learner.",
     "contract": "This document.",
 }
 NOUN_OF: Final = {
@@ -69,7 +72,7 @@ METHODS: Final = ("GET", "POST", "PATCH", "DELETE")
 
 
 def endpoints(functions: Path = ROOT / "functions") -> list[Endpoint]:
-    """Every handler that has a route of its own, in the order of the document."""
+    """Every handler with a route, in the order of the document."""
     handlers = [load_handler(file.parent) for file in functions.glob("*/handler.py")]
     found = [handler for handler in handlers if isinstance(handler, Endpoint) and handler.path]
     tags = list(TAGS)
@@ -77,22 +80,31 @@ def endpoints(functions: Path = ROOT / "functions") -> list[Endpoint]:
 
 
 def load_handler(folder: Path) -> Any:
-    """An Endpoint, or the plain handler of a function that events start."""
+    """An Endpoint, or the handler of an event function."""
     spec = importlib.util.spec_from_file_location(f"functions.{folder.name}.handler", folder / "handler.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.lambda_handler
+    handler = module.lambda_handler
+    if isinstance(handler, Endpoint):
+        handler.name = folder.name
+    return handler
 
 
 def tag_of(endpoint: Endpoint) -> str:
     words = [NOUN_OF.get(word, word) for word in endpoint.path.removeprefix(BASE).split("/")]
-    return next(word for word in reversed(words) if word in TAGS)
+    tag = next((word for word in reversed(words) if word in TAGS), None)
+    if tag is None:
+        raise SystemExit(
+            f"tools/openapi.py: no tag for {endpoint.route}: add its noun to TAGS, with a description, "
+            f"or map one of its words ({', '.join(words[1:])}) to a tag in NOUN_OF"
+        )
+    return tag
 
 
 def answered(endpoint: Endpoint) -> Any:
-    """What the success is made of, apart from what a 202 is made of."""
+    """The type of the 2xx body, without that of a 202."""
     kinds = [kind for kind in get_args(endpoint.answer_model) if kind is not endpoint.accepted_model]
     return kinds[0] if get_origin(endpoint.answer_model) is UnionType and kinds else endpoint.answer_model
 
@@ -112,8 +124,8 @@ INT64: Final = {"format": "int64"}
 
 
 class _Generator(GenerateJsonSchema):
-    """Every field of an answer is always there; no titles that only repeat a name; nullable types in one word; integers as
-    wide as they get, because generators for typed languages take one without a format for 32 bits.
+    """Fields of a response body are required, titles that repeat a name are omitted, nullable types are short, and integers
+    state their width, because generators for typed languages read an integer without a format as 32 bits.
     """
 
     def field_is_required(self, field: Any, total: bool) -> bool:
@@ -124,7 +136,7 @@ class _Generator(GenerateJsonSchema):
 
     def int_schema(self, schema: Any) -> Json:
         made = super().int_schema(schema)
-        # One more than 64 bits hold is a knowledge id too.
+        # Knowledge ids go up to 2^63, which exceeds 64 bits.
         return made | INT64 if 2**31 <= made.get("maximum", MAX_ID) < 2**63 else made
 
     def nullable_schema(self, schema: Any) -> Json:
@@ -144,7 +156,7 @@ class _Generator(GenerateJsonSchema):
 
 
 def field_docs(model: type[BaseModel]) -> dict[str, str]:
-    """The docstrings below the fields of a model."""
+    """The docstrings below the fields of a schema."""
     found: dict[str, str] = {}
     for base in reversed(model.__mro__):
         if base is BaseModel or not issubclass(base, BaseModel):
@@ -159,7 +171,7 @@ def field_docs(model: type[BaseModel]) -> dict[str, str]:
 
 
 class Schemas:
-    """The schema of each type that goes over the wire, one component for each model."""
+    """The JSON Schema of each type of a body, with one component per schema."""
 
     def __init__(self, found: Sequence[Endpoint]) -> None:
         self._queries = {each.query_model.__name__ for each in found if each.query_model}
@@ -194,16 +206,16 @@ class Schemas:
         return self.resolved(self._schemas[model, "validation"])
 
     def resolved(self, schema: Json) -> Json:
-        """The component that a reference names."""
+        """The component behind a reference."""
         found: Json = self._components[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
         return found
 
     def components(self) -> Json:
-        """Without the models of query strings, which became parameters."""
+        """The components without those of query strings, which are parameters."""
         kept = {name: model for name, model in self._components.items() if name not in self._queries}
         for model in kept.values():
             for field in model.get("properties", {}).values():
-                field.pop("default", None)  # in a body, absent means unchanged
+                field.pop("default", None)  # an absent field of a body means unchanged
         return kept
 
 
@@ -212,7 +224,7 @@ def _key(type_: Any) -> Any:
 
 
 def example(schema: Json, schemas: Schemas) -> Any:
-    """As the product's reference shows objects: 123, "<string>", true, the first of an enumeration, one item in a list."""
+    """A sample in the style of the product's reference: 123, "<string>", true, the first enum value, one list item."""
     schema = schemas.resolved(schema)
     if "examples" in schema:
         return schema["examples"][0]
@@ -239,17 +251,17 @@ def header(description: str, type_: str = "string") -> Json:
 
 HEADERS: Final = {
     "ETag": header("Version of the object's own fields, for `If-Match`."),
-    "Location": header("Where the result will be."),
+    "Location": header("URL of the result."),
     "RateLimit": header(
-        '`"user";r=41;t=3`: requests left to this user, and seconds until all are there again.'
+        '`"user";r=41;t=3`: remaining requests of this user, and seconds until the full quota is available.'
     ),
     "RateLimit-Policy": header(
-        '`"user";q=300;w=60`: requests a user may make in so many seconds; absent without a limit.'
+        '`"user";q=300;w=60`: quota of a user and its window in seconds; absent without a limit.'
     ),
-    "Retry-After": header("Seconds to wait.", "integer"),
+    "Retry-After": header("Seconds to wait before a retry.", "integer"),
     "WWW-Authenticate": header("`Bearer`."),
-    "x-next-cursor": header("Continues the list, as `cursor`; absent at its end."),
-    "x-request-id": header("Names the request in the logs."),
+    "x-next-cursor": header("Value of `cursor` for the next page; absent on the last page."),
+    "x-request-id": header("Id of the request in the logs."),
 }
 
 
@@ -274,7 +286,7 @@ def an_object(description: str, **properties: Json) -> Json:
 
 
 def refusal(errors: Sequence[type[PracticeError]]) -> Json:
-    """One status, and the texts that may come with it."""
+    """One status with its possible `detail` texts."""
     details = list(dict.fromkeys(error.detail for error in errors))
     headers = {name for error in errors for name in HEADERS_OF.get(error, ())}
     described = " or ".join(f"`{detail}`" for detail in details)
@@ -283,50 +295,48 @@ def refusal(errors: Sequence[type[PracticeError]]) -> Json:
     body = an_object("", detail={"type": "string", "enum": details})
     if len(errors) == 1 and errors[0] in BODY_OF:
         body = ref("schemas", BODY_OF[errors[0]].__name__)
-    told = () if errors == [Unauthorized] else EVERY_CALLER
-    return answer(described, body, *sorted(headers), *told, "x-request-id")
+    common = () if errors == [Unauthorized] else EVERY_CALLER
+    return answer(described, body, *sorted(headers), *common, "x-request-id")
 
 
 EVERY_CALLER: Final = ("RateLimit", "RateLimit-Policy")
-"""Headers of every answer to a valid token."""
+"""Headers of every HTTP response to a valid token."""
 HEADERS_OF: Final[Mapping[type[PracticeError], tuple[str, ...]]] = {
     Unauthorized: ("WWW-Authenticate",),
-    PreconditionFailed: ("ETag",),
+    VersionConflict: ("ETag",),
     RequestInFlight: ("Retry-After",),
 }
 
-BODY_OF: Final[Mapping[type[PracticeError], type[BaseModel]]] = {NoModelAnswered: turn.NoModelAnswered}
-"""Of the refusals that say more than `detail`."""
+BODY_OF: Final[Mapping[type[PracticeError], type[BaseModel]]] = {NoModelAnswered: turn.NoModelAnsweredBody}
+"""Bodies of errors that contain more than `detail`."""
 
 EITHER: Final = {"anyOf": [ref("schemas", "Error"), ref("schemas", "GatewayError")]}
 INVALID: Final = ref("schemas", "HTTPValidationError")
 KEY_REUSED: Final = an_object("", detail={"type": "string", "enum": [IdempotencyKeyReused.detail]})
 
 ANSWERS: Final = {
-    "Invalid": answer("The request does not fit.", INVALID, *EVERY_CALLER, "x-request-id"),
+    "Invalid": answer("The request is invalid.", INVALID, *EVERY_CALLER, "x-request-id"),
     "InvalidOrReused": answer(
-        "The request does not fit, or its `Idempotency-Key` came with another one before.",
+        "The request is invalid, or its `Idempotency-Key` was used with a different request.",
         {"anyOf": [INVALID, KEY_REUSED]},
         *EVERY_CALLER,
         "x-request-id",
     ),
-    "TooLarge": answer("The gateway takes no request of that size.", ref("schemas", "GatewayError")),
+    "TooLarge": answer("The request exceeds the size limit of the gateway.", ref("schemas", "GatewayError")),
     "TooMany": answer(
-        "Too many requests of this user (`too many requests`), or of all together.",
+        "Too many requests of this user (`too many requests`), or of all users together.",
         EITHER,
         *EVERY_CALLER,
         "Retry-After",
     ),
-    "InternalError": answer("A fault of the service.", EITHER, *EVERY_CALLER),
-    "Unavailable": answer(
-        "Nothing is wrong with the request: try it again.", EITHER, *EVERY_CALLER, "Retry-After"
-    ),
+    "InternalError": answer("An internal error.", EITHER, *EVERY_CALLER),
+    "Unavailable": answer("A temporary failure: retry the request.", EITHER, *EVERY_CALLER, "Retry-After"),
 }
 ERRORS: Final = {
-    "Error": an_object("A refusal; its text is stable.", detail={"type": "string"}),
-    "GatewayError": an_object("What the gateway itself refuses.", message={"type": ["string", "null"]}),
+    "Error": an_object("An error with a stable text.", detail={"type": "string"}),
+    "GatewayError": an_object("An error of the gateway.", message={"type": ["string", "null"]}),
     "HTTPValidationError": an_object(
-        "All that is wrong with path, query and body.",
+        "All problems of path, query and body.",
         detail={"type": "array", "minItems": 1, "items": ref("schemas", "ValidationError")},
     ),
     "ValidationError": an_object(
@@ -346,7 +356,7 @@ def answers_of(endpoint: Endpoint, schemas: Schemas, found: Sequence[Endpoint]) 
         made[status] = refusal(errors) if errors[1:] else ref("responses", errors[0].__name__)
     if endpoint.path_parameters or endpoint.query_model or endpoint.body_model or endpoint.takes:
         made[HTTPStatus.UNPROCESSABLE_ENTITY] = ref("responses", "Invalid")
-    if endpoint.attempt_name:
+    if endpoint.takes_a(IdempotentAttempt):
         made[HTTPStatus.UNPROCESSABLE_ENTITY] = ref("responses", "InvalidOrReused")
     if endpoint.query_model:
         made[HTTPStatus.REQUEST_URI_TOO_LONG] = ref("responses", "TooLarge")
@@ -359,38 +369,42 @@ def answers_of(endpoint: Endpoint, schemas: Schemas, found: Sequence[Endpoint]) 
 
 
 def refusals_of(endpoint: Endpoint) -> dict[HTTPStatus, list[type[PracticeError]]]:
-    """What the handler says that it refuses, and what comes with the things it takes."""
+    """The errors that the handler declares, and those of its parameters."""
     refused = [*endpoint.refuses]
-    if endpoint.caller_name:
+    if endpoint.takes_a(Caller):
         refused.append(Unauthorized)
         if endpoint.method in ("POST", "PATCH"):
             refused.append(StorageFull)
     if endpoint.body_model:
         refused += [BodyNotUtf8, BodyNotBase64]
-    if endpoint.if_match_name:
-        refused.append(PreconditionFailed)
-    if endpoint.attempt_name:
+    if endpoint.takes_a(ExpectedVersions):
+        refused.append(VersionConflict)
+    if endpoint.takes_a(IdempotentAttempt):
         refused.append(RequestInFlight)
     found: dict[HTTPStatus, list[type[PracticeError]]] = {}
     for error in dict.fromkeys(refused):
-        found.setdefault(error.status, []).append(error)
+        found.setdefault(status_of(error), []).append(error)
     return found
 
 
 def success(made_of: Any, endpoint: Endpoint, schemas: Schemas, found: Sequence[Endpoint]) -> Json:
     wrapped_in = get_origin(endpoint.answer_type)
-    headers = ["x-request-id", *(EVERY_CALLER if endpoint.caller_name else ())]
+    headers = ["x-request-id", *(EVERY_CALLER if endpoint.takes_a(Caller) else ())]
     if wrapped_in is Versioned:
         headers.append("ETag")
     if wrapped_in is Reply and endpoint.query_model and "cursor" in endpoint.query_model.model_fields:
         headers.append("x-next-cursor")
     is_accepted = made_of is not None and made_of is endpoint.accepted_model
-    if is_accepted or endpoint.preferences_name:
+    if is_accepted or endpoint.takes_a(Preferences):
         headers.append("Location")
     if made_of is None:
         return answer("Done.", None, *sorted(headers))
     shown = {"example": ref("examples", made_of.__name__)} if is_model(made_of) else None
-    done = inspect.cleandoc(made_of.__doc__ or "Under way: `Location` says where.") if is_accepted else None
+    done = (
+        inspect.cleandoc(made_of.__doc__ or "Accepted: `Location` is the URL of the result.")
+        if is_accepted
+        else None
+    )
     media_type = "application/json" if is_model(made_of) else endpoint.gives
     schema = schemas.answer(made_of) if media_type == "application/json" else {"type": "string"}
     made = answer(done or "Done.", schema, *sorted(headers), shown=shown, media_type=media_type)
@@ -400,7 +414,7 @@ def success(made_of: Any, endpoint: Endpoint, schemas: Schemas, found: Sequence[
 
 
 def links_of(made_of: Any, endpoint: Endpoint, found: Iterable[Endpoint]) -> Json:
-    """From what was made, or from the first of a list, to every operation that takes its id."""
+    """Links from a created object, or the first of a list, to every operation that takes its id."""
     at = "$response.body#"
     if get_origin(made_of) is list:
         made_of, at = get_args(made_of)[0], f"{at}/0"
@@ -432,7 +446,7 @@ def operation(endpoint: Endpoint, schemas: Schemas, found: Sequence[Endpoint]) -
     }
     if description:
         made["description"] = description
-    if not endpoint.caller_name:
+    if not endpoint.takes_a(Caller):
         made["security"] = []
     if parameters := list(parameters_of(endpoint, schemas)):
         made["parameters"] = parameters
@@ -453,16 +467,16 @@ def parameters_of(endpoint: Endpoint, schemas: Schemas) -> Iterator[Json]:
         model = schemas.query(endpoint.query_model)
         for name, schema in model.get("properties", {}).items():
             yield query_parameter(name, dict(schema), required=name in model.get("required", ()))
-    if endpoint.if_match_name:
+    if endpoint.takes_a(ExpectedVersions):
         yield ref("parameters", "If-Match")
-    if endpoint.attempt_name:
+    if endpoint.takes_a(IdempotentAttempt):
         yield ref("parameters", "Idempotency-Key")
-    if endpoint.preferences_name:
+    if endpoint.takes_a(Preferences):
         yield ref("parameters", "Prefer")
 
 
 def query_parameter(name: str, schema: Json, *, required: bool) -> Json:
-    """In a query string there is no null: what may be null may be left out."""
+    """A query string has no null, so a nullable parameter is optional."""
     made: Json = {"name": name, "in": "query"}
     if required:
         made["required"] = True
@@ -473,7 +487,7 @@ def query_parameter(name: str, schema: Json, *, required: bool) -> Json:
     if schema.get("default", ...) in (None, []):
         del schema["default"]
     if schema.get("type") == "array":
-        schema.pop("uniqueItems", None)  # a set takes what is named twice
+        schema.pop("uniqueItems", None)  # the set removes duplicates
         made |= {"style": "form", "explode": False}
     return made | {"schema": schema}
 
@@ -498,13 +512,13 @@ def shared_parameters(found: Iterable[Endpoint]) -> Json:
     made["Idempotency-Key"] = {
         "name": "Idempotency-Key",
         "in": "header",
-        "description": "The client's name for this request: sent again within 24 hours, it is done once.",
+        "description": "A key chosen by the client: a request that is repeated within 24 hours takes effect once.",
         "schema": {"type": "string", "minLength": 1, "maxLength": IDEMPOTENCY_KEY_CHARACTERS},
     }
     made["Prefer"] = {
         "name": "Prefer",
         "in": "header",
-        "description": "`respond-async`: answer 202 at once, and work in the background.",
+        "description": "`respond-async`: respond 202 immediately, and work in the background.",
         "schema": {"type": "string"},
     }
     return made
@@ -532,7 +546,7 @@ BEARER: Final = {
     "type": "http",
     "scheme": "bearer",
     "bearerFormat": "JWT",
-    "description": "A JSON Web Token with the user's id; for the local stack, what `make token` prints.",
+    "description": "A JSON Web Token with the user's id; for the local stack, `make token` prints one.",
 }
 
 
@@ -566,7 +580,7 @@ def _sorted(components: Json) -> Json:
 
 
 def contract_text() -> str:
-    """One line for each operation and each component: short to send, and a change is a line of a diff."""
+    """One line for each operation and component: compact, and a change is one line of a diff."""
     deep = {"paths": 2, "components": 2}
     return _block({name: _text(part, deep.get(name, 0)) for name, part in document().items()}) + "\n"
 
@@ -589,7 +603,7 @@ def main(arguments: list[str]) -> int:
     if not arguments:
         TARGET.write_text(made)
     elif TARGET.read_text() != made:
-        print("openapi.json is not what the code says: run `make openapi`", file=sys.stderr)
+        print("openapi.json is outdated: run `make openapi`", file=sys.stderr)
         return 1
     return 0
 

@@ -1,7 +1,7 @@
-"""`python -m tools.python_client`: writes clients/python/practice_client from openapi.json; `--check` compares.
+"""`python -m tools.python_client`: write clients/python/practice_client from openapi.json; `--check` compares.
 
-The objects of answers become frozen dataclasses, an operation becomes a method whose keyword arguments are its query
-string and the fields of its body. What all of them share is written by hand: transport.py and errors.py.
+Returned objects become frozen dataclasses. An operation becomes a method whose keyword arguments are its query parameters
+and the fields of its body. The shared code is written by hand: transport.py and errors.py.
 """
 
 import json
@@ -23,12 +23,12 @@ SCALARS: Final = {"string": "str", "integer": "int", "number": "float", "boolean
 SENT_AS: Final = {"If-Match": "if_match", "Idempotency-Key": "idempotency_key", "Prefer": "prefer"}
 FROM_HEADER: Final = {"ETag": "etag", "x-next-cursor": "next_cursor"}
 ALWAYS_READ: Final = "ValidationError"
-"""errors.py makes it of a 422."""
+"""errors.py builds it from a 422."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """One operation, as Python says it."""
+    """One operation in Python terms."""
 
     name: str
     verb: str
@@ -37,27 +37,27 @@ class Method:
     path_ids: list[str]
     query: dict[str, str]
     body: dict[str, str]
-    """Name and type of each argument; one that ends with UNSET may be left out."""
+    """Name and type of each argument; an argument with the default UNSET is optional."""
     is_text: bool
-    """The body is a text, not JSON."""
+    """Whether the body is a text instead of JSON."""
     has_body: bool
     headers: list[str]
     answers: dict[str, str]
     """Type by status."""
     item: str | None
-    """What a list is made of, when it continues by cursor."""
+    """The item type of a list with a cursor."""
     order: str
-    """What is said of its pages."""
+    """The documented order of its pages."""
 
 
 class Client:
-    """openapi.json, read for what a client is made of."""
+    """openapi.json as the source of a client."""
 
     def __init__(self, contract: Json) -> None:
         self.contract = contract
         self.schemas: Json = contract["components"]["schemas"]
         self.beside: dict[str, set[str]] = {}
-        """By object: what comes in a header of an answer that is one."""
+        """By object: the fields that come in headers of its HTTP response."""
         self.used = {ALWAYS_READ}
         self.methods = [
             self._method(path, verb, operation)
@@ -66,14 +66,14 @@ class Client:
         ]
 
     def resolved(self, part: Json) -> Json:
-        """What a `$ref` names."""
+        """The name behind a `$ref`."""
         while "$ref" in part:
             _, _, kind, name = part["$ref"].split("/")
             part = self.contract["components"][kind][name]
         return part
 
     def type_of(self, schema: Json, *, sent: bool = False) -> str:
-        """As an annotation. What is sent may be of any kind that JSON writes the same."""
+        """The annotation. An argument may be of any type with the same JSON."""
         if "$ref" in schema:
             name: str = schema["$ref"].rpartition("/")[2]
             if sent and "properties" in self.schemas[name]:
@@ -149,7 +149,7 @@ class Client:
         return self.type_of(listed["items"]) if listed else None, schema.get("description", "")
 
     def models(self) -> list[str]:
-        """The definition of everything that is named, by name."""
+        """The definition of every named type, by name."""
         made: dict[str, str] = {}
         while waiting := self.used - made.keys():
             for name in waiting:
@@ -181,7 +181,7 @@ def _argument(type_: str, *, is_needed: bool) -> str:
 def _method_text(method: Method) -> str:
     arguments = [f"{name}: int" for name in method.path_ids]
     named = [f"{name}: {type_}" for name, type_ in (method.query | method.body).items()]
-    assert len(method.query) + len(method.body) == len(named), f"{method.name}: a name is used twice"
+    assert len(method.query) + len(method.body) == len(named), f"{method.name}: duplicate argument name"
     if method.is_text:
         named.append("text: str | None = None")
     named += [f"{name}: str | None = None" for name in method.headers]
@@ -203,14 +203,14 @@ def _method_text(method: Method) -> str:
 
 
 def _iterator_text(method: Method) -> str:
-    """Beside a method that answers one page."""
+    """The iterator that accompanies a method for one page."""
     filters = {name: type_ for name, type_ in method.query.items() if name not in ("page", "cursor")}
     arguments = [f"{name}: int" for name in method.path_ids]
     named = [f"{name}: {type_}" for name, type_ in filters.items()]
     signature = _signature(
         method.name.replace("list_", "iterate_"), arguments, named, f"Iterator[{method.item}]"
     )
-    doc = f"Everything that `{method.name}` gives page by page, `size` at a time."
+    doc = f"All items of `{method.name}`, read in pages of `size`."
     if method.order:
         doc += f"\n\nEach page: {method.order}"
     call = f"self._walk({_path(method)}, {method.answers['200']}, {_dictionary(filters)})"
@@ -235,9 +235,9 @@ def _dictionary(names: Mapping[str, str]) -> str:
     return "{" + ", ".join(f'"{name}": {name}' for name in names) + "}"
 
 
-MODELS_HEAD: Final = f'''"""The objects of answers. {WRITTEN_BY}
+MODELS_HEAD: Final = f'''"""The objects that the API returns. {WRITTEN_BY}
 
-`etag` and `next_cursor` with a default come in headers: they are there when the object itself was asked for.
+`etag` and `next_cursor` with a default come from headers: they are set when the object itself was requested.
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ from typing import Any, Literal
 
 
 def files(contract: Json) -> dict[str, str]:
-    """The generated modules by name, laid out as the rest of the repository is."""
+    """The generated modules by name, formatted like the rest of the repository."""
     client = Client(contract)
     models = "\n\n".join([MODELS_HEAD, *client.models()])
     methods = "\n".join(
@@ -299,7 +299,7 @@ def main(arguments: list[str]) -> int:
     ]
     for name in stale:
         print(
-            f"{(TARGET / name).relative_to(ROOT)} is not what openapi.json says: run `make openapi`",
+            f"{(TARGET / name).relative_to(ROOT)} is outdated: run `make openapi`",
             file=sys.stderr,
         )
     return 1 if stale else 0

@@ -1,9 +1,9 @@
-"""`make redrive QUEUE=SweepDeadLetters [STACK=practice-api-prod] [DRY=0]`: what was set aside, and back to work with it.
+"""`make redrive QUEUE=SweepDeadLetters [STACK=practice-api-prod] [DRY=0]`: report or redrive dead letters.
 
-Without DRY=0 it only looks: how many messages, why, how old, and the ids in them, never a text. With it each message that
-was there when the run began is handed back to whoever failed on it, and then deleted. The run stops at the first that it
-cannot hand back, and may be started again: to every consumer a message that comes twice is one.
-Without STACK it is about the local stack on HOST and PORT.
+Without DRY=0 it only reports the number, reasons, ages and ids of the messages, never a text. With DRY=0 each message that
+exists when the run starts is handed back to the function that failed on it, and then deleted. The run stops at the first
+message that it cannot hand back. It can be repeated, because every consumer handles a duplicate once.
+Without STACK it works on the local stack at HOST and PORT.
 """
 
 import argparse
@@ -25,17 +25,17 @@ from practice.table import keys
 from tools.deployed import Deployed, LocalStack, NotDeployed, NotTaken, Stack, template
 
 HIDDEN_SECONDS: Final = 300
-"""How long a message that this run has received stays hidden from others."""
+"""Visibility timeout of the messages that this run receives."""
 SHOWN: Final = 100
 WAIT_SECONDS: Final = 1
-"""A queue that is asked to wait looks everywhere; otherwise it may say that it is empty when it is not."""
+"""Long polling queries all servers of the queue; a short poll may miss messages."""
 PAGES: Final = 100
-"""Requests for the records of one batch: a page may be empty with others behind it, and an open shard has no last one."""
+"""Maximum reads for the records of one batch: a page may be empty before others, and an open shard has no last page."""
 FAILED_TOO_OFTEN: Final = "failed too often"
 
 
 class CannotHandBack(Exception):
-    """It stays where it is, for this reason."""
+    """The message stays in the queue, for this reason."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Letter:
 
     @property
     def content(self) -> Any:
-        """None for what is no JSON."""
+        """The parsed body; None if it is not JSON."""
         try:
             return json.loads(self.body)
         except ValueError:
@@ -59,10 +59,12 @@ class Letter:
 
     @property
     def reason(self) -> str:
-        if code := self.attributes.get("ERROR_CODE"):  # EventBridge could not deliver it
+        if code := self.attributes.get("ERROR_CODE"):  # not delivered by EventBridge
             return code
         content = self.content
-        if isinstance(content, dict) and isinstance(content.get("requestContext"), dict):  # Lambda gave up
+        if isinstance(content, dict) and isinstance(
+            content.get("requestContext"), dict
+        ):  # given up by Lambda
             error = (content.get("responsePayload") or {}).get("errorType", "")
             return f"{content['requestContext'].get('condition', FAILED_TOO_OFTEN)} {error}".strip()
         return self.attributes.get("reason", FAILED_TOO_OFTEN)
@@ -74,7 +76,7 @@ class Letter:
 
 
 def ids_in(content: object) -> Iterator[tuple[str, object]]:
-    """What identifies a message: its ids, its kinds, how many ids a list has. Texts never."""
+    """Identifying fields of a message: ids, kinds, and the lengths of id lists. Never a text."""
     if not isinstance(content, dict):
         return
     for name, value in content.items():
@@ -125,7 +127,7 @@ class Redrive:
         self._url = deployed.physical(queue)
         self._held: dict[str, Letter] = {}
         self.is_cut_short = False
-        """Whether the first messages were visible again before the last were read: there may be more than were seen."""
+        """Whether the first messages became visible again before the last were read, so the count may be too low."""
 
     @cached_property
     def _sqs(self) -> Any:
@@ -136,12 +138,12 @@ class Redrive:
         return self._deployed.table
 
     def look(self) -> list[Letter]:
-        """All messages, visible again when they have been read."""
+        """All messages; they are visible again afterwards."""
         with self._received() as letters:
             return list(letters)
 
     def drop(self, message_id: str) -> bool:
-        """Deletes one message for good; whether it was there."""
+        """Deletes one message permanently and returns whether it existed."""
         with self._received() as letters:
             for letter in letters:
                 if letter.message_id == message_id:
@@ -150,9 +152,9 @@ class Redrive:
         return False
 
     def hand_back(self, only: frozenset[str] = frozenset()) -> Iterator[tuple[Letter, str]]:
-        """Each message that was there at the beginning, and what became of it.
+        """Hands back each message that existed at the start and yields it with the result.
 
-        Raises CannotHandBack at the first that stays.
+        Raises CannotHandBack at the first message that stays.
         """
         with self._received() as letters:
             for letter in letters:
@@ -167,9 +169,9 @@ class Redrive:
 
     @contextmanager
     def _received(self) -> Iterator[Iterator[Letter]]:
-        """Messages sent before now, each once: what fails again meanwhile is for the next run.
+        """Messages sent before now, each once; a message that fails again is left to the next run.
 
-        What is not deleted becomes visible again at the end.
+        Messages that are not deleted become visible again at the end.
         """
         began = time.time()
         self._held, self.is_cut_short = {}, False
@@ -190,7 +192,7 @@ class Redrive:
             yield receive()
         finally:
             for letter in self._held.values():
-                with suppress(ClientError):  # it took so long that it is visible already
+                with suppress(ClientError):  # its visibility timeout has ended already
                     self._sqs.change_message_visibility(
                         QueueUrl=self._url, ReceiptHandle=letter.receipt, VisibilityTimeout=0
                     )
@@ -212,7 +214,7 @@ class Redrive:
 
     def _hand_back(self, letter: Letter) -> str:
         if "cut" in letter.attributes:
-            raise CannotHandBack(f"{letter.message_id}: it is not whole, {letter.attributes['cut']}")
+            raise CannotHandBack(f"{letter.message_id}: it is truncated, {letter.attributes['cut']}")
         if self.queue in self.sources:
             return self._to_queue(letter, self.sources[self.queue])
         if self.queue in self.of_streams:
@@ -226,13 +228,13 @@ class Redrive:
             if self._is_erased(content.get("user_id"), letter.sent_at):
                 return "dropped: its user was erased since"
             if self.queue == "IngestionDeadLetters" and content.get("dedup_id") is None:
-                # A message counts by its own id, which the copy would not have.
+                # Without a dedup_id the message id identifies the response, and a copy has a new message id.
                 body = json.dumps({**content, "dedup_id": letter.message_id})
         self._sqs.send_message(QueueUrl=self._deployed.physical(source), MessageBody=body)
         return f"sent to {source}"
 
     def _is_erased(self, user_id: object, sent_at: float) -> bool:
-        """Whether the receipt of an erasure is younger than the message: it must not outlive that in another queue."""
+        """Whether the user was erased after the message was sent; such a message must not be queued again."""
         if not isinstance(user_id, int):
             return False
         key = keys.account(user_id)
@@ -247,7 +249,7 @@ class Redrive:
         content = letter.content
         event = content.get("requestPayload", content) if isinstance(content, dict) else None
         if not isinstance(event, dict) or not {"source", "detail-type", "detail"} <= event.keys():
-            raise CannotHandBack(f"{letter.message_id}: it is no event")
+            raise CannotHandBack(f"{letter.message_id}: it is not an event")
         entry = {
             "EventBusName": self._deployed.parameter("EventBusName"),
             "Source": event["source"],
@@ -257,19 +259,19 @@ class Redrive:
         [result] = self._deployed.client("events").put_events(Entries=[entry])["Entries"]
         if "ErrorCode" in result:
             raise CannotHandBack(f"{letter.message_id}: {result['ErrorCode']}")
-        return f"put on the bus as {event['detail-type']}"
+        return f"published on the bus as {event['detail-type']}"
 
     def _to_function(self, letter: Letter, function: str) -> str:
         content = letter.content
         if not isinstance(content, dict):
-            raise CannotHandBack(f"{letter.message_id}: it is no record")
+            raise CannotHandBack(f"{letter.message_id}: it is not a record")
         batch = content.get("DDBStreamBatchInfo")
         records = self._read_again(letter, batch) if batch else [content]
         self._deployed.invoke(function, {"Records": records})
-        return f"{len(records)} records given to {function}"
+        return f"{len(records)} records passed to {function}"
 
     def _read_again(self, letter: Letter, batch: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The records that Lambda gave up, of which it tells the place alone; a stream keeps them for 24 hours."""
+        """The records that Lambda gave up. The message has only their position; the stream keeps them for 24 hours."""
         streams = self._deployed.client("dynamodbstreams")
         table = self._deployed.client("dynamodb").describe_table(TableName=self._table)
         arn, last = table["Table"]["LatestStreamArn"], int(batch["endSequenceNumber"])
@@ -298,7 +300,7 @@ class Redrive:
         return [json.loads(json.dumps(each | source, default=_as_lambda_spells)) for each in records]
 
 
-GONE: Final = "the stream has its records no more; see the drill for what is left to do"
+GONE: Final = "the stream no longer has its records; see the drill in docs/runbook.md"
 TRIMMED: Final = ("TrimmedDataAccessException", "ExpiredIteratorException", "ResourceNotFoundException")
 
 
@@ -328,17 +330,31 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("queue", help="the logical id of a dead-letter queue in template.yaml")
-    parser.add_argument("--id", action="append", default=[], help="only this message (repeat for more)")
-    parser.add_argument("--drop", metavar="ID", help="delete this message for good")
+    parser.add_argument("--id", action="append", default=[], help="redrive only this message (repeatable)")
+    parser.add_argument("--drop", metavar="ID", help="delete this message permanently")
     given = parser.parse_args(arguments)
-    host, port = os.environ.get("HOST") or "127.0.0.1", os.environ.get("PORT") or "3000"
     stack = os.environ.get("STACK")
-    redrive = Redrive(Stack(stack) if stack else LocalStack(f"http://{host}:{port}"), given.queue)
+    try:
+        redrive = Redrive(Stack(stack) if stack else LocalStack(_local_url()), given.queue)
+        return _run(redrive, given)
+    except NotDeployed as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _local_url() -> str:
+    host, port = os.environ.get("HOST") or "127.0.0.1", os.environ.get("PORT") or "3000"
+    if host in ("0.0.0.0", "::"):  # noqa: S104 (where the stack listens, not where it is reached)
+        host = "127.0.0.1"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _run(redrive: Redrive, given: argparse.Namespace) -> int:
     if os.environ.get("DRY", "1") != "0":
-        return _tell(redrive.look(), redrive)
+        return _report(redrive.look(), redrive)
     if given.drop:
         found = redrive.drop(given.drop)
-        print("deleted" if found else "it is not there")
+        print("deleted" if found else "it does not exist")
         return 0 if found else 1
     handed = 0
     try:
@@ -348,12 +364,14 @@ def main(arguments: list[str] | None = None) -> int:
     except CannotHandBack as stayed:
         print(f"stopped after {handed}: {stayed}", file=sys.stderr)
         return 1
-    print(f"{handed} handed back; look again once they are worked off")
+    print(f"{handed} handed back; check the queue again after they are processed")
     return 0
 
 
-def _tell(letters: list[Letter], redrive: Redrive) -> int:
-    more = " and perhaps more: the first came back before the last were read" if redrive.is_cut_short else ""
+def _report(letters: list[Letter], redrive: Redrive) -> int:
+    more = (
+        " or more: the first became visible again before the last were read" if redrive.is_cut_short else ""
+    )
     print(f"{redrive.queue}: {len(letters)} messages{more}")
     for reason, count in Counter(letter.reason for letter in letters).most_common():
         print(f"  {count:>5}  {reason}")
@@ -361,9 +379,9 @@ def _tell(letters: list[Letter], redrive: Redrive) -> int:
     for letter in sorted(letters, key=lambda each: each.sent_at)[:SHOWN]:
         print(letter.line(now))
     if len(letters) > SHOWN:
-        print(f"  ... the oldest {SHOWN} of them")
+        print(f"  ... only the oldest {SHOWN}")
     if letters:
-        print("nothing was changed; DRY=0 hands them back")
+        print("nothing was changed; DRY=0 hands the messages back")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""No file of the repository names a package registry or a path of somebody's machine."""
+"""Check that no file of the repository contains the host of a package registry or a path of one machine."""
 
 import re
 import subprocess

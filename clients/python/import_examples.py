@@ -1,9 +1,10 @@
-"""Adds a file of examples to a library: `TOKEN=... python import_examples.py examples.csv --url https://...`
+"""Add a file of examples to a library: `TOKEN=... python import_examples.py examples.csv --url https://...`
 
-A CSV file has the columns `input_text`, `output_text` and, if it likes, `title`; a JSONL file has an object a line, which
-may have `meta` too. A row whose texts the library has already is left alone, and an Idempotency-Key is made of the others: a
-run that was cut short is simply made again. (An example that was imported and deleted comes back after a day, when its key
-is forgotten.) Rows that do not fit are told by their line, and cost the others nothing.
+A CSV file has the columns `input_text`, `output_text` and optionally `title`. A JSONL file has one object per line, which
+may also have `meta`. A row whose texts are already in the library is skipped. The Idempotency-Key of a request is derived
+from its row, so an interrupted run can be repeated. (If an imported example is deleted and its row is imported again more
+than a day later, it is created again, because its key has expired.) An invalid row is reported with its line, and the
+other rows are imported.
 """
 
 import argparse
@@ -19,9 +20,9 @@ from typing import Any
 from practice_client import Client, Invalid
 
 PAGE = 200
-"""The largest page of a list."""
+"""The maximum page size of a list."""
 SELECTION = 50
-"""The most examples that a session selects."""
+"""The maximum number of examples in a selection."""
 
 FIELDS = ("title", "input_text", "output_text", "meta")
 
@@ -29,7 +30,7 @@ Row = dict[str, Any]
 
 
 def rows(file: Path) -> Iterator[tuple[int, Row | str]]:
-    """Each row with its line; a text says what is wrong with it."""
+    """Each row with its line number, or a text with its error."""
     with file.open(encoding="utf-8-sig", newline="") as lines:
         if file.suffix == ".csv":
             reader = csv.DictReader(lines)
@@ -60,7 +61,7 @@ def digest(row: Row) -> str:
 
 
 def add(client: Client, file: Path) -> tuple[list[int], int]:
-    """The ids of the file's examples in its order, new or not, and how many rows were refused."""
+    """The ids of the examples in file order, new or existing, and the number of rejected rows."""
     known = {
         (each.input_text, each.output_text): each.example_id for each in client.iterate_examples(size=PAGE)
     }
@@ -87,11 +88,11 @@ def add(client: Client, file: Path) -> tuple[list[int], int]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        description="Adds a file of examples to the library of the user of TOKEN."
+        description="Add a file of examples to the library of the user of TOKEN."
     )
-    parser.add_argument("file", type=Path, help="*.csv, or JSONL")
+    parser.add_argument("file", type=Path, help="a *.csv file, or JSONL")
     parser.add_argument("--url", default="http://127.0.0.1:3000")
-    parser.add_argument("--session", type=int, help=f"selects the first {SELECTION} of them in this session")
+    parser.add_argument("--session", type=int, help=f"select the first {SELECTION} of them in this session")
     arguments = parser.parse_args()
     with Client(arguments.url, os.environ["TOKEN"]) as client:
         example_ids, refused = add(client, arguments.file)

@@ -1,4 +1,4 @@
-// A learner's quarter of an hour: run with BASE_URL and TOKEN, prints what it saw as one line of JSON.
+// A sample session of a learner. Run it with BASE_URL and TOKEN; it prints its results as one line of JSON.
 
 import { each, practice, type Schemas } from "./practice.mjs";
 
@@ -35,7 +35,7 @@ for await (const example of each((cursor) =>
   library.push(example.input_text);
 }
 
-// Somebody else changes the session; the version that this client knows is no longer the one that stands.
+// Another client changes the session, so the version that this client knows is outdated.
 await client.PATCH("/user/practice/sessions/{session_id}", { params: { path }, body: { notes: "Seen" } });
 const late = await client.PATCH("/user/practice/sessions/{session_id}", {
   params: { path, header: { "If-Match": etag } },

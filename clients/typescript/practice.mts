@@ -6,16 +6,16 @@ import type { components, paths } from "./schema.js";
 export type Practice = Client<paths>;
 
 /**
- * The objects of the contract by name. `{ title: "x" } satisfies Schemas["SessionChanges"]` has a misspelled field found, which
- * TypeScript lets pass in the argument of a generic function, and the service ignores.
+ * The objects of the contract by name. `{ title: "x" } satisfies Schemas["SessionChanges"]` detects a misspelled field.
+ * TypeScript does not check it in an argument of a generic function, and the service ignores it.
  */
 export type Schemas = components["schemas"];
 
 export interface Options {
   baseUrl: string;
-  /** The token that is valid now; it is asked for before every request. */
+  /** Returns a valid token; called before every request. */
   token: () => string | Promise<string>;
-  /** How often a request is sent at most. */
+  /** Maximum number of attempts per request. */
   tries?: number;
   pause?: (seconds: number) => Promise<void>;
 }
@@ -23,9 +23,9 @@ export interface Options {
 const sleep = (seconds: number) => new Promise<void>((done) => setTimeout(done, seconds * 1000));
 
 /**
- * Sends the token; a POST takes an Idempotency-Key along, its own unless it has one. After 429 and 503, and after a 409 that
- * says so, the request is sent again when the seconds of Retry-After have passed. A change with If-Match is sent again
- * after 429 alone: after 503 it may have been done, and would meet its own version.
+ * Sends the token, and an Idempotency-Key with every POST. After 429, 503, and 409 with Retry-After, the request is repeated
+ * when these seconds have passed. A change with If-Match is repeated only after 429: after 503 it may have taken effect, and
+ * would then fail on its own version.
  */
 export function practice({ baseUrl, token, tries = 4, pause = sleep }: Options): Practice {
   const patient = async (request: Request): Promise<Response> => {
@@ -49,7 +49,7 @@ export function practice({ baseUrl, token, tries = 4, pause = sleep }: Options):
       return request;
     },
   };
-  // Of a repeated parameter the last wins: a list is one parameter, separated by commas.
+  // The last of repeated parameters wins, so a list is one parameter, separated by commas.
   const client = createClient<paths>({
     baseUrl,
     fetch: patient,
@@ -59,7 +59,7 @@ export function practice({ baseUrl, token, tries = 4, pause = sleep }: Options):
   return client;
 }
 
-/** Every item of a list, page after page: `get` asks for the page of a cursor, or for the first one. */
+/** Every item of a list, over all pages: `get` requests the page of a cursor, or the first page. */
 export async function* each<Item>(
   get: (cursor?: string) => Promise<{ data?: { items: Item[]; next_cursor: string | null }; error?: unknown }>,
 ): AsyncGenerator<Item> {

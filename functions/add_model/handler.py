@@ -11,12 +11,12 @@ from practice.errors import (
     SessionHasNoClass,
     SessionNotFound,
 )
-from practice.http.conditional import Versioned
 from practice.http.endpoint import endpoint
 from practice.schemas.fields import PathId
 from practice.schemas.session_model import NewSessionModel, SessionModel
 from practice.store import session_models
 from practice.store.idempotency import IdempotentAttempt
+from practice.table import Versioned
 
 
 @endpoint(

@@ -4,12 +4,12 @@ from http import HTTPStatus
 
 from practice.caller import Caller
 from practice.errors import ModelNotFound, SessionFull
-from practice.http.conditional import Versioned
 from practice.http.endpoint import endpoint
 from practice.schemas.fields import PathId
 from practice.schemas.response import NewResponse, Response
 from practice.store import responses
 from practice.store.idempotency import IdempotentAttempt
+from practice.table import Versioned
 
 
 @endpoint(

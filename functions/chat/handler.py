@@ -3,39 +3,23 @@
 from http import HTTPStatus
 
 from practice.caller import Caller
-from practice.errors import (
-    ClassHasNoModels,
-    ClassNotActive,
-    ClassNotFound,
-    NoModelAnswered,
-    RequestedModelsNotFound,
-    SessionFull,
-    SessionHasNoClass,
-    SessionNotFound,
-)
 from practice.http.endpoint import endpoint
-from practice.http.preferences import Preferences
+from practice.http.inputs import Preferences
+from practice.http.paging import Pager
 from practice.http.replies import Reply
+from practice.http.turn_replies import turn_reply
 from practice.runtime.deadline import Deadline
 from practice.schemas.fields import PathId
 from practice.schemas.turn import NewTurn, TurnAccepted, TurnAnswer
 from practice.store.idempotency import IdempotentAttempt
-from practice.turns import conversation
+from practice.turns import routes
+from practice.turns.beginning import TurnRequest
 
 
 @endpoint(
     "POST /user/practice/sessions/{session_id}/chat",
     HTTPStatus.CREATED,
-    refuses=(
-        SessionNotFound,
-        SessionHasNoClass,
-        ClassNotFound,
-        ClassNotActive,
-        ClassHasNoModels,
-        RequestedModelsNotFound,
-        SessionFull,
-        NoModelAnswered,
-    ),
+    refuses=routes.CHAT_REFUSES,
     accepted=TurnAccepted,
 )
 def lambda_handler(
@@ -45,12 +29,12 @@ def lambda_handler(
     attempt: IdempotentAttempt,
     deadline: Deadline,
     preferences: Preferences,
+    pager: Pager,
 ) -> Reply[TurnAnswer]:
     """Sends a prompt to the models of a session, all at the same time, and keeps every answer.
 
     With `Prefer: respond-async`, and when the answers are too big for one reply, the answer is 202 with the turn's
     `Location`. A model that fails is an entry in `errors`; when none answered, the answer is 502.
     """
-    return conversation.chat(
-        caller, session_id, new, attempt=attempt, deadline=deadline, preferences=preferences
-    )
+    request = TurnRequest(caller, new, attempt, deadline, preferences.respond_async, pager)
+    return turn_reply(routes.chat(session_id, request))

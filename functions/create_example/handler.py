@@ -4,11 +4,11 @@ from http import HTTPStatus
 
 from practice.caller import Caller
 from practice.errors import ImportInProgress
-from practice.http.conditional import Versioned
 from practice.http.endpoint import endpoint
 from practice.schemas.example import Example, NewExample
 from practice.store import examples
 from practice.store.idempotency import IdempotentAttempt
+from practice.table import Versioned
 
 
 @endpoint("POST /user/practice/few-shot-examples", HTTPStatus.CREATED, refuses=(ImportInProgress,))

@@ -11,11 +11,11 @@ from practice.errors import (
     ClassNotFound,
     ImportInProgress,
 )
-from practice.http.conditional import Versioned
 from practice.http.endpoint import endpoint
 from practice.schemas.session import NewSession, Session
 from practice.store import sessions
 from practice.store.idempotency import IdempotentAttempt
+from practice.table import Versioned
 
 
 @endpoint(

@@ -4,10 +4,10 @@ from http import HTTPStatus
 
 from practice.caller import Caller
 from practice.errors import ExampleNotFound
-from practice.http.conditional import IfMatch
 from practice.http.endpoint import endpoint
 from practice.schemas.fields import PathId
 from practice.store import examples
+from practice.table import ExpectedVersions
 
 
 @endpoint(
@@ -15,6 +15,6 @@ from practice.store import examples
     HTTPStatus.NO_CONTENT,
     refuses=(ExampleNotFound,),
 )
-def lambda_handler(caller: Caller, example_id: PathId, if_match: IfMatch) -> None:
+def lambda_handler(caller: Caller, example_id: PathId, expected: ExpectedVersions) -> None:
     """Deletes an example; it disappears from every selection."""
-    examples.remove(caller, example_id, if_match)
+    examples.remove(caller, example_id, expected)

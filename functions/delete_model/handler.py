@@ -4,13 +4,13 @@ from http import HTTPStatus
 
 from practice.caller import Caller
 from practice.errors import ModelNotFound
-from practice.http.conditional import IfMatch
 from practice.http.endpoint import endpoint
 from practice.schemas.fields import PathId
 from practice.store import session_models
+from practice.table import ExpectedVersions
 
 
 @endpoint("DELETE /user/practice/models/{session_model_id}", HTTPStatus.NO_CONTENT, refuses=(ModelNotFound,))
-def lambda_handler(caller: Caller, session_model_id: PathId, if_match: IfMatch) -> None:
+def lambda_handler(caller: Caller, session_model_id: PathId, expected: ExpectedVersions) -> None:
     """Deletes a model with its responses."""
-    session_models.remove(caller, session_model_id, if_match)
+    session_models.remove(caller, session_model_id, expected)

@@ -4,13 +4,13 @@ from http import HTTPStatus
 
 from practice.caller import Caller
 from practice.errors import ResponseNotFound
-from practice.http.conditional import IfMatch
 from practice.http.endpoint import endpoint
 from practice.schemas.fields import PathId
 from practice.store import responses
+from practice.table import ExpectedVersions
 
 
 @endpoint("DELETE /user/practice/responses/{response_id}", HTTPStatus.NO_CONTENT, refuses=(ResponseNotFound,))
-def lambda_handler(caller: Caller, response_id: PathId, if_match: IfMatch) -> None:
+def lambda_handler(caller: Caller, response_id: PathId, expected: ExpectedVersions) -> None:
     """Deletes a response."""
-    responses.remove(caller, response_id, if_match)
+    responses.remove(caller, response_id, expected)

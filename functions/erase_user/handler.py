@@ -1,13 +1,13 @@
-"""EventBridge: UserErased."""
+"""EventBridge, `UserErased`."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from practice.events.users import begin_erasure
+from practice.events import users
 from practice.runtime.log import logged_event
 
 
 @logged_event("erase_user")
 def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
-    """Shuts the user's account and asks for the work, which `erase_items` does."""
-    return begin_erasure(event)
+    """Closes the user's account and queues the erasure, which `erase_items` does."""
+    return users.begin_erasure(event)

@@ -2,11 +2,11 @@
 
 from practice.caller import Caller
 from practice.errors import ResponseNotFound
-from practice.http.conditional import Versioned
 from practice.http.endpoint import endpoint
 from practice.schemas.fields import PathId
 from practice.schemas.response import Response
 from practice.store import responses
+from practice.table import Versioned
 
 
 @endpoint("GET /user/practice/responses/{response_id}", refuses=(ResponseNotFound,))

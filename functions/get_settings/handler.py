@@ -2,11 +2,11 @@
 
 from practice.caller import Caller
 from practice.errors import SessionNotFound
-from practice.http.conditional import Versioned
 from practice.http.endpoint import endpoint
 from practice.schemas.fields import PathId
 from practice.schemas.settings import Settings
 from practice.store import views
+from practice.table import Versioned
 
 
 @endpoint("GET /user/practice/sessions/{session_id}/settings", refuses=(SessionNotFound,))

@@ -1,13 +1,13 @@
-"""The table's stream."""
+"""DynamoDB stream of the table."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from practice.events.changes import handle
+from practice.events import changes
 from practice.runtime.log import logged_event
 
 
 @logged_event("stream_changes")
 def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
-    """Turns what changed into queue messages and events on the bus; a record nobody can read is set aside, alone."""
-    return handle(event)
+    """Sends a queue message or publishes an event for what changed; an unreadable record goes to the dead-letter queue."""
+    return changes.handle(event)

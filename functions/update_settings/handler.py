@@ -2,11 +2,11 @@
 
 from practice.caller import Caller
 from practice.errors import InvalidExamples, SessionFull, SessionNotFound
-from practice.http.conditional import IfMatch, Versioned
 from practice.http.endpoint import endpoint
 from practice.schemas.fields import PathId
 from practice.schemas.settings import Settings, SettingsChanges
 from practice.store import settings
+from practice.table import ExpectedVersions, Versioned
 
 
 @endpoint(
@@ -14,7 +14,7 @@ from practice.store import settings
     refuses=(SessionNotFound, InvalidExamples, SessionFull),
 )
 def lambda_handler(
-    caller: Caller, session_id: PathId, changes: SettingsChanges, if_match: IfMatch
+    caller: Caller, session_id: PathId, changes: SettingsChanges, expected: ExpectedVersions
 ) -> Versioned[Settings]:
     """Merges parameters key by key; a selection of examples replaces the one before."""
-    return settings.change(caller, session_id, changes, if_match)
+    return settings.change(caller, session_id, changes, expected)

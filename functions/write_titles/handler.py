@@ -1,13 +1,13 @@
-"""SQS, sessions that were answered and have no title."""
+"""SQS, titles queue."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from practice.events.titles import handle
+from practice.events import titles
 from practice.runtime.log import logged_event
 
 
 @logged_event("write_titles")
 def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
-    """Writes a title where there is still none."""
-    return handle(event)
+    """Has a model write a title for each session that still has none."""
+    return titles.handle(event)

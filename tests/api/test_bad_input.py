@@ -13,15 +13,18 @@ from pydantic import BaseModel
 
 from local.gateway import build_event
 from local.stack import Stack
+from practice.caller import Caller
 from practice.http.endpoint import Endpoint
+from practice.http.replies import status_of
 from practice.limits import MAX_ID
-from tests.support.learners import Answer, Learner
+from practice.schemas.json_text import _SCALAR
+from tests.support.learners import BASE_URL, Answer, Learner
 from tools.openapi import endpoints
 
 Json = dict[str, Any]
 Place = tuple[str | int, ...]
 
-ENDPOINTS = [each for each in endpoints() if each.caller_name]
+ENDPOINTS = [each for each in endpoints() if each.takes_a(Caller)]
 WITH_BODY = [each for each in ENDPOINTS if each.body_model]
 
 
@@ -244,12 +247,12 @@ Items = Mapping[tuple[str, str], Any]
 
 
 @pytest.fixture
-def unchanged(world: World, items_of: Callable[[Learner], Items], stack: Stack) -> Iterator[None]:
+def unchanged(world: World, contents_of: Callable[[Learner], Items]) -> Iterator[None]:
     """Every item of the learner's stands as it stood."""
-    before = items_of(world.owner)
-    assert len(before) >= 6
+    before = contents_of(world.owner)
+    assert before
     yield
-    assert items_of(world.owner) == before
+    assert contents_of(world.owner) == before
 
 
 def problems(answer: Answer, shown: object = "") -> list[Json]:
@@ -384,7 +387,10 @@ def test_a_body_that_is_no_text_is_a_400(endpoint: Endpoint, world: World) -> No
     for raw in (b"\xff", b'{"title": "\xff"}', b'{"title": "\xc3"}', b"\xed\xa0\x80", "{}".encode("utf-16")):
         answer = world.owner.ask(endpoint.method, target, raw=raw)
 
-        assert (answer.status, answer.json) == (400, {"detail": "body is not valid UTF-8"}), raw
+        if BASE_URL:  # AWS does not document how a gateway hands on what is no UTF-8
+            assert answer.status in (400, 422), raw
+        else:
+            assert (answer.status, answer.json) == (400, {"detail": "body is not valid UTF-8"}), raw
 
 
 @pytest.mark.parametrize("endpoint", WITH_BODY, ids=lambda each: each.name)
@@ -478,20 +484,20 @@ def test_what_is_no_id_is_refused_in_the_path(endpoint: Endpoint, name: str, wor
 )
 @pytest.mark.usefixtures("unchanged")
 def test_an_id_that_is_nobodys_or_somebody_elses_is_not_found(
-    endpoint: Endpoint, name: str, world: World, ben: Learner, items_of: Callable[[Learner], Items]
+    endpoint: Endpoint, name: str, world: World, ben: Learner, contents_of: Callable[[Learner], Items]
 ) -> None:
     body = written(good_body(endpoint)).encode() if endpoint.body_model else None
     ben.open_session()
-    before = items_of(ben)
+    before = contents_of(ben)
 
     foreign = ben.ask(endpoint.method, world.target(endpoint), raw=body)
 
     assert foreign.status == 404
-    assert foreign.detail in [refusal.detail for refusal in endpoint.refuses if refusal.status == 404]
+    assert foreign.detail in [refusal.detail for refusal in endpoint.refuses if status_of(refusal) == 404]
     for value in NOBODYS_IDS:
         unknown = ben.ask(endpoint.method, world.target(endpoint, **{name: value}), raw=body)
         assert (unknown.status, unknown.body) == (foreign.status, foreign.body), value
-    assert items_of(ben) == before
+    assert contents_of(ben) == before
 
 
 @pytest.mark.parametrize("spelling", ["{}.0", "%20{}", "{}%20", "0{}", "+{}"])
@@ -608,7 +614,9 @@ def test_path_query_and_body_are_judged_together_in_this_order(ada: Learner) -> 
         "string_type",
     ]
     assert problems(ada.ask("PATCH", "/sessions/x?responses=1", raw=b"{"))[2] == malformed(1)
-    assert len(problems(ada.ask("PATCH", "/sessions/x?responses=1", raw=b"\xff"))) == 2
+    assert len(problems(ada.ask("PATCH", "/sessions/x?responses=1", raw=b"\xff"))) in (
+        (2, 3) if BASE_URL else (2,)
+    )
 
 
 @pytest.mark.parametrize(
@@ -626,7 +634,7 @@ def test_what_is_wrong_is_said_before_what_is_not_there(endpoint: Endpoint, ada:
 
 @pytest.mark.parametrize("endpoint", WITH_BODY, ids=lambda each: each.name)
 def test_a_field_that_is_the_servers_is_not_written(
-    endpoint: Endpoint, world: World, ben: Learner, items_of: Callable[[Learner], Items]
+    endpoint: Endpoint, world: World, ben: Learner, contents_of: Callable[[Learner], Items]
 ) -> None:
     """Unknown fields are ignored, whatever they hold; where they are forbidden, nothing is written."""
     assert endpoint.body_model
@@ -647,7 +655,7 @@ def test_a_field_that_is_the_servers_is_not_written(
     is_strict = endpoint.body_model.model_config.get("extra") == "forbid"
     if is_strict:
         del unknown["\ud800"]  # which is not even a name, and said to be none
-    stranger = items_of(ben)
+    stranger = contents_of(ben)
 
     plain = world.send(endpoint, good_body(endpoint))
     laced = world.send(endpoint, unknown | good_body(endpoint))
@@ -664,8 +672,8 @@ def test_a_field_that_is_the_servers_is_not_written(
         assert laced.json.get("created_at", "9") > "2026"
         assert laced.json.get("updated_at", "9") > "2026"
         assert 77 not in laced.json.values()
-    assert items_of(ben) == stranger
-    assert "planted" not in str(items_of(world.owner))
+    assert contents_of(ben) == stranger
+    assert "planted" not in str(contents_of(world.owner))
 
 
 def test_the_largest_values_that_are_allowed_are_kept(ada: Learner) -> None:
@@ -699,3 +707,14 @@ def test_the_largest_values_that_are_allowed_are_kept(ada: Learner) -> None:
     assert settings.status == 200
     assert settings.json["style_params"] == full
     assert len(settings.json["few_shot_links"]) == 1
+
+
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity", "7" * 5000])
+def test_a_refused_constant_is_located_by_reading_each_scalar_once(ada: Learner, constant: str) -> None:
+    """A megabyte of long integers before it: a pattern that starts anew at each digit would take seconds."""
+    body = '{"title":"NaN \\"Infinity","knowledge_ids":[' + ",".join(["1" * 3999] * 200) + f",{constant}]}}"
+
+    answer = ada.post("/sessions", raw=body.encode())
+
+    assert (answer.status, answer.json["detail"][0]["loc"]) == (422, ["body", len(body) - 2 - len(constant)])
+    assert sum(1 for _ in _SCALAR.finditer(body)) <= 205, "each scalar of the body is one match"

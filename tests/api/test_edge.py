@@ -12,7 +12,7 @@ from local.stack import read_template
 from practice.caller import Caller
 from practice.http.endpoint import endpoint
 from practice.http.replies import Reply
-from tests.support.learners import Learner, Send
+from tests.support.learners import BASE_URL, Learner, Send
 
 ROUTES = [route for route in read_template().routes if route.path != "$default"]
 PATHS = sorted({re.sub(r"{\w+}", "1", route.path) for route in ROUTES})
@@ -92,7 +92,9 @@ def test_every_answer_has_an_id_of_its_own(ada: Learner) -> None:
     assert [answer.status for answer in answers] == [200, 200, 422, 404, 401, 204]
     assert len({answer.headers["x-request-id"] for answer in answers}) == len(answers)
     assert all(answer.headers["content-type"] == "application/json" for answer in answers[:-1])
-    assert (answers[-1].body, "content-type" in answers[-1].headers) == (b"", False)
+    assert answers[-1].body == b""
+    if not BASE_URL:  # AWS does not promise it
+        assert "content-type" not in answers[-1].headers
 
 
 CANARY = "canary"

@@ -103,14 +103,14 @@ def test_fields_can_be_cleared(sent: Json, kept: Json, ada: Learner) -> None:
     [{}, {"title": "Sums"}, {"meta": {"b": 2.0, "a": 1}}, {"is_active": "yes"}, {"user_id": 1, "unknown": 1}],
     ids=str,
 )
-def test_equal_values_change_nothing(equal: Json, ada: Learner, items_of: ItemsOf) -> None:
+def test_equal_values_change_nothing(equal: Json, ada: Learner, contents_of: ItemsOf) -> None:
     made = ada.add_example(title="Sums", meta={"a": 1, "b": 2.0})
-    before = items_of(ada)
+    before = contents_of(ada)
 
     answer = ada.patch(path_of(made), equal)
 
     assert (answer.status, answer.json) == (200, made)
-    assert items_of(ada) == before
+    assert contents_of(ada) == before
 
 
 def test_one_one_point_zero_and_true_are_three_values(ada: Learner) -> None:
@@ -122,14 +122,14 @@ def test_one_one_point_zero_and_true_are_three_values(ada: Learner) -> None:
 
 
 @pytest.mark.parametrize("name", ["input_text", "output_text", "is_active"])
-def test_what_an_example_needs_cannot_be_null(name: str, ada: Learner, items_of: ItemsOf) -> None:
+def test_what_an_example_needs_cannot_be_null(name: str, ada: Learner, contents_of: ItemsOf) -> None:
     made = ada.add_example()
-    before = items_of(ada)
+    before = contents_of(ada)
 
     answer = ada.patch(path_of(made), {name: None, "title": "not written either"})
 
     assert (answer.status, [each["loc"] for each in answer.detail]) == (422, [["body", name]])
-    assert items_of(ada) == before
+    assert contents_of(ada) == before
 
 
 FULL = 32 * KB
@@ -150,10 +150,10 @@ TOO_LONG = {
     ids=["input", "output", "both", "emoji"],
 )
 def test_both_texts_together_have_at_most_32_kb(
-    input_text: str, output_text: str, ada: Learner, items_of: ItemsOf
+    input_text: str, output_text: str, ada: Learner, contents_of: ItemsOf
 ) -> None:
     made = ada.add_example(input_text=input_text, output_text=output_text)
-    before = items_of(ada)
+    before = contents_of(ada)
 
     for name in ("input_text", "output_text"):
         longer = {"input_text": input_text, "output_text": output_text}
@@ -164,18 +164,18 @@ def test_both_texts_together_have_at_most_32_kb(
             ada.patch(path_of(made), {name: longer[name]}),
         ]
         assert [(each.status, each.json) for each in refused] == [(422, TOO_LONG)] * 3
-    assert items_of(ada) == before
+    assert contents_of(ada) == before
     assert ada.get(path_of(made)).json == made
 
 
-def test_the_limit_holds_also_after_merging(ada: Learner, items_of: ItemsOf) -> None:
+def test_the_limit_holds_also_after_merging(ada: Learner, contents_of: ItemsOf) -> None:
     made = ada.add_example(input_text="x" * 20 * KB, output_text="")
-    before = items_of(ada)
+    before = contents_of(ada)
 
     answer = ada.patch(path_of(made), {"output_text": "x" * (12 * KB + 1), "title": "not written either"})
 
     assert (answer.status, answer.json) == (422, TOO_LONG)
-    assert items_of(ada) == before
+    assert contents_of(ada) == before
     assert ada.patch(path_of(made), {"output_text": "x" * 12 * KB}).status == 200
     assert ada.patch(path_of(made), {"output_text": "x" * 30 * KB, "input_text": ""}).status == 200
 

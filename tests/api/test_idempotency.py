@@ -135,7 +135,7 @@ def crash_at(operation: str, moment: str, act: Callable[[], Any]) -> bool:
     def kill(**_: Any) -> None:
         raise Killed
 
-    events = table.client().meta.events
+    events = table.dynamodb().meta.events
     events.register_first(f"{moment}.dynamodb.{operation}", kill)
     try:
         answer = act()

@@ -135,16 +135,18 @@ def test_both_changes_of_one_request_are_applied(ada: Learner, class_of_four: in
         {"is_primary": None, "generation_params": {"temperature": "0.2"}, "model_name": "other", "x": 1},
     ],
 )
-def test_equal_values_change_nothing(ada: Learner, items_of: Callable[[Learner], Json], equal: Json) -> None:
+def test_equal_values_change_nothing(
+    ada: Learner, contents_of: Callable[[Learner], Json], equal: Json
+) -> None:
     session = ada.open_session()
     model = ada.models_of(session)[0]
     before = ada.patch(path_of(model), {"generation_params": {"temperature": 0.2}})
-    stored = items_of(ada)
+    stored = contents_of(ada)
 
     after = ada.patch(path_of(model), equal)
 
     assert (after.status, after.json, after.etag) == (200, before.json, before.etag)
-    assert items_of(ada) == stored
+    assert contents_of(ada) == stored
 
 
 @pytest.mark.parametrize(

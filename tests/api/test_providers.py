@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from local.stack import ROOT, Stack
+from practice.runtime.config import ConfigurationError
 from practice.runtime.deadline import Deadline
 from practice.schemas.turn import ErrorCode
 from practice.turns import ask, configuration, knowledge
@@ -217,7 +218,7 @@ def test_counts_that_are_no_counts_are_left_out(fake: FakeProvider, deployment: 
 def test_a_configuration_that_cannot_be_used_says_so(deployment: Deployment, models: str) -> None:
     deployment.has(MODELS=models)
 
-    with pytest.raises(configuration.ConfigurationError, match="MODELS cannot be used"):
+    with pytest.raises(ConfigurationError, match="MODELS cannot be used"):
         configuration.configuration()
 
 

@@ -357,14 +357,16 @@ def test_null_clears_one_field_and_absent_leaves_the_others(ada: Learner, name: 
         {"class_id": "7"},
     ],
 )
-def test_equal_values_change_nothing(ada: Learner, items_of: Callable[[Learner], Json], equal: Json) -> None:
+def test_equal_values_change_nothing(
+    ada: Learner, contents_of: Callable[[Learner], Json], equal: Json
+) -> None:
     opened = ada.post("/sessions", SENT)
-    before = items_of(ada)
+    before = contents_of(ada)
 
     answer = ada.patch(path_of(opened.json), equal)
 
     assert (answer.status, answer.json, answer.etag) == (200, opened.json, opened.etag)
-    assert items_of(ada) == before
+    assert contents_of(ada) == before
 
 
 def test_null_for_what_is_empty_already_changes_nothing(ada: Learner) -> None:

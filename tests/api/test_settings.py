@@ -158,7 +158,9 @@ def test_one_and_true_are_different_values(ada: Learner, name: str) -> None:
         {"unknown": 5, "setting_id": 7, "agent_snapshot": {"name": "Mallory"}, "updated_at": None},
     ],
 )
-def test_equal_values_change_nothing(ada: Learner, items_of: Callable[[Learner], Json], equal: Json) -> None:
+def test_equal_values_change_nothing(
+    ada: Learner, contents_of: Callable[[Learner], Json], equal: Json
+) -> None:
     session = ada.open_session()
     path = settings_path(session)
     selected = ada.add_example()["example_id"]
@@ -171,7 +173,7 @@ def test_equal_values_change_nothing(ada: Learner, items_of: Callable[[Learner],
             "few_shot_example_ids": [selected],
         },
     )
-    stored = items_of(ada)
+    stored = contents_of(ada)
     if "few_shot_example_ids" in equal:
         equal = {
             "few_shot_example_ids": [
@@ -182,7 +184,7 @@ def test_equal_values_change_nothing(ada: Learner, items_of: Callable[[Learner],
     after = ada.patch(path, equal)
 
     assert (after.status, after.json, after.etag) == (200, before.json, before.etag)
-    assert items_of(ada) == stored
+    assert contents_of(ada) == stored
 
 
 # Generation parameters

@@ -162,15 +162,15 @@ EXAMPLE = (
     ],
 )
 def test_a_file_that_is_no_export_is_refused_with_its_line(
-    ada: Learner, items_of: Callable[[Learner], Any], text: str, line: int
+    ada: Learner, contents_of: Callable[[Learner], Any], text: str, line: int
 ) -> None:
-    before = items_of(ada)
+    before = contents_of(ada)
 
     refused = ada.post("/import", raw=text.encode(), headers=PLAIN)
 
     assert refused.status == 422
     assert refused.detail[0]["loc"][:2] == ["body", line]
-    assert items_of(ada) == before
+    assert contents_of(ada) == before
 
 
 def test_what_is_no_text_is_a_400(ada: Learner) -> None:
@@ -188,7 +188,7 @@ def test_an_import_that_dies_anywhere_is_begun_anew(
     work(ada)
     lines = list(exports.lines(ada.user_id))
     counts = imports.check(lambda: lines)
-    events = table.client().meta.events
+    events = table.dynamodb().meta.events
     deaths = 0
     for at in range(1, 14, 3):
         seen = 0

@@ -16,7 +16,7 @@ from practice.errors import StoreUnavailable
 from practice.runtime import queues
 from practice.store import turns
 from practice.table.keys import Key
-from practice.turns import configuration, conversation
+from practice.turns import configuration, worker
 from tests.support.learners import BASE_URL, Answer, Learner, Send, made, walk
 from tests.support.providers import FakeProvider, Played, completion, in_turn, says
 
@@ -50,7 +50,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Leaves the models so many seconds."""
 
     def leave(seconds: float) -> None:
-        monkeypatch.setattr(conversation, "MARGIN_SECONDS", 29 - seconds)
+        monkeypatch.setattr(worker, "MARGIN_SECONDS", 29 - seconds)
 
     return leave
 
@@ -353,7 +353,7 @@ def test_an_example_deleted_meanwhile_is_not_linked(ada: Learner, class_of: Any,
             assert ada.delete(f"/few-shot-examples/{example}").status == 204
 
     body = {"prompt_text": "Why?", "few_shot_example_ids": [example]}
-    events = table.client().meta.events
+    events = table.dynamodb().meta.events
     events.register_first("before-call.dynamodb.TransactWriteItems", delete_it)
     try:
         answer = ada.post(f"/sessions/run?class_id={class_id}", body)
@@ -1068,9 +1068,9 @@ def test_a_worker_that_is_there_keeps_its_turn_and_one_that_died_loses_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The first worker dies with the answer of alpha; a second one waits until that is known, and asks beta."""
-    monkeypatch.setattr(conversation, "PAUSE_SECONDS", 0.05)
-    monkeypatch.setattr(conversation, "WORKING", turns.Lease(2, 60))
-    monkeypatch.setattr(conversation, "BEAT_SECONDS", 0.2)
+    monkeypatch.setattr(worker, "PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(worker, "WORKING", turns.Lease(2, 60))
+    monkeypatch.setattr(worker, "BEAT_SECONDS", 0.2)
     session = ada.open_session(class_id=class_of("alpha", "beta"))
     accepted = chat(ada, session, headers=ASYNC)
     message = {"user_id": ada.user_id, "turn_id": accepted.json["turn_id"]}
@@ -1090,7 +1090,7 @@ def test_a_worker_that_is_there_keeps_its_turn_and_one_that_died_loses_it(
     second.start()
     second.join(2.5)
     assert second.is_alive(), "the first worker is there, so the second one waits"
-    monkeypatch.setattr(turns, "prolong", lambda *_: None)  # its heart stops
+    monkeypatch.setattr(turns, "extend_lease", lambda *_: None)  # its heart stops
     second.join(10)
     turn = ada.get(accepted.headers["location"]).json
     die.set()
@@ -1153,12 +1153,12 @@ def die_at(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], Any]) -
             if dead:
                 raise Killed
 
-    events = table.client().meta.events
+    events = table.dynamodb().meta.events
     events.register_first("before-call.dynamodb", note)
     events.register_last("after-call.dynamodb", note)
     with monkeypatch.context() as patched:
         patched.setattr(threading, "excepthook", lambda _: None)
-        patched.setattr(conversation, "MARGIN_SECONDS", 28.6)
+        patched.setattr(worker, "MARGIN_SECONDS", 28.6)
         try:
             act()
         except Killed:
@@ -1227,7 +1227,7 @@ def test_when_the_table_fails_at_any_step_nothing_is_lost_and_a_retry_ends_well(
             if next(steps) == step:
                 raise StoreUnavailable("injected")
 
-    events = table.client().meta.events
+    events = table.dynamodb().meta.events
     events.register_first("before-call.dynamodb", fail)
     events.register_last("after-call.dynamodb", fail)
     try:

@@ -184,7 +184,7 @@ def test_a_message_that_nobody_can_take_is_set_aside(send: Send, name: str) -> N
 def test_an_event_that_nobody_can_take_is_set_aside(send: Send, kind: str) -> None:
     wrong = secrets.token_hex(8)
 
-    assert put_on_bus(send, kind, class_id=wrong, user_id=wrong)["outcome"] == "set aside"
+    assert put_on_bus(send, kind, class_id=wrong, user_id=wrong)["outcome"] == "dead_letter"
 
     assert any(wrong in body for body in set_aside(send, "CatalogueDeadLetters"))
 

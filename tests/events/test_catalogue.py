@@ -168,7 +168,7 @@ def test_an_announcement_nobody_can_take_is_set_aside_with_its_reason(
 ) -> None:
     answer = deliver(kind, **detail)
 
-    assert answer["outcome"] == "set aside"
+    assert answer["outcome"] == "dead_letter"
     letter = stack.state["dead_letters"][0]
     assert letter["queue"].endswith("CatalogueDeadLetters")
     assert json.loads(letter["body"])["detail-type"] == kind

@@ -1,6 +1,5 @@
 """How the models of a session follow its class."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +7,7 @@ import pytest
 
 from local.stack import Stack
 from practice import table
-from practice.runtime.config import config
+from practice.runtime.config import Config, config
 from practice.store.classes import sync_with_class
 from practice.table import keys
 from tests.support.learners import Learner, made, new_user_id
@@ -145,7 +144,7 @@ def test_an_answer_under_way_keeps_the_models(
     session = ada.open_session(class_id=class_id)
     place = keys.response(ada.user_id, session["session_id"] + 100)
     key = {"pk": {"S": place.pk}, "sk": {"S": place.sk}}
-    name, client = stack.template.environment["TABLE_NAME"], table.client()
+    name, client = stack.template.environment["TABLE_NAME"], table.dynamodb()
     client.put_item(TableName=name, Item={**key, "v": {"N": "0"}, "turn": {"N": "1"}})
     client.update_item(
         TableName=name,
@@ -354,7 +353,7 @@ def test_a_session_holds_a_hundred_models(ada: Learner, announce: Announce, clas
 def test_where_unknown_classes_are_refused_only_announced_ones_open_a_session(
     ada: Learner, announce: Announce, class_id: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refusing = dataclasses.replace(config(), unknown_class_is_refused=True)
+    refusing = Config({**config().variables, "UNKNOWN_CLASS": "refuse"})
     monkeypatch.setattr("practice.store.catalogue.config", lambda: refusing)
     announce(class_id, "alpha")
     session = ada.open_session(class_id=class_id)

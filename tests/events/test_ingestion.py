@@ -160,7 +160,7 @@ def test_a_consumer_that_dies_leaves_it_to_the_next(
 ) -> None:
     session = ada.open_session()
     produce(a_message(ada, session))
-    name, events = f"{moment}.dynamodb.{operation}", table.client().meta.events
+    name, events = f"{moment}.dynamodb.{operation}", table.dynamodb().meta.events
 
     def kill(**_: Any) -> None:
         events.unregister(name, kill)
@@ -180,7 +180,7 @@ def test_a_faulty_message_costs_the_others_of_its_batch_nothing(
 
     first, second = ada.open_session(), ada.open_session()
     asked: list[str] = []
-    write = table.client().transact_write_items
+    write = table.dynamodb().transact_write_items
 
     def throttled_once(**params: Any) -> Any:
         asked.append("transaction")
@@ -188,7 +188,7 @@ def test_a_faulty_message_costs_the_others_of_its_batch_nothing(
             raise ClientError({"Error": {"Code": "ThrottlingException", "Message": ""}}, "TransactWriteItems")
         return write(**params)
 
-    monkeypatch.setattr(table.client(), "transact_write_items", throttled_once)
+    monkeypatch.setattr(table.dynamodb(), "transact_write_items", throttled_once)
     event = event_of(
         [
             ("one", json.dumps(a_message(ada, first))),

@@ -101,7 +101,7 @@ def killed_at(number: int, moment: str) -> Iterator[list[str]]:
         if len(made) == number:
             raise Killed
 
-    clients = [table.client().meta.events, queues.client().meta.events, outbound.client().meta.events]
+    clients = [table.dynamodb().meta.events, queues.client().meta.events, outbound.client().meta.events]
     for events in clients:
         events.register(f"{moment}.*", kill)
     try:
@@ -208,11 +208,11 @@ def test_an_example_deleted_while_it_is_selected_is_refused(
     path = f"/sessions/{ada.open_session()['session_id']}/settings"
 
     def delete_first(**_: Any) -> None:
-        table.client().meta.events.unregister("before-call.dynamodb.TransactWriteItems", delete_first)
+        table.dynamodb().meta.events.unregister("before-call.dynamodb.TransactWriteItems", delete_first)
         ada.delete(f"/few-shot-examples/{example}")
         delivered.run()
 
-    table.client().meta.events.register("before-call.dynamodb.TransactWriteItems", delete_first)
+    table.dynamodb().meta.events.register("before-call.dynamodb.TransactWriteItems", delete_first)
     answer = ada.patch(path, {"few_shot_example_ids": [example]})
 
     assert (answer.status, answer.detail) == (403, "invalid_few_shot_example_ids")
@@ -341,7 +341,7 @@ def test_a_throttled_table_is_asked_again_for_what_it_left(
     ada: Learner, delivered: Deliveries, items_of: ItemsOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     delete_session(ada)
-    client = table.client()
+    client = table.dynamodb()
     ask, partly = client.batch_write_item, []
 
     def one_at_a_time(RequestItems: dict[str, list[Any]]) -> Any:  # noqa: N803  # as botocore spells it
@@ -399,10 +399,10 @@ def fill(who: Learner, session: dict[str, Any], count: int, long: int) -> None:
         for write in table.put(key, response, attributes=responses.of_model(response)):
             batch.append({"PutRequest": {"Item": write.params["Item"]}})
             if len(batch) == 25:
-                table.client().batch_write_item(RequestItems={name: batch})
+                table.dynamodb().batch_write_item(RequestItems={name: batch})
                 batch = []
     if batch:
-        table.client().batch_write_item(RequestItems={name: batch})
+        table.dynamodb().batch_write_item(RequestItems={name: batch})
 
 
 @pytest.mark.parametrize(

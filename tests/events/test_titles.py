@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -134,10 +133,10 @@ def test_nor_one_that_she_sets_between_the_last_look_and_the_write(
     delivered.of_the_stream()
 
     def set_first(**_: Any) -> None:
-        table.client().meta.events.unregister("before-call.dynamodb.UpdateItem", set_first)
+        table.dynamodb().meta.events.unregister("before-call.dynamodb.UpdateItem", set_first)
         ada.patch(f"/sessions/{session['session_id']}", {"title": "Mine"})
 
-    table.client().meta.events.register("before-call.dynamodb.UpdateItem", set_first)
+    table.dynamodb().meta.events.register("before-call.dynamodb.UpdateItem", set_first)
     delivered.run()
 
     assert title_of(ada, session) == "Mine"
@@ -191,17 +190,20 @@ def test_a_title_is_made_by_the_configured_model_alone(
     ada.add_response(session)
     delivered.run()
     monkeypatch.setenv("TITLE_MODEL", "scribe")
+    configuration.clear_cache()
     other = ada.open_session()
     ada.add_response(other)
     delivered.run()
 
     assert asked == [config().default_models[0], "scribe"]
+    monkeypatch.undo()
+    configuration.clear_cache()
 
 
 def test_without_a_configured_model_the_first_words_serve(
     ada: Learner, delivered: Deliveries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(titles, "config", lambda: replace(config(), default_models=()))
+    monkeypatch.setattr(titles, "_model", lambda: "")
     session = ada.open_session()
     ada.add_response(session, prompt_text="Why?")
 

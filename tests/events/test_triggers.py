@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from local.intrinsics import parse
+from tools.expansion import deployed
 
 RESOURCES: dict[str, Any] = parse((Path(__file__).parents[2] / "template.yaml").read_text())["Resources"]
 
@@ -70,9 +71,11 @@ def test_an_event_that_its_function_fails_on_is_retried_then_kept() -> None:
 
 def test_every_dead_letter_rings() -> None:
     watched = {
-        alarm["Dimensions"][0]["Value"]["Fn::GetAtt"][0]
-        for alarm in of_type("AWS::CloudWatch::Alarm").values()
-        if alarm.get("MetricName") == "ApproximateNumberOfMessagesVisible" and alarm["Threshold"] == 1
+        alarm["Properties"]["Dimensions"][0]["Value"].removesuffix(".QueueName")
+        for alarm in deployed({}).resources.values()
+        if alarm["Type"] == "AWS::CloudWatch::Alarm"
+        and alarm["Properties"].get("MetricName") == "ApproximateNumberOfMessagesVisible"
+        and alarm["Properties"]["Threshold"] == 1
     }
 
     assert dead_letters() <= watched

@@ -31,7 +31,6 @@ def server(tmp_path: Path) -> Iterator[Server]:
     server.start()
     yield server
     server.close()
-    objects.close()
 
 
 @pytest.fixture

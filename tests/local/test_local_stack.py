@@ -1,7 +1,9 @@
 """The local stack as a whole: a template of its own, a real engine, real sockets, functions that leave traces."""
 
+import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -23,6 +25,7 @@ from local.intrinsics import TemplateError
 from local.queues import Queues
 from local.stack import ROOT, SHELL, Stack, read_template
 from local.template import Template
+from local.terminal import Readable
 
 TEMPLATE = """
 Transform: AWS::Serverless-2016-10-31
@@ -34,6 +37,7 @@ Parameters:
   ProviderSecretArn: {Type: String, Default: ""}
 Globals:
   Function:
+    Runtime: python3.13
     Handler: handler.lambda_handler
     Timeout: 30
     Environment:
@@ -165,10 +169,11 @@ def seen(stack: Stack, function: str, name: str = "seen") -> list[Any]:
     return found
 
 
-def call(stack: Stack, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+def call(stack: Stack, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
     connection = HTTPConnection("127.0.0.1", stack.server.port, timeout=60)
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
     try:
-        connection.request(method, path, None if body is None else json.dumps(body))
+        connection.request(method, path, None if body is None else json.dumps(body), named)
         response = connection.getresponse()
         content = response.read()
     finally:
@@ -262,13 +267,15 @@ def test_a_queue_the_template_does_not_declare_is_refused(stack: Stack) -> None:
 
 
 def test_what_no_client_of_aws_would_send_is_refused_in_its_shape(stack: Stack) -> None:
-    for target, body in (
-        ("AmazonSQS.SendMessage", "{"),
-        ("AmazonSQS.SendMessage", "[]"),
-        ("AWSEvents.Erase", "{}"),
+    for target, body, content_type in (
+        ("AmazonSQS.SendMessage", "{", "application/x-amz-json-1.0"),
+        ("AmazonSQS.SendMessage", "[]", "application/x-amz-json-1.0"),
+        ("AWSEvents.Erase", "{}", "application/x-amz-json-1.1"),
+        ("AmazonSQS.SendMessage", "{}", "text/plain"),
     ):
+        headers = {"Content-Type": content_type}
         connection = HTTPConnection("127.0.0.1", stack.server.port, timeout=60)
-        connection.request("POST", "/_local/aws/sqs", body, {"X-Amz-Target": target})
+        connection.request("POST", "/_local/aws/sqs", body, headers | {"X-Amz-Target": target})
         response = connection.getresponse()
         assert (response.status, sorted(json.loads(response.read()))) == (400, ["__type", "message"])
         connection.close()
@@ -333,6 +340,44 @@ def test_a_handed_in_event_goes_to_the_function_that_its_trigger_names(stack: St
     for event in refused:
         status, answer = hand_in(event)
         assert (status, list(answer)) == (422 if event is not None else 400, ["refused"])
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "rebound.example.com"},
+        {"Host": "rebound.example.com:3000"},
+        {"Host": "192.0.2.1"},
+        {"Host": ""},
+        {"Origin": "https://evil.example.com"},
+        {"Origin": "http://localhost:1"},
+        {"Origin": "null"},
+    ],
+)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/_local/state"),
+        ("POST", "/_local/events"),
+        ("POST", "/_local/aws/sqs"),
+        ("PUT", "/_local/aws/s3/b/k"),
+    ],
+)
+def test_the_stacks_own_paths_are_closed_to_other_sites(
+    stack: Stack, method: str, path: str, headers: dict[str, str]
+) -> None:
+    assert call(stack, method, path, {}, **headers) == (403, {"message": "Forbidden"})
+
+
+def test_the_stacks_own_paths_are_open_to_this_machine(stack: Stack) -> None:
+    for name in (f"localhost:{stack.server.port}", "127.0.0.1", "[::1]:3000"):
+        assert call(stack, "GET", "/_local/state", Host=name, Origin=f"http://{name}")[0] == 200
+
+
+def test_a_handed_in_event_that_is_not_declared_as_json_is_refused(stack: Stack) -> None:
+    status, answer = call(stack, "POST", "/_local/events", {}, Content_Type="text/plain")
+
+    assert (status, answer) == (415, {"refused": "an event is application/json, not text/plain"})
 
 
 def test_functions_fetch_the_local_secrets_and_no_others(stack: Stack) -> None:
@@ -503,18 +548,170 @@ def test_a_signal_ends_the_stack_cleanly_and_the_secret_stays(data: Path, run: R
     assert (data / "secrets" / "practice-local-token").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_port_or_folder_in_use_is_refused_in_one_line(data: Path, run: Run) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        process = run(taken.getsockname()[1])
-        out, said = process.communicate(timeout=60)
-    assert (process.returncode, out, said.count("\n")) == (1, "", 1)
-    assert "in use" in said
+def refused(process: subprocess.Popen[str]) -> str:
+    """The one line in which it says why it does not start."""
+    out, errors = process.communicate(timeout=60)
+    assert (process.returncode, out, errors.count("\n")) == (1, "", 1), errors
+    return errors
 
+
+def test_a_port_in_use_is_refused_with_one_that_is_free(data: Path, run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        said = refused(run(taken.getsockname()[1]))
+
+    [free] = re.findall(r"in use, PORT=(\d+) is free$", said.strip())
+    process = run(int(free))
+    assert ready_line(process).startswith(f"ready: http://127.0.0.1:{free} ")
+
+
+def test_a_folder_in_use_is_refused(data: Path, run: Run) -> None:
     with Stack(data, template=read_template(data.parent / "project" / "template.yaml")):
-        process = run(free_port())
-        out, said = process.communicate(timeout=60)
-    assert (process.returncode, out, said.count("\n")) == (1, "", 1)
-    assert "in use by another stack" in said
+        assert "in use by another stack" in refused(run(free_port()))
+
+
+@pytest.mark.parametrize("command", [["run"], ["token"]])
+@pytest.mark.parametrize("kind", ["a file", "below a file", "not writable"])
+def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path, command: list[str], kind: str) -> None:
+    (tmp_path / "file").write_text("")
+    folders = {
+        "a file": tmp_path / "file",
+        "below a file": tmp_path / "file" / "x",
+        "not writable": Path("/proc/x"),
+    }
+    environment = {**SHELL, "DATA": str(folders[kind])}
+
+    ended = local(*command, **environment)
+
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1), ended.stderr
+    assert f"DATA={folders[kind]} is not a folder to write to" in ended.stderr
+    assert "set DATA to another" in ended.stderr
+
+
+def local(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "local", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment or SHELL, capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize("user_id", ["0", "-1", "1.5", "x", "", "9007199254740992", "1" * 5000])
+def test_a_token_is_for_a_user_id_that_the_api_takes(user_id: str) -> None:
+    ended = local("token", f"--user-id={user_id}")
+
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1)
+    assert "is not an integer from 1 to 9007199254740991" in ended.stderr
+
+
+def test_an_event_for_a_stack_that_does_not_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "event.json").write_text("{}")
+    port = free_port()
+
+    ended = local("event", str(tmp_path / "event.json"), **SHELL, PORT=str(port))
+
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1)
+    assert f"no local stack answers on 127.0.0.1:{port}, start it with make run" in ended.stderr
+
+
+def test_a_redrive_of_a_stack_that_does_not_run_is_refused() -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "tools.redrive", "SweepDeadLetters"]
+    environment = {**SHELL, "PORT": str(port), "HOST": "0.0.0.0", "STACK": ""}
+
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1)
+    assert f"no local stack answers at http://127.0.0.1:{port}" in ended.stderr
+    assert "start it with make run, or set STACK" in ended.stderr
+
+
+@pytest.mark.parametrize("port", ["http", "70000", "-1"])
+def test_a_port_that_is_none_is_refused(data: Path, port: str) -> None:
+    ended = local("run", **SHELL, DATA=str(data), PORT=port)
+
+    assert ended.stderr == f"PORT={port} is not a port: set it to a number from 1024 to 65535\n"
+
+
+needs_dynoxide = pytest.mark.skipif(find_dynoxide(ROOT) is None, reason="needs dynoxide")
+
+
+@needs_dynoxide
+def test_an_engine_that_does_not_start_is_shown_with_what_it_printed(data: Path, run: Run) -> None:
+    data.mkdir()
+    (data / "table.db").write_bytes(b"no table" * 100)
+    assert "not a valid SQLite database" in refused(run(free_port()))
+
+    assert "did not start (exit code 1)" in refused(run(free_port(), DYNOXIDE="/bin/false"))
+    assert "DYNOXIDE=/nowhere is not a program" in refused(run(free_port(), DYNOXIDE="/nowhere"))
+
+
+@needs_dynoxide
+def test_an_engine_that_dies_is_started_again_with_its_data(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("local.engine.SHORTEST_LIFE_SECONDS", 0)
+    with Stack(data, template=read_template(data.parent / "project" / "template.yaml")) as stack:
+        assert call(stack, "PUT", "/items/before")[0] == 204
+        first = (data / "engine.pid").read_text()
+        os.kill(int(first), signal.SIGKILL)
+        deadline = time.monotonic() + 30
+        while (data / "engine.pid").read_text() in ("", first) or call(stack, "PUT", "/items/after")[
+            0
+        ] != 204:
+            assert time.monotonic() < deadline
+        items = stack.engine.client().scan(TableName=stack.template.table["TableName"])["Items"]
+
+    assert sorted(item["pk"]["S"] for item in items) == ["after", "before"]
+
+
+@needs_dynoxide
+def test_an_engine_that_cannot_live_ends_the_stack_with_one_line(data: Path, run: Run) -> None:
+    process = run(free_port())
+    ready_line(process)
+
+    os.kill(int((data / "engine.pid").read_text()), signal.SIGKILL)
+
+    assert "the database engine ended by itself (exit code -9" in refused(process).splitlines()[-1]
+
+
+LOGGED = {
+    "level": "INFO",
+    "location": "_write:123",
+    "message": "invocation",
+    "service": "practice-api",
+    "route": "GET /items",
+    "status": 404,
+    "error": "ItemNotFound",
+    "lambda_function": "practice-local-GetItem",
+    "throttles": 0,
+    "_aws": {"Timestamp": 1},
+}
+
+
+def test_the_terminal_shows_lines_to_read() -> None:
+    out = io.StringIO()
+    terminal = Readable(out)
+    print("plain", file=terminal)
+    print(json.dumps(LOGGED), file=terminal)
+    print(json.dumps({"message": "é", "level": "ERROR", "exception": "Traceback\n  ..."}), file=terminal)
+
+    plain, invocation, error, *trace = out.getvalue().splitlines()
+    assert plain == "plain"
+    assert re.sub("[0-9]{2}:[0-9]{2}:[0-9]{2}", "*", invocation) == (
+        "* GetItem route=GET /items status=404 error=ItemNotFound"
+    )
+    assert error.endswith("ERROR é")
+    assert trace == ["Traceback", "  ..."]
+
+
+def test_the_terminal_shows_json_on_request(data: Path, run: Run) -> None:
+    port = free_port()
+    process = run(port, LOG="json")
+    ready_line(process)
+    put(port, "/items/1")
+
+    process.send_signal(signal.SIGTERM)
+    _, shown = process.communicate(timeout=60)
+    assert any("PUT /items/1 204" in json.loads(line)["message"] for line in shown.splitlines())
 
 
 def test_without_dynoxide_moto_serves_and_says_so_once(data: Path, run: Run) -> None:

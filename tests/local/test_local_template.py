@@ -10,6 +10,7 @@ from local.stack import read_template
 from local.template import Template
 
 HEAD = """
+Transform: AWS::Serverless-2016-10-31
 Parameters:
   Names: {Type: CommaDelimitedList, Default: "a, b"}
   Size: {Type: Number, Default: 7}
@@ -26,6 +27,8 @@ Resources:
     Type: AWS::Serverless::Function
     Properties:
       CodeUri: functions/example
+      Runtime: python3.13
+      Handler: handler.lambda_handler
       Environment:
         Variables:
 """
@@ -79,6 +82,52 @@ def test_a_resource_whose_condition_is_false_is_not_there(tmp_path: Path) -> Non
 
     assert list(Template(tmp_path / "template.yaml").queues) == ["practice-local-jobs"]
     assert len(Template(tmp_path / "template.yaml", {"Size": "9"}).queues) == 2
+
+
+@pytest.mark.parametrize(
+    "nested",
+    [
+        "Type: AWS::CloudFormation::Stack, Properties: {TemplateURL: more/more.yaml",
+        "Type: AWS::Serverless::Application, Properties: {Location: more/more.yaml",
+    ],
+)
+def test_a_nested_stack_is_part_of_its_template(tmp_path: Path, nested: str) -> None:
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "more.yaml").write_text(
+        "Parameters: {Of: {Type: String}}\n"
+        "Resources: {More: {Type: AWS::SQS::Queue, Properties: {QueueName: !Sub '${Of}-more'}}}\n"
+        "Outputs: {Name: {Value: !GetAtt More.QueueName}}\n"
+    )
+    more = f"\n  Nested: {{{nested}, Parameters: {{Of: !Ref Files}}}}}}"
+
+    assert variable(tmp_path, f"!GetAtt Nested.Outputs.Name{more}") == "practice-local-files-more"
+    assert "practice-local-files-more" in Template(tmp_path / "template.yaml").queues
+
+
+def test_a_template_is_translated_again_when_it_or_a_parameter_changes(tmp_path: Path) -> None:
+    assert variable(tmp_path, "first") == variable(tmp_path, "first") == "first"
+    assert variable(tmp_path, "second") == "second"
+    assert variable(tmp_path, "!Ref Size", Size="8") == "8"
+
+    [kept] = (tmp_path / ".tools" / "translated").iterdir()
+    kept.write_text("{")
+    assert variable(tmp_path, "second") == "second"
+
+
+def test_a_template_that_sam_refuses_is_refused_with_its_reason(tmp_path: Path) -> None:
+    with pytest.raises(TemplateError, match="Runtime and Handler"):
+        variable(tmp_path, "1\n  Other: {Type: AWS::Serverless::Function, Properties: {CodeUri: x}}")
+
+
+def test_cors_that_does_not_survive_the_translation_is_refused(tmp_path: Path) -> None:
+    """SAM takes an intrinsic function in CorsConfiguration for the whole object."""
+    cors = "{AllowOrigins: !Split [',', 'https://a.example'], AllowMethods: [GET]}"
+    route = "Events: {Get: {Type: HttpApi, Properties: {ApiId: !Ref Api, Path: /, Method: GET}}}"
+    with pytest.raises(TemplateError, match="SAM loses the CORS"):
+        variable(
+            tmp_path,
+            f"1\n      {route}\n  Api: {{Type: AWS::Serverless::HttpApi, Properties: {{CorsConfiguration: {cors}}}}}",
+        )
 
 
 def test_the_template_of_this_repository_can_be_served() -> None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from local.stack import Stack
+from practice.caller import Caller
 from practice.store import accounts
 from practice.table import ids
 from tests.support.learners import Answer, Learner, Send, learner, new_user_id
@@ -286,7 +287,7 @@ def test_no_endpoint_makes_more_requests_than_it_may(name: str, price_list: dict
 def test_every_function_that_takes_requests_is_in_the_table_document() -> None:
     text = TABLE.read_text()
 
-    assert [each.name for each in endpoints() if each.caller_name and each.name not in text] == []
+    assert [each.name for each in endpoints() if each.takes_a(Caller) and each.name not in text] == []
 
 
 def test_every_index_and_every_attribute_of_one_is_in_the_table_document(stack: Stack) -> None:

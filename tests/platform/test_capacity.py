@@ -162,7 +162,7 @@ ROWS = {
     "PAGE_SIZE": "page",
     "MAX_PAGE_SIZE": "page",
     "EXPANDED_PAGE_SIZE": "page",
-    "ANSWER_BYTES": "an answer",
+    "ANSWER_BYTES": "an HTTP response",
     "TOKEN_CHARACTERS": "token",
     "IDEMPOTENCY_KEY_CHARACTERS": "`Idempotency-Key`",
     "DEDUP_ID_CHARACTERS": "`dedup_id` of a message",
@@ -172,7 +172,7 @@ ROWS = {
 
 ELSEWHERE = {
     "runtime.deadline.LONGEST_SECONDS": ("a request", "29 seconds"),
-    "turns.conversation.MARGIN_SECONDS": ("a request", "3 seconds"),
+    "turns.worker.MARGIN_SECONDS": ("a request", "3 seconds"),
     "table.TIMEOUT_SECONDS": ("contention for one object", "8 seconds"),
     "store.accounts.REMEMBERED_SECONDS": ("a revoked token", "50 seconds"),
     "runtime.secrets.LIFETIME_SECONDS": ("a secret that was rotated", "5 minutes"),
@@ -211,7 +211,7 @@ def test_the_page_tells_what_stands_in_other_modules(constant: str) -> None:
     value = getattr(import_module(f"practice.{module}"), name)
     row, words = ELSEWHERE[constant]
     number, _, unit = words.replace(",", "").partition(" ")
-    page = (capacity.ROOT / "docs/limits.md").read_text().partition("## Our own")[2]
+    page = (capacity.ROOT / "docs/limits.md").read_text().partition("## Own limits")[2]
     told = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|", page, re.MULTILINE))[row]
 
     assert re.search(rf"(?<![\d,.]){re.escape(words)}(?![\d,.]\d)", told)
@@ -230,7 +230,7 @@ def spelled(value: int) -> set[str]:
 
 def test_the_page_tells_every_limit_with_its_value() -> None:
     values = {name: value for name, value in vars(limits).items() if name.isupper() and name != "KB"}
-    page = (capacity.ROOT / "docs/limits.md").read_text().partition("## Our own")[2]
+    page = (capacity.ROOT / "docs/limits.md").read_text().partition("## Own limits")[2]
     rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|", page, re.MULTILINE))
 
     assert ROWS.keys() == values.keys()

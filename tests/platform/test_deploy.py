@@ -1,6 +1,7 @@
 """`make deploy` refuses what must not go out, and docs/deploy.md tells every parameter."""
 
 import json
+import os
 import re
 import subprocess
 import tomllib
@@ -23,6 +24,43 @@ def nothing_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.fail("a refused deployment was built")
 
     monkeypatch.setattr(deploy, "build", build)
+    for name in [each for each in os.environ if each.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, "/nowhere")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "example")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "example")
+
+
+def test_without_a_region_or_credentials_nothing_is_built(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = f"TokenSecretArn={SECRET}"
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    assert deploy.main("dev", [], given=given) == 1
+    assert capsys.readouterr().err.startswith("there is no region: set AWS_DEFAULT_REGION")
+
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    assert deploy.main("dev", ["--region", "eu-central-1"], given=given) == 1
+    assert capsys.readouterr().err.startswith("there are no credentials: set AWS_PROFILE")
+
+    assert deploy.main("dev", ["--region", "eu-central-1", "--profile", "unknown"], given=given) == 1
+    assert capsys.readouterr().err == "The config profile (unknown) could not be found\n"
+
+
+def test_prod_without_alarms_is_refused_unless_confirmed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = PROD.replace(TOPIC, "")
+    assert deploy.main("prod", [], given=given) == 1
+    assert capsys.readouterr().err == (
+        "prod without AlarmTopicArn sends no alarms: add it to PARAMETERS, or confirm with ALARMS=none\n"
+    )
+
+    monkeypatch.setenv("ALARMS", "none")
+    assert not list(deploy.unready(deploy.parameters("prod", given), []))
 
 
 def test_prod_as_it_is_in_the_repository_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,9 +82,21 @@ def test_a_parameter_that_the_template_does_not_have_is_refused(capsys: pytest.C
     assert "Tokenissuer" in capsys.readouterr().err
 
 
-def test_another_stage_is_refused() -> None:
+def test_a_stage_without_a_section_is_refused() -> None:
     with pytest.raises(SystemExit, match="ENV is dev or prod"):
         deploy.main("staging", [], given="")
+
+
+def test_a_section_that_is_added_is_a_further_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs/deploy.md").read_text()
+    [section] = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "samconfig.toml").write_text((ROOT / "samconfig.toml").read_text() + section)
+    monkeypatch.setattr(deploy, "ROOT", tmp_path)
+
+    chosen = deploy.parameters("staging", f"TokenSecretArn={SECRET}")
+
+    assert chosen["Stage"] == "staging"
+    assert deploy.refusals(parse((ROOT / "template.yaml").read_text()), chosen) == []
 
 
 def test_parameters_given_win_over_those_of_the_stage() -> None:
@@ -57,7 +107,8 @@ def test_parameters_given_win_over_those_of_the_stage() -> None:
     assert chosen["Stage"] == "dev"
 
 
-PROD = f"TokenSecretArn={SECRET} TokenIssuer=https://login.example.com CorsOrigins=https://learn.example.com"
+TOPIC = "AlarmTopicArn=arn:aws:sns:eu-central-1:123456789012:pager"
+PROD = f"TokenSecretArn={SECRET} TokenIssuer=https://login.example.com CorsOrigins=https://learn.example.com {TOPIC}"
 
 
 @pytest.mark.parametrize(
@@ -202,7 +253,9 @@ def test_the_stages_of_the_repository_lack_only_what_nobody_else_can_know() -> N
     for stage in ("dev", "prod"):
         chosen = deploy.parameters(stage, PROD)
         assert deploy.refusals(template, chosen) == []
-        assert stages[stage]["deploy"]["parameters"]["capabilities"] == "CAPABILITY_IAM"
+        assert (
+            stages[stage]["deploy"]["parameters"]["capabilities"] == "CAPABILITY_IAM CAPABILITY_AUTO_EXPAND"
+        )
     assert deploy.parameters("dev", "").get("DeploymentPreference", "AllAtOnce") == "AllAtOnce"
 
 

@@ -22,7 +22,7 @@ from local.functions import FunctionError
 from local.stack import Stack
 from practice.runtime import clock
 from practice.transfers import requests as transfers
-from practice.turns import conversation
+from practice.turns import worker
 from practice.turns.providers import Completion, echo
 from tests.support import faults
 from tests.support.invariants import broken
@@ -201,7 +201,7 @@ def hurried(name: str, fault: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         if fault.startswith("killed"):
             seconds = 900 if name == "work_turn" else 29
-            patched.setattr(conversation, "MARGIN_SECONDS", seconds - 2.0)
+            patched.setattr(worker, "MARGIN_SECONDS", seconds - 2.0)
         yield
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.prices import PER_MILLION
 from local.functions import FunctionError
-from local.intrinsics import Evaluator, parse
+from local.intrinsics import parse
 from local.stack import Stack
 from practice.runtime import log, metrics
 from practice.schemas.turn import ErrorCode
@@ -20,10 +20,14 @@ from tests.support import faults
 from tests.support.learners import Learner
 from tests.support.log_lines import Line, written
 from tests.support.providers import FakeProvider, Played, completion
+from tools.expansion import deployed
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = parse((ROOT / "template.yaml").read_text())
-ALARMS = {n: r for n, r in DOCUMENT["Resources"].items() if r["Type"] == "AWS::CloudWatch::Alarm"}
+MONITORING = parse((ROOT / "stacks" / "monitoring.yaml").read_text())
+TOPIC = "arn:aws:sns:us-east-1:000000000000:pager"
+RESOURCES = deployed({"Stage": "local", "AlarmTopicArn": TOPIC}).resources
+ALARMS = {n: r for n, r in RESOURCES.items() if r["Type"] == "AWS::CloudWatch::Alarm"}
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 ON_ALARMS = RUNBOOK[RUNBOOK.index("## Alarms") : RUNBOOK.index("## Drills")]
 
@@ -131,6 +135,7 @@ def a_bad_day(stack: Stack, somebody: Callable[[], Learner]) -> list[Line]:
                 with pytest.raises(FunctionError):
                     invoke("update_catalogue", announcement(CANARY))
             patch.setenv("TITLE_MODEL", "beta")
+            configuration.clear_cache()
             invoke("write_titles", messages({"user_id": ada.user_id, "session_id": session["session_id"]}))
             assert ada.delete(path).status == 204
             gone = {"sweep": "session", "user_id": ada.user_id, "session_id": session["session_id"]}
@@ -296,13 +301,7 @@ def test_a_count_of_nothing_is_not_a_metric(a_bad_day: list[Line]) -> None:
 # Alarms, dashboard, runbook
 
 
-def evaluated(value: Any) -> Any:
-    """As it stands in a stack like the local one, with resources under their logical names."""
-    attribute = lambda name, attribute: f"{name}.{attribute}"  # noqa: E731
-    return Evaluator(DOCUMENT, {"Stage": "local"}, str, attribute)(value)
-
-
-DASHBOARD = json.loads(evaluated(DOCUMENT["Resources"]["Dashboard"]["Properties"]["DashboardBody"]))
+DASHBOARD = json.loads(RESOURCES["Dashboard"]["Properties"]["DashboardBody"])
 WIDGETS = {widget["properties"]["title"]: widget["properties"] for widget in DASHBOARD["widgets"]}
 SEARCH = re.compile(r"SEARCH\('\{([\w/]+),([\w,]+)\} MetricName=\"(\w+)\" (\w+)=\"(\w+)\"', '\w+', \d+\)")
 
@@ -332,11 +331,7 @@ def of_widget(properties: Mapping[str, Any]) -> Iterator[tuple[str, Metric]]:
 def watched() -> list[tuple[str, str, Metric]]:
     """Who watches, in which namespace, what."""
     return [
-        *(
-            (name, *each)
-            for name, alarm in ALARMS.items()
-            for each in of_alarm(evaluated(alarm["Properties"]))
-        ),
+        *((name, *each) for name, alarm in ALARMS.items() for each in of_alarm(alarm["Properties"])),
         *((title, *each) for title, widget in WIDGETS.items() for each in of_widget(widget)),
     ]
 
@@ -372,12 +367,10 @@ def anchors(text: str) -> set[str]:
 @pytest.mark.parametrize("name", ALARMS)
 def test_an_alarm_rings_and_says_which_page_to_open(name: str) -> None:
     alarm = ALARMS[name]["Properties"]
-    topic = {"Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
-
     page = re.search(r"\. See docs/runbook\.md#([a-z0-9-]+)$", alarm["AlarmDescription"])
     assert page, alarm["AlarmDescription"]
     assert page.group(1) in anchors(ON_ALARMS)
-    assert alarm["AlarmActions"] == alarm["OKActions"] == topic
+    assert alarm["AlarmActions"] == alarm["OKActions"] == [TOPIC]
     assert f"`{name}`" in ON_ALARMS
 
 
@@ -417,7 +410,7 @@ def test_the_queries_of_the_runbook_ask_for_fields_that_lines_have(a_bad_day: li
 
 
 def test_the_template_reckons_with_the_prices_of_the_benchmarks() -> None:
-    prices = DOCUMENT["Mappings"]["Prices"]["Million"]
+    prices = MONITORING["Mappings"]["Prices"]["Million"]
 
     assert {name: float(price) for name, price in prices.items()} == PER_MILLION
 
@@ -425,11 +418,10 @@ def test_the_template_reckons_with_the_prices_of_the_benchmarks() -> None:
 def dollars_of(day: Mapping[str, float], **parameters: str) -> float:
     [dollars] = [
         each["Expression"]
-        for each in ALARMS["CostPerDayAlarm"]["Properties"]["Metrics"]
+        for each in deployed(parameters).resources["CostPerDayAlarm"]["Properties"]["Metrics"]
         if "Expression" in each
     ]
-    evaluate = Evaluator(DOCUMENT, parameters, str, str.format)
-    expression = re.sub(r"FILL\((\w+),0\)", r"\1", evaluate(dollars))
+    expression = re.sub(r"FILL\((\w+),0\)", r"\1", dollars)
     return float(eval(expression, {"__builtins__": {}}, dict(day)))
 
 
@@ -451,7 +443,7 @@ def test_the_cost_of_a_day_adds_up() -> None:
 
 
 def test_the_dashboard_reckons_the_cost_of_a_day_as_its_alarm_does() -> None:
-    alarm = evaluated(ALARMS["CostPerDayAlarm"]["Properties"])
+    alarm = ALARMS["CostPerDayAlarm"]["Properties"]
     widget = WIDGETS["Cost per day"]
     shown = {row[-1]["id"]: row for row in widget["metrics"]}
     stats = {each["Id"]: each["MetricStat"] for each in alarm["Metrics"] if "MetricStat" in each}

@@ -9,7 +9,10 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
+from practice.caller import Caller
 from practice.http.endpoint import Endpoint
+from practice.http.replies import status_of
+from practice.table import ExpectedVersions
 from tests.support.learners import Learner, Send
 from tools import openapi
 from tools.openapi import BODY_OF, HEADERS, TARGET, contract_text, endpoints
@@ -202,10 +205,10 @@ def test_every_refusal_is_described(name: str) -> None:
 
     assert {"429", "500", "503"} <= answers.keys()
     assert {error.detail for error in endpoint.refuses if error not in BODY_OF} <= set(details)
-    assert {str(int(error.status)) for error in endpoint.refuses} <= answers.keys()
-    assert ("401" in answers) is bool(endpoint.caller_name)
-    assert OPERATIONS[name].get("security") == (None if endpoint.caller_name else [])
-    assert ("412" in answers) is bool(endpoint.if_match_name)
+    assert {str(int(status_of(error))) for error in endpoint.refuses} <= answers.keys()
+    assert ("401" in answers) is bool(endpoint.takes_a(Caller))
+    assert OPERATIONS[name].get("security") == (None if endpoint.takes_a(Caller) else [])
+    assert ("412" in answers) is bool(endpoint.takes_a(ExpectedVersions))
     assert ("507" in answers) is (endpoint.method in ("POST", "PATCH"))
     assert {"400", "413", "422"} <= answers.keys() or not endpoint.body_model
     for answer in answers.values():
@@ -215,7 +218,7 @@ def test_every_refusal_is_described(name: str) -> None:
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_answer_to_a_caller_tells_what_is_left_to_them(name: str) -> None:
     for status, answer in OPERATIONS[name]["responses"].items():
-        is_ours = status not in ("401", "413", "414") and (ENDPOINTS[name].caller_name or status >= "429")
+        is_ours = status not in ("401", "413", "414") and (ENDPOINTS[name].takes_a(Caller) or status >= "429")
 
         told = {"RateLimit", "RateLimit-Policy"} & resolved(answer).get("headers", {}).keys()
         assert len(told) == (2 if is_ours else 0), status

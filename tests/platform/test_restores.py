@@ -46,7 +46,10 @@ from tools.openapi import load_handler
 create, read = (load_handler(Path("functions", name)) for name in ("create_session", "get_session"))
 for found in pkgutil.walk_packages(practice.__path__, "practice."):
     importlib.import_module(found.name)
-from practice import aws, ids, jwks, log, table
+from practice import table
+from practice.http import jwks
+from practice.runtime import aws, log
+from practice.table import ids
 from practice.errors import Unauthorized
 
 events = json.loads(sys.argv[1])
@@ -74,7 +77,7 @@ def kept():
 
 def tell(with_hooks):
     state = {"random": random.random(), "cold": log._cold, "kept": kept()}
-    state["connections"] = len(table.client()._endpoint.http_session._manager.pools)
+    state["connections"] = len(table.dynamodb()._endpoint.http_session._manager.pools)
     state["statuses"] = {name: read(event, None)["statusCode"] for name, event in events["reads"].items()}
     state["keys"] = {kid: is_known(kid) for kid in ("old", "new")}
     state["ids"] = [ids.new_session_id() for _ in range(3)] + list(ids.new_ids(3))
@@ -243,24 +246,26 @@ def copies(
 
 
 MAY_STAY = {
+    "practice.runtime.aws._factory": "of clients: it holds the session",
     "practice.runtime.aws.session": "describes AWS, and takes long to make",
     "practice.runtime.config.config": "the environment, the same in every copy",
     "practice.http.contract._routes": "a file",
     "practice.http.contract.contract_text": "a file",
     "practice.events.outbound.client": "a client, without its connections",
     "practice.runtime.queues.client": "a client, without its connections",
-    "practice.runtime.snapshots._forgets": "the list of what to forget",
-    "practice.table.client.client": "a client, without its connections",
+    "practice.runtime.snapshots._hooks": "the list of hooks",
+    "practice.table.client.dynamodb": "a client, without its connections",
+    "practice.transfers.files.client": "a client, without its connections",
     "practice.turns.configuration.configuration": "the environment, the same in every copy",
     "practice.turns.configuration.model_named": "the environment, the same in every copy",
     "practice.turns.knowledge._client": "a client, without its connections",
     "practice.turns.providers.bedrock._clients": "clients, without their connections",
 }
 MUST_GO = {
+    "practice.http.jwks._issuer_keys",
     "practice.http.rates._full_at",
     "practice.runtime.secrets._cache",
     "practice.store.accounts._remembered",
-    "practice.transfers.files.client",
     "practice.turns.providers.openai._pool",
 }
 
@@ -290,10 +295,10 @@ def test_copies_of_a_warm_process_share_nothing_that_must_be_their_own(
 
 
 def test_all_that_a_process_keeps_is_forgotten_or_may_stay(copies: dict[bool, list[dict[str, Any]]]) -> None:
-    """A new cache belongs into one of the two lists; `forgotten_in_copies` is for those that must go."""
+    """A new cache belongs into one of the two lists; `clear_on_restore` is for those that must go."""
     assert copies[True][0]["kept"].keys() == MAY_STAY.keys() | MUST_GO
     assert copies[False][0]["kept"]["practice.runtime.secrets._cache"]
     assert copies[False][0]["kept"]["practice.store.accounts._remembered"]
     for copy in copies[True]:
         assert {name: copy["kept"][name] for name in MUST_GO} == dict.fromkeys(MUST_GO, 0)
-        assert copy["kept"]["practice.table.client.client"] == 1, "what only costs time to make is kept"
+        assert copy["kept"]["practice.table.client.dynamodb"] == 1, "what only costs time to make is kept"

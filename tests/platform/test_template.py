@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from samtranslator.public.translator import ManagedPolicyLoader  # type: ignore[import-untyped]  # has no types
-from samtranslator.translator.transform import transform  # type: ignore[import-untyped]  # has no types
 
 from local.intrinsics import Evaluator, parse
 from tests.support.roles import WITHOUT_RESOURCE
 from tools import deploy
 from tools.artefacts import BUDGETS
+from tools.expansion import deployed, grants
+from tools.expansion import expand as expanded_by_sam
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = parse((ROOT / "template.yaml").read_text())
@@ -49,7 +49,15 @@ def of_type(kind: str) -> dict[str, Any]:
 
 
 FUNCTIONS = of_type("AWS::Serverless::Function")
-ROLES = {name: role for name, role in of_type("AWS::IAM::Role").items() if name != "DeploymentRole"}
+ROLES: Mapping[str, Any] = {
+    name: resource["Properties"]
+    for name, resource in expanded_by_sam((ROOT / "template.yaml").read_text(), SAFE)["Resources"].items()
+    if resource["Type"] == "AWS::IAM::Role" and name != "DeploymentRole"
+}
+POLICIES = [
+    *(each for name, each in of_type("AWS::IAM::ManagedPolicy").items() if name != "FunctionBoundary"),
+    *(policy for role in ROLES.values() for policy in role.get("Policies", [])),
+]
 
 
 def statements(policy: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -69,29 +77,21 @@ Expand = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def expand() -> Iterator[Expand]:
+def expand() -> Expand:
     """The resources that SAM makes of the template, when what was uploaded lies under these names."""
 
     @cache
     def made(
         parameters: tuple[tuple[str, str], ...], uploaded: tuple[tuple[str, str], ...]
     ) -> dict[str, Any]:
-        document = parse((ROOT / "template.yaml").read_text())
-        for name, resource in document["Resources"].items():
-            for key in ("CodeUri", "ContentUri"):
-                if key in resource.get("Properties", {}):
-                    resource["Properties"][key] = f"s3://bucket/{dict(uploaded).get(name, name)}"
-        resources: dict[str, Any] = transform(document, dict(parameters), ManagedPolicyLoader(None))[
-            "Resources"
-        ]
+        text = (ROOT / "template.yaml").read_text()
+        resources: dict[str, Any] = expanded_by_sam(text, dict(parameters), dict(uploaded))["Resources"]
         return resources
 
     def expand(parameters: Mapping[str, str], **uploaded: str) -> dict[str, Any]:
         return made(tuple(parameters.items()), tuple(uploaded.items()))
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-        yield expand
+    return expand
 
 
 def expanded_of_type(kind: str, expanded: Mapping[str, Any]) -> dict[str, Any]:
@@ -236,7 +236,7 @@ def test_a_new_lock_of_the_layer_behind_a_condition_makes_a_new_layer_of_the_pac
 
     lock = (ROOT / "layers/cryptography/requirements.txt").read_text()
     assert (tmp_path / "python/practice/cryptography.txt").read_text() == lock
-    assert (tmp_path / "python/practice/api.py").exists()
+    assert (tmp_path / "python/practice/http/endpoint.py").exists()
 
 
 def test_a_version_that_a_rollback_may_need_is_kept_with_its_layers(expand: Expand) -> None:
@@ -309,19 +309,19 @@ def test_your_key_encrypts_all_that_is_kept_and_those_who_reach_it_may_use_it() 
         for rule in bucket["ServerSideEncryptionConfiguration"]
     ] == [key]
 
-    policy = RESOURCES["KeyPolicy"]
-    [statement] = statements(policy["Properties"])
-    assert policy["Condition"] == "HasKmsKey"
-    assert statement["Action"] == ["kms:Decrypt", "kms:GenerateDataKey"]
-    assert statement["Resource"] == {"Ref": "KmsKeyArn"}
-    through = [
-        name["Fn::Sub"].split(".")[0] for name in statement["Condition"]["StringEquals"]["kms:ViaService"]
-    ]
-    assert through == ["dynamodb", "s3", "secretsmanager", "sqs"]
-    reaching = {name for name, role in ROLES.items() if role.get("Policies")}
-    reaching |= {name for name, role in ROLES.items() if {"Ref": "CallerPolicy"} in role["ManagedPolicyArns"]}
-    assert {role["Ref"] for role in policy["Properties"]["Roles"]} == reaching
-    assert len(policy["Properties"]["Roles"]) == len(reaching)
+    resources = deployed(EVERYTHING).resources
+    through = "['dynamodb.us-east-1', 's3.us-east-1', 'secretsmanager.us-east-1', 'sqs.us-east-1']"
+    for role in ROLES:
+        granted = grants(role, resources)
+        with_key = {grant for grant in granted if grant.action.startswith("kms:")}
+        reaches_data = any(not grant.action.startswith(("kms:", "logs:")) for grant in granted)
+
+        assert {grant.action for grant in with_key} == (
+            {"kms:Decrypt", "kms:GenerateDataKey"} if reaches_data else set()
+        ), role
+        for grant in with_key:
+            assert grant.resource == EVERYTHING["KmsKeyArn"]
+            assert through in grant.condition.replace(".amazonaws.com", "")
 
 
 @pytest.mark.parametrize(
@@ -390,16 +390,17 @@ def test_a_function_is_called_in_the_template_as_its_folder_is() -> None:
         assert function["CodeUri"] == f"functions/{'_'.join(words).lower()}/"
 
 
-def test_every_function_has_a_role_of_its_own() -> None:
-    assert {name: function["Role"] for name, function in FUNCTIONS.items()} == {
+def test_every_function_has_a_role_of_its_own(expand: Expand) -> None:
+    functions = expanded_of_type("AWS::Lambda::Function", expand(SAFE))
+
+    assert {name: function["Role"] for name, function in functions.items()} == {
         name: {"Fn::GetAtt": [f"{name}Role", "Arn"]} for name in FUNCTIONS
     }
     assert set(ROLES) == {f"{name}Role" for name in FUNCTIONS}
 
 
 def test_no_policy_allows_every_action_or_every_resource() -> None:
-    policies = [*of_type("AWS::IAM::ManagedPolicy").values(), *of_type("AWS::SQS::QueuePolicy").values()]
-    policies += [policy for role in ROLES.values() for policy in role.get("Policies", [])]
+    policies = [*POLICIES, *of_type("AWS::SQS::QueuePolicy").values()]
     granted = [statement for policy in policies for statement in statements(policy)]
 
     assert len(granted) > len(ROLES)
@@ -415,12 +416,10 @@ def test_no_policy_allows_every_action_or_every_resource() -> None:
 
 
 def test_the_table_is_reached_only_by_keys_of_named_families() -> None:
-    policies = [*of_type("AWS::IAM::ManagedPolicy").values()]
-    policies += [policy for role in ROLES.values() for policy in role.get("Policies", [])]
     table = str({"Fn::GetAtt": ["PracticeTable", "Arn"]})
     reaching = [
         statement
-        for policy in policies
+        for policy in POLICIES
         for statement in statements(policy)
         if any(
             str(resource) == table or "/index/" in str(resource)
@@ -449,16 +448,15 @@ def test_only_functions_behind_a_token_can_read_its_secret() -> None:
         routes = [event["Properties"] for event in function["Events"].values() if event["Type"] == "HttpApi"]
         behind_token = any(route.get("Path", "").startswith("/user/practice") for route in routes)
 
-        managed = [arn.get("Ref") for arn in ROLES[f"{name}Role"]["ManagedPolicyArns"]]
-        assert ("CallerPolicy" in managed) is behind_token, name
-        assert ("LogPolicy" in managed) is not behind_token, name
+        managed = ROLES[f"{name}Role"]["ManagedPolicyArns"]
+        assert ({"Ref": "CallerPolicy"} in managed) is behind_token, name
 
 
 def test_the_table_is_backed_up_encrypted_and_kept() -> None:
     table = RESOURCES["PracticeTable"]
     properties = table["Properties"]
 
-    assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
     assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
     assert properties["SSESpecification"]["SSEEnabled"] is True
     assert properties["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
@@ -545,10 +543,17 @@ def test_origins_are_origins_or_the_star_alone(origins: str, accepted: bool) -> 
     assert bool(re.fullmatch(pattern, origins)) is accepted
 
 
-def test_a_browser_may_read_the_headers_that_the_contract_names() -> None:
-    cors = RESOURCES["HttpApi"]["Properties"]["CorsConfiguration"]
+@pytest.mark.parametrize("parameters", [SAFE, PROD, EVERYTHING], ids=["dev", "prod", "everything"])
+def test_a_browser_may_call_the_api_as_the_contract_says(parameters: dict[str, str]) -> None:
+    """In what SAM makes of the template: it lost all but the origins of a CorsConfiguration with `!Split` in it."""
+    api = deployed(parameters).resources["HttpApi"]["Properties"]
+    cors = api["Body"]["x-amazon-apigateway-cors"]
 
-    assert set(cors["ExposeHeaders"]) == {
+    assert "CorsConfiguration" not in api
+    assert cors["allowOrigins"] == parameters.get("CorsOrigins", "*").split(",")
+    assert cors["allowMethods"] == ["GET", "POST", "PATCH", "DELETE"]
+    assert cors["maxAge"] == 600
+    assert set(cors["exposeHeaders"]) == {
         "ETag",
         "Location",
         "Retry-After",
@@ -557,13 +562,108 @@ def test_a_browser_may_read_the_headers_that_the_contract_names() -> None:
         "x-request-id",
         "x-next-cursor",
     }
-    assert set(cors["AllowHeaders"]) == {
+    assert set(cors["allowHeaders"]) == {
         "Authorization",
         "Content-Type",
         "If-Match",
         "Idempotency-Key",
         "Prefer",
     }
+
+
+@pytest.mark.parametrize("parameters", [SAFE, PROD, EVERYTHING], ids=["dev", "prod", "everything"])
+def test_sam_loses_no_property_of_a_function(parameters: dict[str, str]) -> None:
+    made = deployed(parameters).resources
+
+    for name, function in FUNCTIONS.items():
+        properties = made[name]["Properties"]
+        assert properties.get("RecursiveLoop") == function.get("RecursiveLoop"), name
+        assert properties.get("Timeout") == function.get("Timeout", 15), name
+        own = {*TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]}
+        own |= {*function.get("Environment", {}).get("Variables", {})}
+        assert properties["Environment"]["Variables"].keys() == own, name
+
+
+@pytest.mark.parametrize("parameters", [SAFE, EVERYTHING], ids=["dev", "everything"])
+def test_routes_triggers_and_permissions_go_to_the_alias(parameters: dict[str, str]) -> None:
+    made = deployed(parameters).resources
+    routes = [
+        operation
+        for path in made["HttpApi"]["Properties"]["Body"]["paths"].values()
+        for operation in path.values()
+    ]
+    uris = [each["x-amazon-apigateway-integration"]["uri"] for each in routes]
+    called = [
+        *(
+            each["Properties"]["FunctionName"]
+            for each in made.values()
+            if each["Type"] == "AWS::Lambda::Permission"
+        ),
+        *(
+            each["Properties"]["FunctionName"]
+            for each in made.values()
+            if each["Type"] == "AWS::Lambda::EventSourceMapping"
+        ),
+    ]
+
+    assert len(routes) == sum(
+        event["Type"] == "HttpApi" for each in FUNCTIONS.values() for event in each["Events"].values()
+    )
+    assert all(re.search(r"functions/\w+Aliaslive/invocations$", uri) for uri in uris)
+    assert all(str(name).endswith("Aliaslive") for name in called)
+
+
+LONGEST_STACK = "s" * 30
+ENTRY = '"claude-3-haiku-20240307":{"provider":"bedrock","id":"anthropic.claude-3-haiku-20240307-v1:0"},'
+AWS_NAMES = {
+    "AWS::SQS::Queue": f"https://sqs.ap-southeast-1.amazonaws.com/123456789012/{LONGEST_STACK}-CatalogueDeadLetters-0123456789ab",
+    "AWS::SecretsManager::Secret": f"arn:aws:secretsmanager:ap-southeast-1:123456789012:secret:{LONGEST_STACK}-{'0' * 19}",
+    "AWS::DynamoDB::Table": f"{LONGEST_STACK}-PracticeTable-0123456789ABC",
+    "AWS::S3::Bucket": "b" * 63,
+}
+LONGEST_PATTERN = {"Stage": 16, "KnowledgeBaseId": 10, "EventBusName": 60}
+"""Characters that the parameter's pattern allows; of a bus, what a name may reasonably have."""
+
+
+def longest(name: str, parameter: Mapping[str, Any]) -> str:
+    if allowed := parameter.get("AllowedValues"):
+        return max(map(str, allowed), key=len)
+    if name == "Models":
+        return (ENTRY * 40)[: parameter["MaxLength"]]
+    if name in ("TokenLeewaySeconds", "UserRequestsPerMinute", "HistoryTokens"):
+        return "1000000"
+    size = parameter.get("MaxLength") or LONGEST_PATTERN.get(name)
+    return "x" * size if size else str(parameter["Default"])
+
+
+def test_the_variables_of_every_function_fit_at_the_limit_of_every_parameter() -> None:
+    """Lambda measures them as JSON, with its escapes, and takes 4 KB: with a longer `Models` no function was updated."""
+    given = {name: longest(name, each) for name, each in TEMPLATE["Parameters"].items()}
+    document = expanded_by_sam((ROOT / "template.yaml").read_text(), given)
+    kinds = {name: each["Type"] for name, each in document["Resources"].items()}
+    value = Evaluator(document, given, lambda name: AWS_NAMES.get(kinds[name], name), lambda name, _: name)
+
+    in_use = {
+        name: len(json.dumps(value(each["Properties"]["Environment"]["Variables"]), separators=(",", ":")))
+        for name, each in document["Resources"].items()
+        if each["Type"] == "AWS::Lambda::Function"
+    }
+    variables = json.dumps(
+        [
+            each["Environment"]
+            for each in (TEMPLATE["Globals"]["Function"], *FUNCTIONS.values())
+            if "Environment" in each
+        ]
+    )
+    referred = {name for name in given if f'"Ref": "{name}"' in variables}
+    unbounded = referred - {
+        name
+        for name, each in TEMPLATE["Parameters"].items()
+        if each.keys() & {"MaxLength", "AllowedValues", "AllowedPattern", "MaxValue"}
+    }
+
+    assert {name: size for name, size in in_use.items() if size > 4096} == {}
+    assert unbounded == set()
 
 
 def test_an_access_log_line_is_json() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from local.intrinsics import parse
+from practice.caller import Caller
 from practice.http.endpoint import Endpoint
 from tools.openapi import load_handler
 
@@ -55,15 +56,15 @@ def test_every_function_without_a_route_has_another_trigger() -> None:
 
 
 def test_a_function_asks_for_a_token_unless_its_route_is_open_to_all() -> None:
-    asking = {name for name, endpoint in ENDPOINTS.items() if endpoint.caller_name}
+    asking = {name for name, endpoint in ENDPOINTS.items() if endpoint.takes_a(Caller)}
 
     assert ENDPOINTS.keys() - asking == {"openapi", "default"}
 
 
 def test_just_the_functions_that_ask_for_a_token_may_read_its_secret() -> None:
     for name, handler in HANDLERS.items():
-        policies = RESOURCES[f"{DEPLOYED[name]['name']}Role"]["Properties"]["ManagedPolicyArns"]
-        asks = isinstance(handler, Endpoint) and handler.caller_name is not None
+        policies = DEPLOYED[name].get("Policies", [])
+        asks = isinstance(handler, Endpoint) and handler.takes_a(Caller)
 
         assert ({"Ref": "CallerPolicy"} in policies) is asks, name
 

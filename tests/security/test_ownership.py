@@ -15,13 +15,13 @@ from urllib.parse import urlencode
 
 import pytest
 
-from local.stack import Stack
 from practice import table
 from practice.http.endpoint import Endpoint
 from practice.limits import MAX_ID
 from practice.store import accounts
+from practice.store.idempotency import IdempotentAttempt
 from tests.support.account import ENDPOINTS, Account, query_string
-from tests.support.learners import Answer, Learner
+from tests.support.learners import BASE_URL, Answer, Learner
 from tests.support.torture import count
 from tools.openapi import document
 
@@ -32,7 +32,7 @@ ItemsOf = Callable[[Learner], dict[tuple[str, str], Any]]
 
 NOBODYS = MAX_ID - 7
 LISTS = [each for each in ENDPOINTS if each.query_model and "cursor" in each.query_model.model_fields]
-REPEATABLE = [each for each in ENDPOINTS if each.attempt_name]
+REPEATABLE = [each for each in ENDPOINTS if each.takes_a(IdempotentAttempt)]
 BY_NAME = {each.name: each for each in ENDPOINTS}
 LEADING_KEY = re.compile(rb'"((?:USER|CLASS|AGENT|IDS)#\d+)"')
 
@@ -62,12 +62,15 @@ class Seen:
 @contextmanager
 def watched() -> Iterator[Seen]:
     seen = Seen()
+    if BASE_URL:  # its functions ask their table elsewhere: the answers alone are compared
+        yield seen
+        return
 
     def note(request: Any, **_: Any) -> None:
         operation = request.headers["X-Amz-Target"].decode().rpartition(".")[2]
         seen.requests.append((operation, {key.decode() for key in LEADING_KEY.findall(request.body)}))
 
-    events = table.client().meta.events
+    events = table.dynamodb().meta.events
     events.register_first("before-send.dynamodb", note)
     try:
         yield seen
@@ -76,12 +79,12 @@ def watched() -> Iterator[Seen]:
 
 
 @pytest.fixture(scope="module")
-def theirs(stack: Stack, somebody: Callable[[], Learner]) -> Account:
+def theirs(somebody: Callable[[], Learner]) -> Account:
     return Account(somebody(), "theirs")
 
 
 @pytest.fixture(scope="module")
-def mine(stack: Stack, somebody: Callable[[], Learner]) -> Account:
+def mine(somebody: Callable[[], Learner]) -> Account:
     return Account(somebody(), "mine")
 
 
@@ -92,12 +95,12 @@ def a_standing_that_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def unchanged(theirs: Account, items_of: ItemsOf) -> Iterator[None]:
+def unchanged(theirs: Account, contents_of: ItemsOf) -> Iterator[None]:
     """Every item of the other learner's stands as it stood."""
-    before = items_of(theirs.owner)
-    assert len(before) > 10
+    before = contents_of(theirs.owner)
+    assert before
     yield
-    assert items_of(theirs.owner) == before
+    assert contents_of(theirs.owner) == before
 
 
 def ask(
@@ -135,10 +138,10 @@ PATH_IDS = [(endpoint, name) for endpoint in ENDPOINTS for name in endpoint.path
 
 @pytest.mark.parametrize(("endpoint", "name"), PATH_IDS, ids=lambda one: getattr(one, "name", one))
 def test_an_id_of_somebody_elses_in_a_path_is_an_unknown_one(
-    endpoint: Endpoint, name: str, mine: Account, theirs: Account, items_of: ItemsOf
+    endpoint: Endpoint, name: str, mine: Account, theirs: Account, contents_of: ItemsOf
 ) -> None:
     body = mine.body_of(endpoint)
-    before = items_of(mine.owner)
+    before = contents_of(mine.owner)
     unknown, asked = ask(mine, endpoint, mine.path_of(endpoint, **{name: NOBODYS}), {}, body)
     assert unknown.status == 404
 
@@ -149,7 +152,7 @@ def test_an_id_of_somebody_elses_in_a_path_is_an_unknown_one(
         assert shown(answer) == shown(unknown), kind
         assert answer.body == unknown.body, kind
         assert seen.operations == asked.operations, kind
-    assert items_of(mine.owner) == before
+    assert contents_of(mine.owner) == before
 
 
 def id_fields(schema: Json, definitions: Json, place: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -240,7 +243,7 @@ def test_an_id_of_somebody_elses_in_a_query_is_an_unknown_one(
 
 
 @pytest.fixture(scope="module")
-def reader(stack: Stack, somebody: Callable[[], Learner]) -> Account:
+def reader(somebody: Callable[[], Learner]) -> Account:
     """With more of everything than a page of one shows."""
     account = Account(somebody(), "theirs")
     account.owner.open_session()
@@ -354,7 +357,7 @@ def test_two_learners_may_use_the_same_idempotency_key(
 
 
 def test_somebody_elses_export_becomes_ones_own_and_takes_nothing_from_them(
-    theirs: Account, somebody: Callable[[], Learner], items_of: ItemsOf
+    theirs: Account, somebody: Callable[[], Learner], contents_of: ItemsOf
 ) -> None:
     file = theirs.owner.get("/export").body
     thief = somebody()
@@ -364,4 +367,6 @@ def test_somebody_elses_export_becomes_ones_own_and_takes_nothing_from_them(
 
     assert answer.status == 201, answer.body
     seen.only_of(thief)
-    assert not {str(number) for number in theirs.ids.values()} & set(re.findall(r"\d+", str(items_of(thief))))
+    assert not {str(number) for number in theirs.ids.values()} & set(
+        re.findall(r"\d+", str(contents_of(thief)))
+    )

@@ -246,7 +246,7 @@ def unreadable_documents() -> Iterator[None]:
             if "status" in item:
                 item["status"] = {"S": CANARY}
 
-    events = table.client().meta.events
+    events = table.dynamodb().meta.events
     events.register("after-call.dynamodb", after_call)
     try:
         yield
@@ -314,7 +314,7 @@ def test_what_a_provider_says_stays_out_of_the_logs(
 ) -> None:
     monkeypatch.setattr("practice.turns.ask.LONGEST_PAUSE_SECONDS", 0.0)
     monkeypatch.setattr("practice.turns.ask.FIRST_PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr("practice.turns.conversation.MARGIN_SECONDS", 28.5)
+    monkeypatch.setattr("practice.turns.worker.MARGIN_SECONDS", 28.5)
     session = ada.open_session(knowledge_ids=[1])
     with FakeProvider() as fake:
         served = {"provider": kind, "id": BEDROCK_MODEL, "base_url": f"{fake.url}/v1", "key": "acme"}

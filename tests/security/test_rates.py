@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from local.stack import Stack, read_template
+from practice.caller import Caller
 from practice.http import rates
 from practice.http.endpoint import Endpoint
 from practice.limits import MAX_ID
@@ -16,7 +17,7 @@ from practice.store import accounts
 from tests.support.learners import Answer, Learner, at_once
 from tools.openapi import endpoints
 
-ENDPOINTS = [each for each in endpoints() if each.caller_name]
+ENDPOINTS = [each for each in endpoints() if each.takes_a(Caller)]
 REFUSED = {"detail": "too many requests"}
 
 

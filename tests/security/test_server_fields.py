@@ -14,7 +14,6 @@ import pytest
 from pydantic import BaseModel
 
 import practice.schemas
-from local.stack import Stack
 from practice.http.endpoint import Endpoint
 from tests.support.account import ENDPOINTS, Account
 from tests.support.learners import Answer, Learner
@@ -98,7 +97,7 @@ def told(answer: Answer) -> Any:
 
 
 @pytest.fixture
-def account(stack: Stack, somebody: Callable[[], Learner]) -> Account:
+def account(somebody: Callable[[], Learner]) -> Account:
     return Account(somebody())
 
 
@@ -106,18 +105,18 @@ def account(stack: Stack, somebody: Callable[[], Learner]) -> Account:
     "endpoint", [each for each in WITH_BODY if not is_strict(each)], ids=lambda each: each.name
 )
 def test_a_field_of_the_servers_is_not_written(
-    endpoint: Endpoint, account: Account, items_of: ItemsOf
+    endpoint: Endpoint, account: Account, contents_of: ItemsOf
 ) -> None:
     body, foreign = account.body_of(endpoint), foreign_fields(endpoint)
     send(account, endpoint, body)  # a PATCH changes something the first time
-    before = items_of(account.owner)
+    before = contents_of(account.owner)
     expected = send(account, endpoint, body)
-    plain = items_of(account.owner)
+    plain = contents_of(account.owner)
 
     answer = send(account, endpoint, foreign | body)
 
     assert told(answer) == told(expected)
-    stored = items_of(account.owner)
+    stored = contents_of(account.owner)
     assert PLANTED not in str(stored)
     assert str(PLANTED_NUMBER) not in str(stored)
     assert len(stored) - len(plain) == len(plain) - len(before)
@@ -129,23 +128,23 @@ def test_a_field_of_the_servers_is_not_written(
     "endpoint", [each for each in WITH_BODY if not is_strict(each)], ids=lambda each: each.name
 )
 def test_a_field_of_the_servers_stands_for_nothing(
-    endpoint: Endpoint, account: Account, items_of: ItemsOf
+    endpoint: Endpoint, account: Account, contents_of: ItemsOf
 ) -> None:
     """Alone, it is an empty body."""
-    before = items_of(account.owner)
+    before = contents_of(account.owner)
     empty, alone = send(account, endpoint, {}), send(account, endpoint, foreign_fields(endpoint))
 
     assert told(alone) == told(empty)
-    assert items_of(account.owner) == before
+    assert contents_of(account.owner) == before
 
 
 @pytest.mark.parametrize(
     "endpoint", [each for each in WITH_BODY if is_strict(each)], ids=lambda each: each.name
 )
 def test_a_field_of_the_servers_is_refused_where_unknown_ones_are(
-    endpoint: Endpoint, account: Account, items_of: ItemsOf
+    endpoint: Endpoint, account: Account, contents_of: ItemsOf
 ) -> None:
-    before = items_of(account.owner)
+    before = contents_of(account.owner)
     foreign = foreign_fields(endpoint)
 
     together = send(account, endpoint, foreign | account.body_of(endpoint))
@@ -154,11 +153,11 @@ def test_a_field_of_the_servers_is_refused_where_unknown_ones_are(
     assert {(each["type"], *each["loc"]) for each in together.detail} == {
         ("extra_forbidden", "body", name) for name in foreign
     }
-    assert items_of(account.owner) == before
+    assert contents_of(account.owner) == before
 
 
 def test_a_field_of_the_servers_in_a_file_is_not_taken_in(
-    account: Account, somebody: Callable[[], Learner], items_of: ItemsOf
+    account: Account, somebody: Callable[[], Learner], contents_of: ItemsOf
 ) -> None:
     """Owner and numbers are the importing account's; the file tells the rest."""
     lines = [json.loads(line) for line in account.owner.get("/export").body.splitlines()]
@@ -170,7 +169,7 @@ def test_a_field_of_the_servers_in_a_file_is_not_taken_in(
     answer = importing.post("/import", raw=laced.encode(), headers={"content-type": "application/x-ndjson"})
 
     assert answer.status == 201, answer.body
-    stored = str(items_of(importing))
+    stored = str(contents_of(importing))
     assert PLANTED not in stored
     assert str(PLANTED_NUMBER) not in stored
     assert str(account.owner.user_id) not in stored

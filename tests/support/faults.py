@@ -148,7 +148,7 @@ def at(number: int, fault: Fault, *, times: int) -> Iterator[Injected]:
         return answer
 
     emitters = [
-        each.meta.events for each in (table.client(), queues.client(), outbound.client(), files.client())
+        each.meta.events for each in (table.dynamodb(), queues.client(), outbound.client(), files.client())
     ]
     for events in emitters:
         events.register_first("before-send", before_send)
@@ -173,7 +173,7 @@ def empty_pages() -> Iterator[Injected]:
     def note(parsed: dict[str, Any], **_: Any) -> None:
         seen.done += not parsed.get("Items", True) and "LastEvaluatedKey" in parsed
 
-    events = table.client().meta.events
+    events = table.dynamodb().meta.events
     events.register("provide-client-params.dynamodb.Query", one_item)
     events.register("after-call.dynamodb.Query", note)
     try:
@@ -218,7 +218,7 @@ def partial_batches() -> Iterator[Injected]:
         ("provide-client-params.dynamodb.BatchWriteItem", put_off),
         ("after-call.dynamodb.BatchWriteItem", tell),
     ]
-    events = table.client().meta.events
+    events = table.dynamodb().meta.events
     for name, hook in hooks:
         events.register(name, hook)
     try:

@@ -51,7 +51,7 @@ def blocks_of(document: Path) -> list[Block]:
 
 
 class Place:
-    """A copy of the tree in which blocks run in order; what a shell block sets, the ones after it have."""
+    """A copy of the tree in which blocks run in order; a block sees the variables and functions of the blocks before it."""
 
     def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
         self.folder = folder / "tree"
@@ -99,7 +99,7 @@ class Place:
     def shell(self, script: str) -> str:
         """What it prints. Fails as soon as a command of it does."""
         before = f"source {self._shell} 2> /dev/null || true\n" if self._shell.exists() else ""
-        after = f"\ndeclare -p > {self._shell}\n"
+        after = f"\n{{ declare -p; declare -f; }} > {self._shell}\n"
         return self.run("bash", "-s", text=f"{before}set -euo pipefail\n{self.here(script)}{after}")
 
     @contextmanager

@@ -12,10 +12,11 @@ import secrets
 import string
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from http.client import HTTPConnection, HTTPSConnection
-from threading import Barrier
+from threading import Barrier, BoundedSemaphore
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -28,6 +29,8 @@ from local.tokens import mint
 
 BASE = "/user/practice"
 BASE_URL = os.environ.get("BASE_URL", "")
+CONNECTIONS = int(os.environ.get("CONNECTIONS") or 100)
+"""Requests at once to BASE_URL."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,11 @@ def in_process(stack: Stack) -> Send:
 def over_http(base_url: str) -> Send:
     parts = urlsplit(base_url)
     connect = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    turnstile = BoundedSemaphore(CONNECTIONS)
 
     def send(method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
         connection = connect(parts.netloc, timeout=60)
-        try:
+        with turnstile, closing(connection):
             # As every client does with what is not ASCII.
             encoded = quote(parts.path.rstrip("/") + target, safe=string.punctuation)
             # The host is that of the URL: by it API Gateway knows which API is meant.
@@ -80,8 +84,6 @@ def over_http(base_url: str) -> Send:
                 {name.lower(): value for name, value in response.getheaders()},
                 response.read(),
             )
-        finally:
-            connection.close()
 
     return send
 

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from local.aws import PROVIDER_KEYS, secret_arn
 from local.data import TOKEN_SECRET
 from local.intrinsics import ACCOUNT, REGION, Evaluator, parse
+from tools.expansion import deployed, grants
 
 BEDROCK_MODEL: Final = "anthropic.claude-3-haiku-20240307-v1:0"
 KNOWLEDGE_BASE: Final = "KB12345678"
@@ -122,6 +123,7 @@ class Roles:
         document = parse(template.read_text())
         value = Evaluator(document, PARAMETERS, str, _attribute)
         self._resources: Mapping[str, Any] = document["Resources"]
+        whole = deployed(PARAMETERS, lambda name: (template.parent / name).read_text(), attribute=_attribute)
         self.statements: dict[str, list[Statement]] = {}
         self.standing: dict[str, set[Use]] = {}
         for logical_id, resource in self._resources.items():
@@ -129,11 +131,12 @@ class Roles:
                 continue
             declared = value(resource["Properties"])
             name = Path(declared["CodeUri"]).name
-            role = value(self._resources[f"{logical_id}Role"]["Properties"])
-            assert declared["Role"] == f"{logical_id}Role", logical_id
-            managed = [self._resources[each]["Properties"] for each in role["ManagedPolicyArns"]]
-            policies = [value(policy["PolicyDocument"]) for policy in [*role.get("Policies", []), *managed]]
-            self.statements[name] = [_statement(each) for policy in policies for each in policy["Statement"]]
+            role = whole.resources[logical_id]["Properties"]["Role"]
+            assert role == f"{logical_id}Role", logical_id
+            self.statements[name] = [
+                Statement([grant.action], [grant.resource], sorted(grant.families))
+                for grant in grants(role, whole.resources)
+            ]
             self.standing[name] = set(_standing(declared))
 
     def uses(self, call: Call) -> list[Use]:
@@ -173,17 +176,6 @@ def _needs(use: Use, grant: Grant) -> bool:
 
 def _attribute(logical_id: str, attribute: str) -> str:
     return logical_id if attribute == "Arn" else f"{logical_id}.{attribute}"
-
-
-def _statement(declared: Mapping[str, Any]) -> Statement:
-    condition = declared.get("Condition", {}).get("ForAllValues:StringLike", {})
-    return Statement(
-        _list(declared["Action"]), _list(declared["Resource"]), condition.get("dynamodb:LeadingKeys", ["*"])
-    )
-
-
-def _list(value: Any) -> list[str]:
-    return value if isinstance(value, list) else [value]
 
 
 def _standing(function: Mapping[str, Any]) -> Iterator[Use]:

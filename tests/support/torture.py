@@ -29,6 +29,7 @@ DEFAULTS: Final = {
     "STEPS": 60,  # of each walk
     "RACES": 4,  # rounds of each race
     "WRITERS": 50,  # of each race
+    "FILLINGS": 12,  # sessions with every object filled to its limits
     "FUZZ_WALKS": 2,  # of schemathesis, each with a seed of its own
     "FUZZ_EXAMPLES": 30,  # of each operation in each walk
 }
@@ -39,6 +40,7 @@ COUNTED: Final = {
     "steps": "steps of histories, each answer compared whole",
     "states": "distinct states that histories came through",
     "faults": "faults injected",
+    "fillings": "answers that show objects filled to their limits",
     "requests": "requests of the fuzzer",
     "writers": "requests raced against each other",
 }

@@ -1,1 +1,1 @@
-"""Going back to an earlier state of the table. `python -m tools.restore` says how."""
+"""Point-in-time restore of the table. `python -m tools.restore --help` lists the commands."""

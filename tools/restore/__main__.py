@@ -1,15 +1,15 @@
-"""Going back to an earlier state of the table: docs/runbook.md tells when, and in which order.
+"""Restore an earlier state of the table. docs/runbook.md describes when and in which order.
 
     python -m tools.restore plan --stack S --at T         print the commands for a restore of the whole table
     python -m tools.restore check --table T               compare a restored table with the template
     python -m tools.restore template --table T --stream ARN > template.yaml
     python -m tools.restore adopt < processed.json > import.json
-    python -m tools.restore carry --to T [--from OLD]     what going back must not undo
-    python -m tools.restore orphans --table T             what deleted sessions left behind, sent to be swept
+    python -m tools.restore carry --to T [--from OLD]     carry over what must survive the restore
+    python -m tools.restore orphans --table T             sweep the remaining items of deleted sessions
     python -m tools.restore user --from T --to LIVE --user-id N [--only ID]
 
-The last three only say what they would do, until they are given --apply. They are about the stack that STACK names, without
-it about the local stack on HOST and PORT.
+The last three only print what they would do, unless --apply is given. They work on the stack that STACK names, or without
+STACK on the local stack at HOST and PORT.
 """
 
 import argparse
@@ -83,8 +83,8 @@ def _plan(stack: Stack, at: datetime) -> int:
         raise SystemExit("--at needs a time zone, such as +00:00")
     if (kept := stack.parameter("ProvisionedConcurrency")) != "0":
         raise SystemExit(
-            f"ProvisionedConcurrency is {kept}, and AWS stops no function that has some: deploy it as 0 first,"
-            " then plan again. The restore leaves it at 0"
+            f"ProvisionedConcurrency is {kept}, and AWS cannot stop such a function: deploy it as 0 first,"
+            " then plan again. The restore keeps it at 0"
         )
     print("set -euo pipefail\n")
     print("\n\n".join(map(str, steps(Names.of(stack), at))))

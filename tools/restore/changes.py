@@ -1,4 +1,4 @@
-"""What going back must not undo, and what it must not leave behind."""
+"""State that must survive a restore, and items that a restore must not leave behind."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -14,9 +14,9 @@ from tools.deployed import Deployed
 from tools.restore.items import Item, Key, item_at, number_in, scan, text_in, wire_key
 
 AHEAD: Final = 1_000
-"""Leases of ids that are skipped beyond what the old table had handed out: for what was under way when it was read."""
+"""Leases that are skipped after the last one of the old table, because requests may be running while it is read."""
 AHEAD_BLINDLY: Final = 1_000_000
-"""The same when the old table is gone: 16 million sessions for each of eight counters, 1/2,147 of all ids there are."""
+"""The same without the old table: 16 million sessions for each of eight counters, 1/2,147 of all ids."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Change:
 
 
 def carry(deployed: Deployed, new: str, old: str | None) -> Iterator[Change]:
-    """Ids, erasures, revocations, classes and agents, as far as the new table is behind the old one."""
+    """Changes that bring the new table up to date: ids, erasures, revocations, classes and agents."""
     dynamodb = deployed.client("dynamodb")
     yield from _counters(dynamodb, new, old)
     if old is None:
@@ -47,7 +47,7 @@ _CARRIED: Final = {":account": {"S": "ACCOUNT"}, ":class": {"S": "CLASS"}, ":age
 
 
 def _counters(dynamodb: Any, new: str, old: str | None) -> Iterator[Change]:
-    """A counter that went back would hand out ids for a second time."""
+    """A restored counter would assign ids a second time."""
     for shard in range(SHARDS):
         key = keys.id_block(shard)
         wire = wire_key(key)
@@ -55,7 +55,7 @@ def _counters(dynamodb: Any, new: str, old: str | None) -> Iterator[Change]:
         before = number_in(item_at(dynamodb, old, wire) or {}, "next", 0) if old else restored
         target = int(before) + (AHEAD if old else AHEAD_BLINDLY)
         if old and restored > before:
-            continue  # moved ahead by an earlier run, and used since
+            continue  # advanced by an earlier run, and used since
 
         def move(wire: Key = wire, target: int = target) -> None:
             dynamodb.update_item(
@@ -102,14 +102,14 @@ def _revocations(dynamodb: Any, new: str, item: Item, there: Item) -> Iterator[C
 
 
 def _replacement(dynamodb: Any, new: str, old: str, item: Item, there: Item) -> Change:
-    """The item with its parts, and without those of what is there. Parts first: nobody reads them before their item."""
+    """Writes the item with its parts and deletes old parts. Parts come first: they are read only through their item."""
 
     def put() -> None:
         parts = part_keys(item)
         for key in parts:
             part = item_at(dynamodb, old, wire_key(key))
             if part is None:
-                raise SystemExit(f"{key.pk}: {old} lacks its part {key.sk}; try again")
+                raise SystemExit(f"{key.pk}: part {key.sk} is missing in {old}; try again")
             dynamodb.put_item(TableName=new, Item=part)
         dynamodb.put_item(TableName=new, Item=item)
         for key in part_keys(there):
@@ -120,7 +120,7 @@ def _replacement(dynamodb: Any, new: str, old: str, item: Item, there: Item) -> 
 
 
 def _erasure(deployed: Deployed, user_id: int, moment: float) -> Change:
-    """The same event again: whoever did it before says superseded."""
+    """Publishes the same event again; a consumer that already handled it reports superseded."""
     asked_at = datetime.fromtimestamp(moment, UTC).isoformat()
     entry = {
         "EventBusName": deployed.parameter("EventBusName"),
@@ -132,13 +132,13 @@ def _erasure(deployed: Deployed, user_id: int, moment: float) -> Change:
     def tell() -> None:
         answer = deployed.client("events").put_events(Entries=[entry])
         if answer["FailedEntryCount"]:
-            raise SystemExit(f"the bus did not take the erasure of {user_id}")
+            raise SystemExit(f"the bus rejected the erasure of user {user_id}")
 
-    return Change(f"USER#{user_id}: erased, asked for at {asked_at}", tell)
+    return Change(f"USER#{user_id}: erased, requested at {asked_at}", tell)
 
 
 def orphans(deployed: Deployed, table: str) -> Iterator[Change]:
-    """Sessions of which something is there and not the session itself: deleted, and not swept. Reads every key."""
+    """Sessions with remaining items but without their own item: deleted and not yet swept. Reads every key."""
     dynamodb, sqs = deployed.client("dynamodb"), deployed.client("sqs")
     found = scan(
         dynamodb, table, "begins_with(#sk, :session)", {":session": {"S": "SESSION#"}}, keys_only=True

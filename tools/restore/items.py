@@ -1,4 +1,4 @@
-"""Items of one table or another, by any name: what a restore reads."""
+"""Reads items of a table by its name."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -31,7 +31,7 @@ def of_user(dynamodb: Any, table: str, user_id: int) -> list[Item]:
 def scan(
     dynamodb: Any, table: str, condition: str, values: Mapping[str, Any], *, keys_only: bool = False
 ) -> Iterator[Item]:
-    """The whole table: half a read unit for every 4 KB of it."""
+    """Reads the whole table, at half a read unit per 4 KB."""
     asked: dict[str, Any] = {
         "TableName": table,
         "FilterExpression": condition,

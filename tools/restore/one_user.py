@@ -1,4 +1,4 @@
-"""What one user lost, out of a restored table into the live one."""
+"""Copies the lost data of one user from a restored table into the live one."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,10 +9,10 @@ from tools.restore.items import Item, Key, item_at, of_user, wire_key
 
 
 def user(dynamodb: Any, restored: str, live: str, user_id: int, only: frozenset[int]) -> Iterator[Change]:
-    """The user's sessions and examples that are in the restored table and no more in the live one.
+    """Restores the user's sessions and examples that are missing in the live table.
 
-    A session brings the examples that it has selected. Each is there whole or not at all: its own item comes last, in one
-    transaction with the account's count. Refuses a user who was erased, and a session that is still being swept.
+    A session includes its selected examples. Each object is restored atomically: its own item is written last, in one
+    transaction with the count of the account. Refuses an erased user, and a session whose sweep is still running.
     """
     wire = wire_key(keys.account(user_id))
     if "erased_at" in (item_at(dynamodb, live, wire) or {}):
@@ -41,7 +41,7 @@ def user(dynamodb: Any, restored: str, live: str, user_id: int, only: frozenset[
     for session_id in sorted(wanted):
         prefix = keys.session(user_id, session_id).sk.removesuffix("5SESSION")
         if any(sk.startswith(prefix) for sk in there):
-            raise SystemExit(f"of session {session_id} something is there: `orphans`, then try again")
+            raise SystemExit(f"session {session_id} has remaining items: run `orphans`, then try again")
         *below, itself = _itself_last(sessions[session_id], prefix + "5SESSION")
 
         def bring(below: list[Item] = below, itself: Item = itself) -> None:
@@ -55,7 +55,7 @@ def user(dynamodb: Any, restored: str, live: str, user_id: int, only: frozenset[
 def _itself_last(items: list[Item], sk: str) -> list[Item]:
     found = sorted(items, key=lambda item: bool(item["sk"]["S"] == sk))
     if found[-1]["sk"]["S"] != sk:
-        raise SystemExit(f"{sk} was deleted already at that time")
+        raise SystemExit(f"{sk} was already deleted at that time")
     return found
 
 

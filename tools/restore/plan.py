@@ -1,4 +1,4 @@
-"""The commands of a restore of the whole table."""
+"""The shell commands that restore the whole table."""
 
 import json
 import shlex
@@ -14,21 +14,23 @@ from tools.deployed import Stack, template
 
 @dataclass(frozen=True)
 class Command:
-    """A call of AWS, as botocore knows it."""
+    """An AWS call, validated by botocore."""
 
     service: str
     operation: str
     parameters: Mapping[str, Any]
 
     def __str__(self) -> str:
-        said = [f"aws {self.service} {xform_name(self.operation, '-')}"]
+        words = [f"aws {self.service} {xform_name(self.operation, '-')}"]
         for name, value in self.parameters.items():
             option = "--" + xform_name(name, "-")
             if isinstance(value, bool):
-                said.append(option if value else option.replace("--", "--no-", 1))
+                words.append(option if value else option.replace("--", "--no-", 1))
             else:
-                said.append(f"{option} {shlex.quote(value if isinstance(value, str) else json.dumps(value))}")
-        return " \\\n  ".join(said)
+                words.append(
+                    f"{option} {shlex.quote(value if isinstance(value, str) else json.dumps(value))}"
+                )
+        return " \\\n  ".join(words)
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,16 @@ class Step:
 
 @dataclass(frozen=True)
 class Names:
-    """What a stack calls its resources."""
+    """The physical names in a stack."""
 
     stack: str
     table: str
     functions: list[str]
-    """All of them."""
+    """All functions."""
     behind: list[str]
-    """Those that events start."""
+    """Event functions."""
     triggers: list[str]
-    """The event source mappings: of queues and of the stream."""
+    """Event source mappings of queues and of the stream."""
     stage: str
     kms_key: str = ""
 
@@ -74,7 +76,7 @@ class Names:
 
 
 def steps(names: Names, at: datetime) -> list[Step]:
-    """A restore of the whole table into a new one, which the stack is then moved to."""
+    """A restore of the whole table into a new one, to which the stack is then moved."""
     new = f"{names.table}-{at:%Y%m%d%H%M%S}"
     declared = template().table
     encryption = {"Enabled": True, "SSEType": "KMS"}
@@ -128,7 +130,7 @@ def steps(names: Names, at: datetime) -> list[Step]:
         f'STREAM="$({_described(new, "LatestStreamArn")})"',
         f'python -m tools.restore template --table {new} --stream "$STREAM" > restored.yaml',
         "mv restored.yaml template.yaml",
-        # A deployment that is shifted fails while an alarm rings, and functions without concurrency make one ring.
+        # A gradual deployment fails while an alarm is on, and functions without concurrency trigger one.
         f'make deploy ENV={names.stage} PARAMETERS="DeploymentPreference=AllAtOnce ProvisionedConcurrency=0"',
     ]
     carried: list[Command | str] = [
@@ -144,28 +146,28 @@ def steps(names: Names, at: datetime) -> list[Step]:
     front: list[Command | str] = [_start(each) for each in names.functions if each not in names.behind]
     return [
         Step(
-            f"1. The state of {at.isoformat()} in a new table. It takes minutes to hours and disturbs nobody.",
+            f"1. Restore the state of {at.isoformat()} into a new table. It takes minutes to hours; users notice nothing.",
             restored,
         ),
         Step(
-            "2. What a restore does not bring along: stream, deletion protection, recovery, time to live.",
+            "2. Enable what a restore does not include: stream, deletion protection, recovery, time to live.",
             switched,
         ),
         Step(
-            "3. Nobody writes any more. The triggers first, so that no message counts as failed. Callers get 5xx now.",
+            "3. Stop all writes. Triggers come first, so that no message counts as failed. Callers get 5xx from now on.",
             stopped,
         ),
         Step(
-            "4. The stack on the new table, in a clone of the commit that is deployed. The old table stays.\n"
-            "From here on template.yaml as committed would make an EMPTY table: see 'Adopt' in the runbook.",
+            "4. Move the stack to the new table, in a clone of the deployed commit. The old table remains.\n"
+            "From here on the committed template.yaml would create an EMPTY table: see 'Adopt' in the runbook.",
             deployed,
         ),
         Step(
-            "5. What going back must not undo: ids, erasures, revocations, classes, agents. Look, then do.",
+            "5. Carry over ids, erasures, revocations, classes and agents. The first command reports, the second applies.",
             carried,
         ),
         Step(
-            "6. What works behind the API, and with it the erasures. Go on when the last command finds nothing to do.",
+            "6. Start the background functions, including erasures. Continue when the last command finds nothing to do.",
             behind,
         ),
         Step("7. The API.", front),
@@ -199,7 +201,7 @@ def _start(function: str) -> Command:
 
 
 def _listed_triggers(names: Names) -> str:
-    """The trigger of the stream is another one since the deployment."""
+    """Lists the triggers at run time, because the deployment replaces that of the stream."""
     kind = "AWS::Lambda::EventSourceMapping"
     query = f"StackResourceSummaries[?ResourceType=='{kind}'].PhysicalResourceId"
     listed = f"aws cloudformation list-stack-resources --stack-name {names.stack}"

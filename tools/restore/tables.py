@@ -1,4 +1,4 @@
-"""A restored table, and the stack on it."""
+"""Compares a restored table with the template, and puts the stack on it."""
 
 import re
 from collections.abc import Mapping
@@ -10,24 +10,24 @@ from tools.deployed import template
 def differences(
     described: Mapping[str, Any], ttl: Mapping[str, Any], backups: Mapping[str, Any]
 ) -> list[str]:
-    """What a table lacks of what the template declares."""
+    """Differences between a table and its declaration in the template."""
     declared = template().table
     found = []
     if _by_name(described["KeySchema"]) != _by_name(declared["KeySchema"]):
-        found.append("another primary key")
+        found.append("different primary key")
     indexes = {each["IndexName"]: each for each in described.get("LocalSecondaryIndexes", [])}
     for index in declared["LocalSecondaryIndexes"]:
         there = indexes.get(index["IndexName"])
         if there is None:
-            found.append(f"no index {index['IndexName']}")
+            found.append(f"missing index {index['IndexName']}")
         elif _shape(there) != _shape(index):
-            found.append(f"another index {index['IndexName']}")
+            found.append(f"different index {index['IndexName']}")
     stream = described.get("StreamSpecification", {})
     if (
         not stream.get("StreamEnabled")
         or stream["StreamViewType"] != declared["StreamSpecification"]["StreamViewType"]
     ):
-        found.append("no stream, or another one")
+        found.append("missing or different stream")
     if not described.get("DeletionProtectionEnabled"):
         found.append("no deletion protection")
     wanted = declared["TimeToLiveSpecification"]["AttributeName"]
@@ -60,7 +60,7 @@ def check(dynamodb: Any, table: str) -> list[str]:
 
 
 def moved_template(text: str, table: str, stream_arn: str) -> str:
-    """The template without a table of its own, on one that is there; the old one stays (`DeletionPolicy: Retain`)."""
+    """The template without its table, on an existing one; the old table remains (`DeletionPolicy: Retain`)."""
     arn = stream_arn.partition("/stream/")[0]
     text, dropped = re.subn(r"(?m)^  PracticeTable:\n(?:(?:    .*)?\n)+", "", text)
     if dropped != 1:
@@ -74,13 +74,13 @@ def moved_template(text: str, table: str, stream_arn: str) -> str:
         ("!Ref PracticeTable", table),
     ):
         text = text.replace(reference, value)
-    if left := re.findall(r".*\bPracticeTable\b.*", text):
-        raise SystemExit(f"it is not known what this refers to: {left[0].strip()}")
+    if left := [line for line in text.splitlines() if re.search(r"\bPracticeTable\b", line)]:
+        raise SystemExit(f"unknown reference: {left[0].strip()}")
     return text
 
 
 def adopted(processed: dict[str, Any]) -> dict[str, Any]:
-    """The deployed template with the table in it, for a change set that imports it."""
+    """The deployed template with the table added, for a change set that imports it."""
     declared = {name: value for name, value in template().table.items() if name != "TableName"}
     table = {
         "Type": "AWS::DynamoDB::Table",

@@ -1,4 +1,4 @@
-"""A bare handler: json, a client of boto3, its TypeDeserializer. No token, no validation, no log."""
+"""A bare handler: json, a boto3 client, its TypeDeserializer. No token, no validation, no log."""
 
 import json
 import os

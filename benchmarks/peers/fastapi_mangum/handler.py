@@ -1,4 +1,4 @@
-"""FastAPI behind Mangum. The endpoints are coroutines, which spares them the pool of threads."""
+"""FastAPI behind Mangum. The endpoints are coroutines, which avoids the thread pool."""
 
 import os
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""The least that a function over DynamoDB can do: a bare client, one GetItem."""
+"""The minimum of a function over DynamoDB: a bare client and one GetItem."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Powertools: its resolver with validation, Logger, Tracer, and a resource of boto3."""
+"""Powertools: its resolver with validation, Logger, Tracer, and a boto3 resource."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""PynamoDB for the table, and nothing else: json in, json out."""
+"""PynamoDB for the table, without a framework: JSON in, JSON out."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Who calls, by PyJWT. The secret stands in the environment: a peer pays for no request to Secrets Manager."""
+"""Authentication with PyJWT. The secret is in the environment, so a peer makes no request to Secrets Manager."""
 
 import os
 

@@ -1,9 +1,9 @@
-"""The same sessions as most services store them: one item for each thing, native attributes, get, then put.
+"""The same sessions in the design of most services: one item per object, native attributes, get, then put.
 
     SESSION#<id>   SESSION | SETTING | LINK#<order> | MODEL#<id> | RESPONSE#<id>       GSI by_user: user_id, created_at
     EXAMPLE#<id>   EXAMPLE                                                             GSI by_id: response_id
 
-A store is given a client of boto3, and answers with the plain objects of the wire.
+A store takes a boto3 client and returns the plain objects of the API.
 """
 
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ _write = TypeSerializer().serialize
 
 
 def plain(value):
-    """Numbers as JSON knows them."""
+    """Numbers as in JSON."""
     if isinstance(value, Decimal):
         return (
             int(value)
@@ -33,7 +33,7 @@ def plain(value):
 
 
 def native(value):
-    """Numbers as DynamoDB's own types know them."""
+    """Numbers as in DynamoDB."""
     if isinstance(value, float):
         return Decimal(repr(value))
     if isinstance(value, dict):
@@ -70,7 +70,7 @@ SESSION_FIELDS = (
 
 
 class Store:
-    """Over `boto3.client`."""
+    """A store over `boto3.client`."""
 
     def __init__(self, client):
         self.client = client
@@ -84,7 +84,7 @@ class Store:
         return item["sk"]["S"]
 
     def _session_items(self, session_id, prefix=None):
-        """Everything of a session: sort keys and items."""
+        """All items of a session by sort key."""
         condition, values = "pk = :pk", {":pk": self.value(f"SESSION#{session_id}")}
         if prefix:
             condition += " AND begins_with(sk, :prefix)"
@@ -193,7 +193,7 @@ class Store:
         return session if session.get("user_id") == user_id else None
 
     def _by_id(self, id_):
-        """By the index, which is all that an id alone leads to."""
+        """Reads the index, because an id alone does not give the key."""
         found = self.client.query(
             TableName=TABLE,
             IndexName="by_id",
@@ -268,7 +268,7 @@ class Store:
 
 
 class ResourceStore(Store):
-    """Over the client of `boto3.resource`, which does the same conversions itself."""
+    """A store over the client of `boto3.resource`, which does the same conversions itself."""
 
     @staticmethod
     def value(value):

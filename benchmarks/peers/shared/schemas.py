@@ -1,4 +1,4 @@
-"""The very models of the service, for the peers that validate with pydantic."""
+"""The schemas of the service, for the peers that validate with pydantic."""
 
 import gc
 

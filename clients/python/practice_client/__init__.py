@@ -1,4 +1,4 @@
-"""A typed client of the Practice API: `Client` has a method for each operation of openapi.json, called as it is there.
+"""A typed client of the Practice API: `Client` has a method for each operation of openapi.json, with the same name.
 
     with Client("http://127.0.0.1:3000", token) as client:
         session = client.create_session(class_id=101)
@@ -6,7 +6,7 @@
         for response in client.iterate_session_responses(session.session_id):
             print(response.created_at, response.response_text)
 
-An argument that is not given is not sent, which means "unchanged" in a PATCH; `None` is sent as null.
+An omitted argument is not sent, which means "unchanged" in a PATCH; `None` is sent as null.
 """
 
 from practice_client.client import Client

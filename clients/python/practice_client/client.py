@@ -68,7 +68,7 @@ class Client(Transport):
         sort: Sort | Unset = UNSET,
         expand: Sequence[Expansion] | Unset = UNSET,
     ) -> Iterator[OwnSession | SessionWithSettings | SessionWithResponses | Session]:
-        """Everything that `list_sessions` gives page by page, `size` at a time."""
+        """All items of `list_sessions`, read in pages of `size`."""
         return self._walk(
             "/user/practice/sessions",
             SessionPage,
@@ -245,7 +245,7 @@ class Client(Transport):
         return made
 
     def iterate_responses(self, session_model_id: int, *, size: int | Unset = UNSET) -> Iterator[Response]:
-        """Everything that `list_responses` gives page by page, `size` at a time."""
+        """All items of `list_responses`, read in pages of `size`."""
         return self._walk(
             f"/user/practice/models/{session_model_id}/responses", Items[Response], {"size": size}
         )
@@ -322,7 +322,7 @@ class Client(Transport):
         return made
 
     def iterate_session_responses(self, session_id: int, *, size: int | Unset = UNSET) -> Iterator[Response]:
-        """Everything that `list_session_responses` gives page by page, `size` at a time.
+        """All items of `list_session_responses`, read in pages of `size`.
 
         Each page: Ascending by time; `next_cursor` leads to the older ones.
         """
@@ -348,7 +348,7 @@ class Client(Transport):
     def iterate_examples(
         self, *, size: int | Unset = UNSET, is_active: bool | Unset = UNSET
     ) -> Iterator[Example]:
-        """Everything that `list_examples` gives page by page, `size` at a time."""
+        """All items of `list_examples`, read in pages of `size`."""
         return self._walk(
             "/user/practice/few-shot-examples", ExamplePage, {"size": size, "is_active": is_active}
         )
@@ -499,7 +499,7 @@ class Client(Transport):
         return made
 
     def iterate_turns(self, session_id: int, *, size: int | Unset = UNSET) -> Iterator[Turn]:
-        """Everything that `list_turns` gives page by page, `size` at a time.
+        """All items of `list_turns`, read in pages of `size`.
 
         Each page: Ascending by time; `next_cursor` leads to the older ones.
 

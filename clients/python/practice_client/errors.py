@@ -1,4 +1,4 @@
-"""What a request can end in other than its answer."""
+"""Errors of requests."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from practice_client.models import ValidationError
 
 
 class ConnectionFailed(Exception):
-    """No answer came. A POST may have been done all the same: the same `idempotency_key` finds out, and does it once."""
+    """No HTTP response arrived. A POST may have taken effect; repeating it with the same `idempotency_key` is safe."""
 
     def __init__(self, reason: str, idempotency_key: str | None) -> None:
         super().__init__(reason)
@@ -15,7 +15,7 @@ class ConnectionFailed(Exception):
 
 
 class PracticeError(Exception):
-    """A refusal; `detail` is a stable text to compare with, `request_id` is what the service's logs call the request."""
+    """An error status. `detail` is a stable text, `request_id` identifies the request in the logs of the service."""
 
     def __init__(self, status: int, body: Any, headers: Mapping[str, str]) -> None:
         self.status = status
@@ -27,15 +27,15 @@ class PracticeError(Exception):
 
 
 class Unauthorized(PracticeError):
-    """The token is not accepted. Why, the service tells its log alone."""
+    """The token is not accepted. Only the log of the service has the reason."""
 
 
 class NotFound(PracticeError):
-    """There is no such object, or it is somebody else's."""
+    """The object does not exist, or belongs to another user."""
 
 
 class PreconditionFailed(PracticeError):
-    """Somebody was faster; `etag` is the version that stands now."""
+    """The object has changed; `etag` is its current version."""
 
     def __init__(self, status: int, body: Any, headers: Mapping[str, str]) -> None:
         super().__init__(status, body, headers)
@@ -43,7 +43,7 @@ class PreconditionFailed(PracticeError):
 
 
 class Invalid(PracticeError):
-    """The request does not fit; `problems` has all that is wrong with it, unless its `Idempotency-Key` is."""
+    """The request is invalid; `problems` lists all errors, unless the `Idempotency-Key` is the error."""
 
     def __init__(self, status: int, body: Any, headers: Mapping[str, str]) -> None:
         super().__init__(status, body, headers)
@@ -61,13 +61,13 @@ def refusal(status: int, body: Any, headers: Mapping[str, str]) -> PracticeError
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds; None when the service names none."""
+    """Seconds, or None."""
     given = headers.get("retry-after", "")
     return float(given) if given.isascii() and given.isdigit() else None
 
 
 def _detail(body: Any) -> str:
-    """Of the service, or the message of its gateway."""
+    """The `detail` of the service, or the `message` of its gateway."""
     if not isinstance(body, dict):
         return str(body)[:200]
     detail = body.get("detail", body.get("message"))

@@ -1,6 +1,6 @@
-"""The objects of answers. Written by `make openapi` from openapi.json.
+"""The objects that the API returns. Written by `make openapi` from openapi.json.
 
-`etag` and `next_cursor` with a default come in headers: they are there when the object itself was asked for.
+`etag` and `next_cursor` with a default come from headers: they are set when the object itself was requested.
 """
 
 from __future__ import annotations
@@ -273,7 +273,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnAccepted:
-    """The turn is under way, or too big for one answer: `Location` says where it is."""
+    """The turn is running, or too big for one response: `Location` leads to it."""
 
     session_id: int
     session_title: str | None
@@ -316,7 +316,7 @@ class TurnPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnSettings:
-    """What made a turn, as it was: a learner can tell why two answers differ."""
+    """The settings that produced a turn, so that a learner can see why two answers differ."""
 
     version: int
     style_preset: str | None

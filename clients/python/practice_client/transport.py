@@ -1,4 +1,4 @@
-"""HTTP below the client: the token, another try where that is safe, JSON to dataclasses."""
+"""HTTP layer of the client: the token, safe retries, JSON to dataclasses."""
 
 import json
 import random
@@ -20,7 +20,7 @@ from practice_client.errors import ConnectionFailed, refusal, retry_after
 
 
 class Unset(Enum):
-    """Stands for an argument that is not given, where None would be null."""
+    """Marks an omitted argument, because None means null."""
 
     UNSET = "unset"
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class Items(list[T]):
-    """A list that may go on: `next_cursor` leads to what comes after it."""
+    """A page of a list: `next_cursor` leads to the next page."""
 
     next_cursor: str | None = None
 
@@ -41,10 +41,10 @@ class Items(list[T]):
 class Transport:
     """Safe to share between threads.
 
-    `token` is a text, or a function that gives the one that is valid now. A request is sent at most `tries` times: after 429
-    and 503, and a POST also after 409 `request_in_flight`, when the seconds of `Retry-After` have passed; after a lost
-    connection too. A POST takes its `Idempotency-Key` along, so it is done once. A change with `if_match` is sent again
-    after 429 alone, because its own success would look like somebody else's. A DELETE that is sent again may answer 404.
+    `token` is a text, or a function that returns a valid one. A request is sent at most `tries` times. It is repeated after
+    429 and 503 when the seconds of `Retry-After` have passed, and after a lost connection; a POST also after 409
+    `request_in_flight`. A POST has an `Idempotency-Key`, so it takes effect once. A change with `if_match` is repeated only
+    after 429, because its own success would look like the change of another client. A repeated DELETE may get 404.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Transport:
         idempotency_key: str | None = None,
         prefer: str | None = None,
     ) -> Any:
-        """The answer, of the type that `kinds` has for its status. Raises PracticeError and ConnectionFailed."""
+        """The result, of the type in `kinds` for its status. Raises PracticeError and ConnectionFailed."""
         if method == "POST":
             idempotency_key = idempotency_key or str(uuid.uuid4())
         named = {"if-match": if_match, "idempotency-key": idempotency_key, "prefer": prefer}
@@ -112,7 +112,7 @@ class Transport:
         for attempt in range(1, self._tries + 1):
             token = self._token if isinstance(self._token, str) else self._token()
             sent = {**headers, "authorization": f"Bearer {token}", "accept": "application/json"}
-            pause = random.uniform(0, min(8.0, 0.25 * 2**attempt))  # noqa: S311  # spreads retries, hides nothing
+            pause = random.uniform(0, min(8.0, 0.25 * 2**attempt))  # noqa: S311  # jitter of retries, not a secret
             try:
                 response = self._pool.request(
                     method,
@@ -137,7 +137,7 @@ class Transport:
         raise ValueError("tries must be at least 1")
 
     def _walk(self, path: str, kind: Any, query: Mapping[str, Any]) -> Iterator[Any]:
-        """Every item of a list, page after page."""
+        """Every item of a list, over all pages."""
         cursor: str | Unset = UNSET
         while True:
             page = self._request("GET", path, {200: kind}, query={**query, "cursor": cursor})
@@ -174,7 +174,7 @@ def _parsed(data: bytes, content_type: str) -> Any:
 
 
 def read(kind: Any, value: Any) -> Any:
-    """A value of JSON as the type that the contract gives it. Fields that a newer service has added are left out."""
+    """A JSON value as its type in the contract. Unknown fields of a newer service are ignored."""
     origin = get_origin(kind)
     if origin is UnionType:
         return read(_member(get_args(kind), value), value)
@@ -193,7 +193,7 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _member(kinds: tuple[Any, ...], value: Any) -> Any:
-    """Of several objects the one with the most fields that are all there."""
+    """Of several types, the one with the most fields that are all present."""
     if value is None:
         return None
     if not isinstance(value, dict):
@@ -207,7 +207,7 @@ def _required(kind: Any) -> set[str]:
 
 
 def _with_headers(made: Any, headers: Mapping[str, str]) -> Any:
-    """What the service says of an object beside it: its version, and whether it goes on."""
+    """Fields of an object that come in headers: its version and the cursor of the next page."""
     found = {"etag": headers.get("etag"), "next_cursor": headers.get("x-next-cursor")}
     if isinstance(made, Items):
         made.next_cursor = found["next_cursor"]

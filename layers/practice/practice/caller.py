@@ -1,4 +1,4 @@
-"""Who calls: what a verified token says."""
+"""The caller: the content of a verified token."""
 
 from dataclasses import dataclass
 

@@ -1,21 +1,18 @@
-"""What can go wrong, as words of the domain. `api.py` gives each its place on the wire."""
+"""The refusals of the domain. `http/replies.py` maps each to a status."""
 
 import math
-from http import HTTPStatus
 from typing import ClassVar
 
 
 class PracticeError(Exception):
     """A refusal the client can read: `detail` is a stable text that clients compare with."""
 
-    status: ClassVar[HTTPStatus]
     detail: ClassVar[str]
 
 
 class Unauthorized(PracticeError):
     """The reason goes to the log; the caller learns only that it is refused."""
 
-    status = HTTPStatus.UNAUTHORIZED
     detail = "unauthorized"
 
     def __init__(self, reason: str) -> None:
@@ -24,7 +21,7 @@ class Unauthorized(PracticeError):
 
 
 class BadRequest(PracticeError):
-    status = HTTPStatus.BAD_REQUEST
+    """The request cannot be carried out as it is."""
 
 
 class BodyNotBase64(BadRequest):
@@ -70,12 +67,11 @@ class RequestedModelsNotConfigured(BadRequest):
 class NoModelAnswered(PracticeError):
     """Its body also names the session and what went wrong with each model."""
 
-    status = HTTPStatus.BAD_GATEWAY
     detail = "no_model_answered"
 
 
 class Forbidden(PracticeError):
-    status = HTTPStatus.FORBIDDEN
+    """The caller may not do this."""
 
 
 class InvalidExamples(Forbidden):
@@ -83,9 +79,7 @@ class InvalidExamples(Forbidden):
 
 
 class NotFound(PracticeError):
-    """Somebody else's object answers like one that does not exist."""
-
-    status = HTTPStatus.NOT_FOUND
+    """An object of another user is indistinguishable from one that does not exist."""
 
 
 class SessionNotFound(NotFound):
@@ -121,7 +115,7 @@ class ImportNotFound(NotFound):
 
 
 class Conflict(PracticeError):
-    status = HTTPStatus.CONFLICT
+    """The current state does not allow the request."""
 
 
 class SessionFull(Conflict):
@@ -143,13 +137,13 @@ class AccountNotEmpty(Conflict):
 
 
 class ImportInProgress(Conflict):
-    """While an import is at work nothing else is created."""
+    """Nothing else is created while an import runs."""
 
     detail = "import_in_progress"
 
 
 class RequestInFlight(Conflict):
-    """A twin with the same Idempotency-Key is at work, for `seconds` more at most."""
+    """Another attempt with the same Idempotency-Key is running, for `seconds` more at most."""
 
     detail = "request_in_flight"
 
@@ -159,27 +153,24 @@ class RequestInFlight(Conflict):
 
 
 class IdempotencyKeyReused(PracticeError):
-    """The key came with another request before."""
+    """The key was sent with another request before."""
 
-    status = HTTPStatus.UNPROCESSABLE_ENTITY
     detail = "idempotency_key_reused"
 
 
-class PreconditionFailed(PracticeError):
-    """Somebody was faster; `etag` is the version that stands now."""
+class VersionConflict(PracticeError):
+    """The object has another version than the client expects; `version` is the current one."""
 
-    status = HTTPStatus.PRECONDITION_FAILED
     detail = "precondition_failed"
 
-    def __init__(self, etag: str) -> None:
-        super().__init__(etag)
-        self.etag = etag
+    def __init__(self, version: int) -> None:
+        super().__init__(version)
+        self.version = version
 
 
 class TooManyRequests(PracticeError):
-    """The user asked for more than one user may; in `seconds` this request would be accepted."""
+    """The user passed the rate limit; this request is accepted in `seconds`."""
 
-    status = HTTPStatus.TOO_MANY_REQUESTS
     detail = "too many requests"
 
     def __init__(self, wait: float) -> None:
@@ -188,9 +179,8 @@ class TooManyRequests(PracticeError):
 
 
 class StoreUnavailable(PracticeError):
-    """The table throttles, does not answer, or is too contended: nothing is wrong with the request."""
+    """The table throttles, does not answer, or is too contended; the request itself is valid."""
 
-    status = HTTPStatus.SERVICE_UNAVAILABLE
     detail = "service unavailable"
 
     def __init__(self, reason: str) -> None:
@@ -201,12 +191,11 @@ class StoreUnavailable(PracticeError):
 class StorageFull(PracticeError):
     """The user's items reached the 10 GB that tables with a local index allow one partition key."""
 
-    status = HTTPStatus.INSUFFICIENT_STORAGE
     detail = "storage_full"
 
 
 class Invalid(Exception):
-    """The request does not fit its model: FastAPI's list of `type`, `loc`, `msg`, answered as 422."""
+    """The request does not fit its schema: FastAPI's list of `type`, `loc`, `msg`."""
 
     def __init__(self, problems: list["Problem"]) -> None:
         super().__init__(problems)

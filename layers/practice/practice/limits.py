@@ -1,4 +1,4 @@
-"""Every limit of the service, in one place. `docs/limits.md` says why each stands and what happens at it."""
+"""Every limit of the service, in one place. `docs/limits.md` gives the reason for each, and what happens at it."""
 
 from typing import Final
 
@@ -19,13 +19,13 @@ MODEL_NAME_CHARACTERS: Final = 256
 
 PROMPT_BYTES: Final = 100 * KB
 RESPONSE_BYTES: Final = 1024 * KB
-ESCAPED_BYTES: Final = 4_500_000
-"""The text of a response, escaped twice: only control characters take more than four bytes each."""
+RESPONSE_JSON_BYTES: Final = 2_120_000
+"""The text of a response as JSON, where only control characters take more than two bytes each."""
 EXAMPLE_BYTES: Final = 32 * KB
 """The two texts of an example together."""
 SELECTED_EXAMPLES: Final = 50
-SELECTION_BYTES: Final = 5_000_000
-"""Settings with their examples in an answer, escaped: fifty times 32 KB of text in any script."""
+SELECTION_BYTES: Final = 3_000_000
+"""The selected examples as JSON: a whole number of fiftieths is reserved for each."""
 
 OBJECT_BYTES: Final = 64 * KB
 """A free-form object as compact JSON."""
@@ -34,7 +34,7 @@ OBJECT_DEPTH: Final = 32
 SESSION_MODELS: Final = 100
 """Of a class too."""
 MODELS_BYTES: Final = 1_500_000
-"""All models of a session with their parameters, which stand in one document and one answer."""
+"""All models of a session with their parameters: one document, one response."""
 SESSION_IDS: Final = 2**15
 """Ids a session hands out over its life, to its settings, its models and its responses."""
 
@@ -43,7 +43,13 @@ MAX_PAGE_SIZE: Final = 200
 EXPANDED_PAGE_SIZE: Final = 20
 
 ANSWER_BYTES: Final = 5_500_000
-"""What a function may return, its body escaped again; Lambda stops at 6 MB."""
+"""What a function may return; Lambda stops at 6 MB."""
+BODY_BYTES: Final = 4_100_000
+"""The JSON of a response, which takes a third more in base64."""
+PROBLEMS: Final = 100
+"""Listed in a 422."""
+PROBLEM_NAME_CHARACTERS: Final = 256
+"""Of a name in a 422 that the client made up."""
 TOKEN_CHARACTERS: Final = 8 * KB
 IDEMPOTENCY_KEY_CHARACTERS: Final = 255
 DEDUP_ID_CHARACTERS: Final = 255

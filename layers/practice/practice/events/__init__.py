@@ -1,1 +1,1 @@
-"""What functions do that no HTTP call starts."""
+"""What queues, the stream of the table and the event bus start."""

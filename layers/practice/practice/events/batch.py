@@ -1,9 +1,11 @@
-"""Batches of queue messages: each alone, so that one that fails costs the others nothing."""
+"""Batches of SQS messages, by Powertools: a message that fails returns to its queue without the others."""
 
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from pydantic import TypeAdapter, ValidationError
 
 from practice.runtime import log, queues
@@ -12,39 +14,41 @@ Message = TypeVar("Message")
 
 
 class PermanentFailure(Exception):
-    """What arrived can never succeed; the reason goes where it is set aside."""
+    """A message or an event that can never succeed. Its text is the reason in the dead-letter queue."""
 
 
-def each(
-    event: Mapping[str, Any], handle: Callable[[Mapping[str, Any]], None], dead_letters: str, name: str
+def process(
+    event: Mapping[str, Any], handle: Callable[[SQSRecord], None], dead_letters: str, name: str
 ) -> dict[str, Any]:
-    """The partial batch response: messages that failed for now come back, hopeless ones are set aside at once."""
-    failed = []
-    for record in event["Records"]:
+    """The partial batch response: messages that failed for now. Permanent failures go to the dead-letter queue."""
+
+    def handle_record(record: SQSRecord) -> None:
         try:
             try:
                 handle(record)
             except PermanentFailure as failure:
-                queues.dead_letter(dead_letters, record["body"], str(failure), name)
-        except Exception as error:  # noqa: BLE001  # comes back alone, until its queue sets it aside
+                queues.dead_letter(dead_letters, record.body, str(failure), name)
+        except Exception as error:
             log.count("failures")
-            said = {"function": name, "message_id": record["messageId"], "cause": log.cause_of(error)}
-            log.logger.warning("message failed", extra=said)
-            failed.append({"itemIdentifier": record["messageId"]})
-    return {"batchItemFailures": failed}
+            fields = {"function": name, "message_id": record.message_id, "cause": log.cause_of(error)}
+            log.logger.warning("message failed", extra=fields)
+            raise
+
+    processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
+    return {**process_partial_response(dict(event), handle_record, processor)}
 
 
-def parsed(body: str, shape: TypeAdapter[Message]) -> Message:
-    """Raises Hopeless when the body is not such a message."""
+def parse(body: str, shape: TypeAdapter[Message]) -> Message:
+    """Raises PermanentFailure for a body that is not such a message."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
         raise PermanentFailure("not JSON") from None
-    return validated(value, shape)
+    return validate(value, shape)
 
 
-def validated(value: object, shape: TypeAdapter[Message]) -> Message:
-    """Raises Hopeless with what is wrong, without quoting it."""
+def validate(value: object, shape: TypeAdapter[Message]) -> Message:
+    """Raises PermanentFailure with the kinds and places of the errors, without the values."""
     try:
         return shape.validate_python(value)
     except ValidationError as error:

@@ -1,15 +1,15 @@
-"""Announcements of classes and agents, kept as the newest one of each."""
+"""Announcements of classes and agents. The newest one of each is stored."""
 
 import json
-import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, Field, PlainSerializer, TypeAdapter
 
-from practice.events.batch import PermanentFailure, validated
+from practice.events.batch import PermanentFailure, validate
 from practice.limits import SESSION_MODELS
 from practice.runtime import clock, queues
+from practice.runtime.config import config
 from practice.schemas.catalogue import Agent, ClassStatus, PracticeClass
 from practice.schemas.fields import FreeForm, Id, ModelName, Text
 from practice.store import catalogue
@@ -45,14 +45,14 @@ class AgentDeleted(_Announcement):
 
 
 def handle(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Two requests. What can never be taken is set aside: a wrong type or version, a field that is missing."""
+    """Two requests. An unknown type, a wrong version or invalid fields send the event to the dead-letter queue."""
     kind = event.get("detail-type")
     try:
         stored = _announce(kind, event.get("detail"))
     except PermanentFailure as failure:
-        dead_letters = os.environ["CATALOGUE_DEAD_LETTERS_URL"]
+        dead_letters = config().catalogue_dead_letters_url
         queues.dead_letter(dead_letters, json.dumps(event), str(failure), "update_catalogue")
-        return {"detail_type": kind, "outcome": "set aside", "reason": str(failure)}
+        return {"detail_type": kind, "outcome": "dead_letter", "reason": str(failure)}
     return {"detail_type": kind, "outcome": "stored" if stored else "superseded"}
 
 
@@ -63,15 +63,15 @@ _AGENT_DELETED = TypeAdapter(AgentDeleted)
 
 def _announce(kind: object, detail: object) -> bool:
     if kind == "ClassUpdated":
-        announced = validated(detail, _CLASS_UPDATED)
+        announced = validate(detail, _CLASS_UPDATED)
         practice_class = PracticeClass.model_validate(announced.model_dump())
         key = keys.practice_class(announced.class_id)
         return catalogue.announce(key, practice_class, practice_class.updated_at)
     if kind == "AgentUpdated":
-        agent = Agent.model_validate(validated(detail, _AGENT_UPDATED).model_dump())
+        agent = Agent.model_validate(validate(detail, _AGENT_UPDATED).model_dump())
         return catalogue.announce(keys.agent(agent.agent_id), agent, agent.updated_at)
     if kind == "AgentDeleted":
-        gone = validated(detail, _AGENT_DELETED)
-        agent = Agent.deleted(gone.agent_id, clock.written(gone.updated_at))
+        deleted = validate(detail, _AGENT_DELETED)
+        agent = Agent.deleted(deleted.agent_id, clock.written(deleted.updated_at))
         return catalogue.announce(keys.agent(agent.agent_id), agent, agent.updated_at)
     raise PermanentFailure("unknown detail-type")

@@ -1,11 +1,10 @@
-"""From the table's stream to queues and bus: what each change means for those who do not ask.
+"""Turns the records of the table's stream into queue messages and events on the bus.
 
-Nothing slow happens here, since a record holds those behind it. Records and what follows from them may be delivered again:
-every message asks for work that can be done twice, every event has an id that tells it is the same.
+A record blocks those behind it in its shard, so slow work goes to the queues. Records, messages and events may be delivered
+again: the work of every message is idempotent, and every event keeps its id.
 """
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -35,6 +34,7 @@ from practice.events.outbound import (
     TurnCompleted,
 )
 from practice.runtime import queues
+from practice.runtime.config import config
 from practice.schemas.example import Example
 from practice.schemas.response import Response
 from practice.schemas.session import OwnSession
@@ -47,7 +47,7 @@ NAME: Final = "stream_changes"
 
 
 class Answered(NamedTuple):
-    """A session has a new answer, and may lack a title."""
+    """A session with a new answer, which may need a title."""
 
     user_id: int
     session_id: int
@@ -58,9 +58,9 @@ Consequence = OutboundEvent | Sweep | Answered
 
 
 def handle(event: Mapping[str, Any]) -> dict[str, Any]:
-    """The first record that could not be passed on, from which the shard is read again; none when all were.
+    """The partial batch response: Lambda reads the shard again from the first record with an unsent consequence.
 
-    A record that nobody can read is set aside, and holds nobody.
+    An unreadable record goes to the dead-letter queue and does not block the shard.
     """
     records = event["Records"]
     found: list[tuple[int, Consequence]] = []
@@ -70,15 +70,16 @@ def handle(event: Mapping[str, Any]) -> dict[str, Any]:
             try:
                 found += [(place, consequence) for consequence in consequences(record)]
             except (KeyError, TypeError, ValueError, AttributeError) as error:
-                queues.dead_letter(os.environ["STREAM_DEAD_LETTERS_URL"], _kept(record), _reason(error), NAME)
+                dead_letters = config().stream_dead_letters_url
+                queues.dead_letter(dead_letters, _dead_letter_body(record), _reason(error), NAME)
         except (StoreUnavailable, queues.NotSent):
             unsent.add(place)
-    unsent |= _passed_on(found)
+    unsent |= _send(found)
     return {"batchItemFailures": [_identifier(records[min(unsent)])] if unsent else []}
 
 
-def _passed_on(found: Iterable[tuple[int, Consequence]]) -> set[int]:
-    """The places of records of which something was not taken."""
+def _send(found: Iterable[tuple[int, Consequence]]) -> set[int]:
+    """Send everything in batches. Returns the places of records with an unsent consequence."""
     events: list[tuple[int, OutboundEvent]] = []
     sweeps: list[tuple[int, BaseModel]] = []
     turns: dict[int, tuple[int, SweepTurns]] = {}
@@ -97,12 +98,12 @@ def _passed_on(found: Iterable[tuple[int, Consequence]]) -> set[int]:
             sweeps.append((place, each))
     sweeps += turns.values()
     unsent = {events[i][0] for i in outbound.publish([each for _, each in events])}
-    unsent |= {sweeps[i][0] for i in queues.send(os.environ["SWEEP_QUEUE_URL"], _bodies(sweeps))}
+    unsent |= {sweeps[i][0] for i in queues.send(config().sweep_queue_url, _bodies(sweeps))}
     try:
         titles = _without_title(answered)
     except StoreUnavailable:
         return unsent | set(answered.values())
-    return unsent | {titles[i][0] for i in queues.send(os.environ["TITLES_QUEUE_URL"], _bodies(titles))}
+    return unsent | {titles[i][0] for i in queues.send(config().titles_queue_url, _bodies(titles))}
 
 
 def _without_title(answered: Mapping[Answered, int]) -> list[tuple[int, WriteTitle]]:
@@ -125,12 +126,12 @@ def _identifier(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong with a record, without quoting it."""
+    """Does not quote the record."""
     return describe_errors(error) if isinstance(error, ValidationError) else type(error).__name__
 
 
-def _kept(record: object) -> str:
-    """As much of a record as a message holds."""
+def _dead_letter_body(record: object) -> str:
+    """The record, without its images when they do not fit a message."""
     body = json.dumps(record)
     if len(body) <= queues.MESSAGE_BYTES // 2 or not isinstance(record, Mapping):
         return body
@@ -139,11 +140,11 @@ def _kept(record: object) -> str:
 
 
 def consequences(record: Mapping[str, Any]) -> Iterator[Consequence]:
-    """Raises KeyError, TypeError, ValueError or AttributeError for a record that nobody can read."""
+    """Raises KeyError, TypeError, ValueError or AttributeError for an unreadable record."""
     change, name = record["dynamodb"], record["eventName"]
     place = keys.item_ref_of(table.key_of(change["Keys"]))
     if place is None:
-        return  # a part, a user's account, an idempotency key, or what a later version stores
+        return  # a part, an account, an idempotency key, or an item of a later version
     new = table.recorded(change["NewImage"]) if name != "REMOVE" else None
     old = table.recorded(change["OldImage"]) if name != "INSERT" else None
     if new is None and old and "parts" in old.item:
@@ -168,7 +169,7 @@ def _of_session(place: ItemRef, old: Document | None, new: Document | None) -> I
     if old is None:
         session = _session(new) or _read(new, OwnSession)
         if session is None:
-            return  # deleted since: the record of that is on its way
+            return  # deleted since: that record follows
         yield SessionCreated(
             event_id=f"SessionCreated-{session_id}",
             user_id=user_id,
@@ -185,7 +186,7 @@ def _of_settings(place: ItemRef, old: Document | None, new: Document | None) -> 
         return
     settings = StoredSettings.model_validate_json(new.text) if new.text else None
     before = StoredSettings.model_validate_json(old.text) if old.text else None
-    # What is shown has a version of its own. Of settings in parts only the item's version can be told here.
+    # Visible settings have a version of their own. A record of settings in parts has only the item's version.
     if settings and before and settings.version == before.version:
         return
     if new.version == old.version:
@@ -219,7 +220,7 @@ def _of_response(place: ItemRef, old: Document | None, new: Document | None) -> 
         return
     if was_answered or not is_answered or "turn" in new.item or "imported" in new.item:
         return
-    # It came alone, and is a turn of its own.
+    # A response that was added by itself counts as a turn.
     response = Response.model_validate_json(new.text) if new.text else _read(new, Response)
     if response is None:
         return
@@ -290,7 +291,7 @@ def _tokens(usage: Mapping[str, object]) -> dict[str, int | None]:
 
 
 def _figure(value: object) -> int | None:
-    """Usage is an object of the client's own making: only what is a count leaves the service."""
+    """Clients choose what their usage object holds: events carry counts alone."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else None
 
 
@@ -319,11 +320,11 @@ _CONSEQUENCES: Final = {
 
 
 def _session(document: Document | None) -> OwnSession | None:
-    """None when its text is in parts, which a record does not hold."""
+    """None when its text is in parts, which are records of their own."""
     return OwnSession.model_validate_json(document.text) if document and document.text else None
 
 
 def _read(document: Document, model: type[Model]) -> Model | None:
-    """A document in parts as it stands now. One request, and one for the parts."""
+    """The present state of a document in parts. One request, and one for the parts."""
     found = table.fetch([document.key]).get(document.key)
     return model.model_validate_json(found.text) if found else None

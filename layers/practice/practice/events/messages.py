@@ -1,4 +1,4 @@
-"""The messages by which the table's stream asks for work that takes longer than a record may hold a shard."""
+"""The queue messages that the stream function sends: work that would block a shard for too long."""
 
 from typing import Annotated, Literal
 
@@ -26,7 +26,7 @@ class SweepExample(BaseModel):
 
 
 class SweepTurns(BaseModel):
-    """Turns of one session of which an answer was deleted, perhaps the last one."""
+    """Turns of one session that lost an answer, and may have none left."""
 
     sweep: Literal["turns"] = "turns"
     user_id: Id
@@ -34,7 +34,7 @@ class SweepTurns(BaseModel):
 
 
 class SweepParts(BaseModel):
-    """Of a long document that was deleted by its main item alone."""
+    """Parts of a long document. The delete removed its main item alone."""
 
     sweep: Literal["parts"] = "parts"
     pk: Annotated[str, Field(pattern=r"^USER#[1-9][0-9]{0,15}$")]
@@ -48,7 +48,7 @@ SWEEP: TypeAdapter[Sweep] = TypeAdapter(Annotated[Sweep, Field(discriminator="sw
 
 
 class WriteTitle(BaseModel):
-    """For a session that was answered and has no title."""
+    """For a session that has an answer and no title."""
 
     user_id: Id
     session_id: Id

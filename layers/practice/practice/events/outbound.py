@@ -1,10 +1,9 @@
-"""What the service tells the bus: ids and figures of what was written, never a text of the user's.
+"""Events that the service publishes on the bus: ids and figures, never a text of the user's.
 
-Each event follows from one record of the table's stream, so a write and its event cannot part. It may come twice: `event_id`
-is made of what it tells of, and is the same each time.
+Each event follows from one record of the table's stream, so that no write misses its event. An event may arrive twice, with
+the same `event_id`.
 """
 
-import os
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -14,6 +13,7 @@ from botocore.exceptions import ConnectionError as NoConnection
 from pydantic import BaseModel
 
 from practice.runtime import aws, queues
+from practice.runtime.config import config
 from practice.runtime.log import logger
 from practice.schemas.fields import Timestamp
 
@@ -47,7 +47,7 @@ class SessionDeleted(OutboundEvent):
 
 
 class ModelAnswer(BaseModel):
-    """What one model did in a turn."""
+    """The outcome of one model in a turn."""
 
     session_model_id: int
     model_name: str
@@ -65,7 +65,7 @@ class ModelError(BaseModel):
 
 
 class TurnCompleted(OutboundEvent):
-    """One turn of several models, or a response that was added by itself."""
+    """A turn, or a response that was added by itself."""
 
     session_id: int
     turn_id: int
@@ -115,8 +115,8 @@ def client() -> "EventBridgeClient":
 
 
 def publish(events: Sequence[OutboundEvent]) -> list[int]:
-    """One request for every ten events; the places in `events` of those that the bus did not take."""
-    bus = os.environ["EVENT_BUS_NAME"]
+    """One request for every ten events; the places in `events` of those that the bus did not accept."""
+    bus = config().event_bus_name
     unsent: list[int] = []
     for start in range(0, len(events), queues.ENTRIES):
         places = range(start, min(start + queues.ENTRIES, len(events)))

@@ -1,10 +1,11 @@
 """Titles for sessions that have none, made by the configured model from the first exchange."""
 
-import os
 from collections.abc import Mapping
 from typing import Any, Final
 
-from practice.events.batch import each, parsed
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+
+from practice.events.batch import parse, process
 from practice.events.messages import TITLE
 from practice.limits import MADE_TITLE_CHARACTERS
 from practice.runtime import log
@@ -17,7 +18,7 @@ from practice.turns.thinking import without_thinking
 
 NAME: Final = "write_titles"
 SECONDS: Final = 20.0
-"""For one title; the function has time for a whole batch of them."""
+"""For one title. The time-out of the function allows a whole batch."""
 TOKENS: Final = 32
 EXCERPT_CHARACTERS: Final = 2_000
 """Of the prompt, and of the answer."""
@@ -29,12 +30,12 @@ INSTRUCTION: Final = (
 
 
 def handle(event: Mapping[str, Any]) -> dict[str, Any]:
-    return each(event, _title, os.environ["TITLES_DEAD_LETTERS_URL"], NAME)
+    return process(event, _title, config().titles_dead_letters_url, NAME)
 
 
-def _title(record: Mapping[str, Any]) -> None:
+def _title(record: SQSRecord) -> None:
     """After a second failure the first words of the prompt serve, so that no further turn pays for a title."""
-    message = parsed(record["body"], TITLE)
+    message = parse(record.body, TITLE)
     exchange = titles.first_answer(message.user_id, message.session_id)
     if exchange is None:
         return
@@ -63,7 +64,7 @@ def _written(text: str, deadline: Deadline) -> str:
 
 def _model() -> str:
     """The deployment's alone: the name of the model that answered can come from a learner's own file."""
-    return os.environ.get("TITLE_MODEL") or next(iter(config().default_models), "")
+    return config().title_model or next(iter(config().default_models), "")
 
 
 def first_words(prompt: str) -> str:
@@ -71,7 +72,7 @@ def first_words(prompt: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """What a model wrote as a title may be: its first line, without quotation marks around it, cut between words."""
+    """The first line of what the model wrote, without quotation marks, cut between words."""
     lines = [line for line in text.splitlines() if line.strip()]
     words = " ".join(lines[0].split()).strip("\"'`*#“”„«» ") if lines else ""
     if len(words) <= MADE_TITLE_CHARACTERS:

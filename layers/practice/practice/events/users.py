@@ -1,20 +1,24 @@
-"""What happens to a user as a whole: tokens revoked, data erased."""
+"""Events about a whole user: tokens are revoked, data is erased."""
 
 import json
-import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter, model_validator
 
 from practice.events import outbound
-from practice.events.batch import PermanentFailure, parsed, validated
+from practice.events.batch import PermanentFailure, parse, process, validate
 from practice.runtime import clock, queues
+from practice.runtime.config import config
 from practice.runtime.deadline import Deadline
 from practice.schemas.fields import Id, Text
 from practice.store import accounts
 from practice.transfers import files
+
+ERASURE_RESERVE_SECONDS: Final = 10.0
+"""More than the longest step of an erasure takes."""
 
 
 class _AboutUser(BaseModel):
@@ -50,9 +54,9 @@ _ERASE_USER = TypeAdapter(EraseUser)
 
 
 def revoke(event: Mapping[str, Any]) -> dict[str, Any]:
-    """One request. What can never be taken is set aside."""
+    """One request. An invalid event goes to the dead-letter queue."""
     try:
-        revoked = validated(event.get("detail"), _TOKENS_REVOKED)
+        revoked = validate(event.get("detail"), _TOKENS_REVOKED)
     except PermanentFailure as failure:
         return _dead_letter(event, failure, "revoke_tokens")
     if revoked.issued_before is not None:
@@ -63,9 +67,9 @@ def revoke(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def begin_erasure(event: Mapping[str, Any]) -> dict[str, Any]:
-    """The receipt, and a message for the work: two requests. Nothing is created for the user from here on."""
+    """Close the account and queue the erasure: two requests. From now on the user can create nothing."""
     try:
-        erased = validated(event.get("detail"), _USER_ERASED)
+        erased = validate(event.get("detail"), _USER_ERASED)
     except PermanentFailure as failure:
         return _dead_letter(event, failure, "erase_user")
     if not accounts.begin_erasure(erased.user_id, erased.updated_at.timestamp()):
@@ -75,25 +79,33 @@ def begin_erasure(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _dead_letter(event: Mapping[str, Any], failure: PermanentFailure, name: str) -> dict[str, Any]:
-    queues.dead_letter(os.environ["CATALOGUE_DEAD_LETTERS_URL"], json.dumps(event), str(failure), name)
-    return {"detail_type": event.get("detail-type"), "outcome": "set aside", "reason": str(failure)}
+    queues.dead_letter(config().catalogue_dead_letters_url, json.dumps(event), str(failure), name)
+    return {"detail_type": event.get("detail-type"), "outcome": "dead_letter", "reason": str(failure)}
 
 
-def erase(record: Mapping[str, Any], deadline: Deadline) -> None:
-    """Erases until the time is up, then asks for the rest by a message of its own. Ends with `UserDataErased`."""
-    user_id = parsed(record["body"], _ERASE_USER).user_id
+def erase(event: Mapping[str, Any], context: object) -> dict[str, Any]:
+    deadline = Deadline.of(context).less(ERASURE_RESERVE_SECONDS)
+
+    def erase_until_deadline(record: SQSRecord) -> None:
+        _erase(parse(record.body, _ERASE_USER).user_id, deadline)
+
+    return process(event, erase_until_deadline, config().erasure_dead_letters_url, "erase_items")
+
+
+def _erase(user_id: int, deadline: Deadline) -> None:
+    """Erases until the deadline, then sends a new message for the rest. Ends with `UserDataErased`."""
     files.delete_all(user_id)
     for erasure in accounts.erase(user_id):
         if erasure is not None:
-            _tell(user_id, erasure)
+            _publish(user_id, erasure)
             accounts.finish_erasure(user_id, erasure)
         elif not deadline.remaining():
             _continue(user_id)
             return
 
 
-def _tell(user_id: int, erasure: accounts.Erasure) -> None:
-    describe_errors = outbound.UserDataErased(
+def _publish(user_id: int, erasure: accounts.Erasure) -> None:
+    erased = outbound.UserDataErased(
         event_id=f"erasure-{user_id}-{erasure.erased_at!r}",
         user_id=user_id,
         erased_at=clock.written(datetime.fromtimestamp(erasure.erased_at, UTC)),
@@ -102,10 +114,10 @@ def _tell(user_id: int, erasure: accounts.Erasure) -> None:
         examples=erasure.counts["examples"],
         responses=erasure.counts["responses"],
     )
-    if outbound.publish([describe_errors]):
+    if outbound.publish([erased]):
         raise queues.NotSent("UserDataErased")
 
 
 def _continue(user_id: int) -> None:
-    if queues.send(os.environ["ERASURE_QUEUE_URL"], [EraseUser(user_id=user_id).model_dump_json()]):
+    if queues.send(config().erasure_queue_url, [EraseUser(user_id=user_id).model_dump_json()]):
         raise queues.NotSent("erasure")

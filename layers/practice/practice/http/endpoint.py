@@ -1,50 +1,73 @@
-"""The edge: an endpoint's signature is its contract, and everything they share happens here once.
+"""The edge: an endpoint's signature is its contract, and what all endpoints share happens here once.
 
     event -> token -> caller -> parsed input -> store call -> model -> JSON
 
-Nothing flows back. A handler names its route and takes what it needs by type: the `Caller`, the ids of its path, `query`
-(a model of its query string), a body (any other model), `IfMatch`, `Preferences`, the `Deadline` it has to answer by, and
-`Once` where an Idempotency-Key counts; one that takes no `Caller` asks for no token. It returns
+Nothing flows back. A handler names its route and declares what it needs by type: ids of its path, `query` (a model of its
+query string), a body (any other model), and what `_SOURCES` lists. One that takes no `Caller` requires no token. It returns
 a model, a list of them, a `Versioned` one, or a `Reply`.
 """
 
 import gc
-import json
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, get_args, get_origin
 
 from pydantic import BaseModel
 
 from practice.caller import Caller
-from practice.errors import (
-    Invalid,
-    PracticeError,
-    PreconditionFailed,
-    RequestInFlight,
-    StoreUnavailable,
-    TooManyRequests,
-    Unauthorized,
-)
-from practice.http import rates
+from practice.errors import Invalid, PracticeError, StoreUnavailable, Unauthorized
+from practice.http import idempotency, rates
 from practice.http.auth import authenticate
-from practice.http.conditional import IfMatch, Versioned, etag
-from practice.http.inputs import Event, inputs
-from practice.http.preferences import Preferences
-from practice.http.replies import Reply, json_text
+from practice.http.inputs import Event, Preferences, expected_versions, inputs
+from practice.http.paging import Pager
+from practice.http.replies import HttpResponse, Reply, detail, etag, http_response, json_text, refusal
 from practice.runtime import log
 from practice.runtime.deadline import Deadline
 from practice.store import accounts
-from practice.store.idempotency import IdempotentAttempt, claim_key
+from practice.store.idempotency import IdempotentAttempt
+from practice.table import ExpectedVersions, Versioned
 
-Answer = dict[str, Any]
 
-RETRY_AFTER_SECONDS: Final = "1"
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One event on its way to a handler."""
+
+    event: Event
+    context: Any
+    caller: Caller | None
+    route: str
+
+    def header(self, name: str) -> str | None:
+        value: str | None = self.event.get("headers", {}).get(name)
+        return value
+
+    @property
+    def user_id(self) -> int:
+        assert self.caller is not None
+        return self.caller.user_id
+
+
+_SOURCES: Final[dict[Any, Callable[[Request], object]]] = {
+    Caller: lambda request: request.caller,
+    Event: lambda request: request.event,
+    Deadline: lambda request: Deadline.of(request.context),
+    ExpectedVersions: lambda request: expected_versions(request.header("if-match")),
+    Preferences: lambda request: Preferences.of(request.header("prefer")),
+    Pager: lambda request: Pager(request.user_id),
+    IdempotentAttempt: lambda request: idempotency.claim(
+        request.user_id, request.event, request.route, Deadline.of(request.context).remaining()
+    ),
+}
+"""How a handler's parameter is obtained, by its type."""
 
 
 class Endpoint:
     """A route with its function: called by Lambda, read by the OpenAPI generator."""
+
+    name: str = ""
+    """The operation: the function's folder. Set by tools that load all handlers."""
 
     def __init__(
         self,
@@ -70,43 +93,24 @@ class Endpoint:
         self.answer_type = hints.pop("return", None)
         self.query_model: type[BaseModel] | None = hints.pop("query", None)
         self.path_parameters = tuple(name for name in hints if "{" + name + "}" in self.path)
+        self.injected = {hint: name for name, hint in hints.items() if hint in _SOURCES}
         self.body_name: str | None = None
         self.body_model: type[BaseModel] | None = None
-        self.if_match_name: str | None = None
-        self.caller_name: str | None = None
-        self.event_name: str | None = None
-        self.attempt_name: str | None = None
-        self.deadline_name: str | None = None
-        self.preferences_name: str | None = None
         for name, hint in hints.items():
-            if hint is IdempotentAttempt:
-                self.attempt_name = name
-            elif hint is Deadline:
-                self.deadline_name = name
-            elif hint is Preferences:
-                self.preferences_name = name
-            elif hint is Event:
-                self.event_name = name
-            elif hint is IfMatch:
-                self.if_match_name = name
-            elif hint is Caller:
-                self.caller_name = name
-            elif isinstance(hint, type) and issubclass(hint, BaseModel):
+            if isinstance(hint, type) and issubclass(hint, BaseModel):
                 self.body_name, self.body_model = name, hint
 
-    @property
-    def name(self) -> str:
-        """The operation, which is the function's folder: `functions/<name>/handler.py`."""
-        return self.function.__code__.co_filename.replace("\\", "/").split("/")[-2]
+    def takes_a(self, kind: Any) -> bool:
+        return kind in self.injected
 
     @property
     def answer_model(self) -> Any:
-        """What the body of the success is made of; None without a body."""
+        """The type of a success's body; None without a body."""
         if get_origin(self.answer_type) in (Versioned, Reply):
             return get_args(self.answer_type)[0]
         return self.answer_type
 
-    def __call__(self, event: Event, context: Any) -> Answer:
+    def __call__(self, event: Event, context: Any) -> HttpResponse:
         invocation = log.begin_invocation()
         request_id = _request_id(event, context)
         caller: Caller | None = None
@@ -115,40 +119,39 @@ class Endpoint:
         cause: str | None = None
         reply: Reply[Any]
         try:
-            if self.caller_name:
+            if self.takes_a(Caller):
                 caller = authenticate(event.get("headers", {}).get("authorization"))
-                # Before the account is looked at: a request that is too much costs the table nothing.
+                # Before the account is read: a request over the limit costs the table nothing.
                 allowance = rates.spend(caller.user_id, self.cost)
                 if allowance:
                     allowance.accept()
                 self._admit(caller)
-            reply = self._reply(event, context, caller)
-            if reply.body is not None:
-                reply.body = json_text(reply.body)
+            reply = self._reply(Request(event, context, caller, f"{self.method} {self.path}"))
         except Invalid as error:
             kind = "Invalid"
-            reply = Reply(_detail(error.problems), HTTPStatus.UNPROCESSABLE_ENTITY)
+            reply = Reply(detail(error.problems), HTTPStatus.UNPROCESSABLE_ENTITY)
         except PracticeError as error:
             kind = type(error).__name__
-            reply, cause = _refusal(error), _cause(error)
+            cause = error.reason if isinstance(error, StoreUnavailable | Unauthorized) else None
+            reply = refusal(error)
         except Exception as error:  # noqa: BLE001  # the last line of defence: a clear 500, its place in the log
             cause = type(error).__name__ + "\n" + "".join(traceback.format_tb(error.__traceback__))
-            reply = Reply(_detail("internal server error"), HTTPStatus.INTERNAL_SERVER_ERROR)
+            reply = Reply(detail("internal server error"), HTTPStatus.INTERNAL_SERVER_ERROR)
         if allowance and reply.status != HTTPStatus.UNAUTHORIZED:
             reply.headers |= allowance.headers()
-        answer = _http(reply, self.status, request_id)
+        response = http_response(reply, self.status, request_id)
         log.log_request(
             invocation,
             context,
             route=self.route,
-            status=answer["statusCode"],
+            status=response["statusCode"],
             error=kind,
             request_id=request_id,
             user_id=caller.user_id if caller else None,
             cause=cause,
         )
         _resume_collection()
-        return answer
+        return response
 
     def _admit(self, caller: Caller) -> None:
         try:
@@ -157,45 +160,27 @@ class Endpoint:
             rates.give_back(caller.user_id, self.cost)
             raise
 
-    def _reply(self, event: Event, context: Any, caller: Caller | None) -> Reply[Any]:
-        path, query, body = inputs(event, self.path_parameters, self.query_model, self.body_model)
+    def _reply(self, request: Request) -> Reply[Any]:
+        path, query, body = inputs(request.event, self.path_parameters, self.query_model, self.body_model)
         arguments: dict[str, Any] = dict(path)
-        if self.caller_name:
-            arguments[self.caller_name] = caller
-        if self.event_name:
-            arguments[self.event_name] = event
         if self.query_model:
             arguments["query"] = query
         if self.body_name:
             arguments[self.body_name] = body
-        if self.if_match_name:
-            arguments[self.if_match_name] = IfMatch.of(event.get("headers", {}).get("if-match"))
-        if self.preferences_name:
-            arguments[self.preferences_name] = Preferences.of(event.get("headers", {}).get("prefer"))
-        deadline = Deadline.of(context)
-        if self.deadline_name:
-            arguments[self.deadline_name] = deadline
-        if self.attempt_name and caller:
-            attempt = self._begin(event, deadline, caller)
-            if attempt.replay:
-                return Reply(attempt.replay.body, attempt.replay.status, attempt.replay.headers)
-            arguments[self.attempt_name] = attempt
-            try:
-                result = self.function(**arguments)
-            except Exception:
-                attempt.release()
-                raise
-        else:
-            result = self.function(**arguments)
-        if isinstance(result, Reply):
-            return result
-        if isinstance(result, Versioned):
-            return Reply(result.value, headers={"etag": etag(result.version)})
-        return Reply(result)
-
-    def _begin(self, event: Event, deadline: Deadline, caller: Caller) -> IdempotentAttempt:
-        header = event.get("headers", {}).get("idempotency-key")
-        return claim_key(caller.user_id, header, event, f"{self.method} {self.path}", deadline.remaining())
+        for kind, name in self.injected.items():
+            arguments[name] = _SOURCES[kind](request)
+        attempt = arguments.get(self.injected.get(IdempotentAttempt, ""))
+        if attempt is None:
+            return _written(self.function(**arguments))
+        if attempt.replay:
+            return idempotency.replayed(attempt.replay)
+        try:
+            reply = _written(self.function(**arguments))
+            idempotency.settle(attempt, reply)
+        except Exception:
+            attempt.release()
+            raise
+        return reply
 
 
 def endpoint(
@@ -209,7 +194,7 @@ def endpoint(
     """Makes a function the handler of its route.
 
     The rest is for the contract. `refuses` lists what the domain may answer; `accepted` is the body of a 202, and what may
-    become a job counts as several requests (`rates.py`); `takes` and `gives` are the media types of what is no JSON.
+    become a job counts as several requests (`rates.py`); `takes` and `gives` are media types other than JSON.
     """
 
     def bind(function: Callable[..., Any]) -> Endpoint:
@@ -218,34 +203,18 @@ def endpoint(
     return bind
 
 
-def _http(reply: Reply[Any], status: HTTPStatus, request_id: str) -> Answer:
-    headers = {"x-request-id": request_id, **reply.headers}
-    answer: Answer = {"statusCode": int(reply.status or status), "headers": headers}
+def _written(result: Any) -> Reply[Any]:
+    """What a handler returned, its body as JSON text."""
+    reply: Reply[Any]
+    if isinstance(result, Reply):
+        reply = result
+    elif isinstance(result, Versioned):
+        reply = Reply(result.value, headers={"etag": etag(result.version)})
+    else:
+        reply = Reply(result)
     if reply.body is not None:
-        headers.setdefault("content-type", "application/json")
-        answer["body"] = reply.body
-    return answer
-
-
-def _detail(said: object) -> str:
-    return json.dumps({"detail": said}, separators=(",", ":"))
-
-
-def _refusal(error: PracticeError) -> Reply[str]:
-    headers = {}
-    if isinstance(error, Unauthorized):
-        headers["www-authenticate"] = "Bearer"
-    if isinstance(error, StoreUnavailable):
-        headers["retry-after"] = RETRY_AFTER_SECONDS
-    if isinstance(error, RequestInFlight | TooManyRequests):
-        headers["retry-after"] = str(error.seconds)
-    if isinstance(error, PreconditionFailed):
-        headers["etag"] = error.etag
-    return Reply(_detail(error.detail), error.status, headers)
-
-
-def _cause(error: PracticeError) -> str | None:
-    return error.reason if isinstance(error, StoreUnavailable | Unauthorized) else None
+        reply.body = json_text(reply.body)
+    return reply
 
 
 def _request_id(event: Event, context: Any) -> str:
@@ -255,6 +224,7 @@ def _request_id(event: Event, context: Any) -> str:
 
 
 def _resume_collection() -> None:
+    """`practice/__init__.py` switches the collector off for the imports of a cold start."""
     if not gc.isenabled():
         gc.freeze()
         gc.enable()

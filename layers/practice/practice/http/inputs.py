@@ -4,18 +4,20 @@ The 422 is FastAPI's: path, then query, then body; `type`, `loc` and `msg` of ea
 """
 
 import binascii
-import json
 import re
 from base64 import b64decode
 from collections.abc import Mapping
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass
+from typing import Any, Final, Self, TypeVar
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import SchemaValidator, core_schema
 
 from practice.errors import BadRequest, BodyNotBase64, BodyNotUtf8, Invalid, Problem
-from practice.limits import MAX_ID
+from practice.limits import MAX_ID, PROBLEM_NAME_CHARACTERS, PROBLEMS
+from practice.schemas.json_text import parse_json
+from practice.table import ANY_VERSION, ExpectedVersions
 
 Event = Mapping[str, Any]
 Model = TypeVar("Model", bound=BaseModel)
@@ -34,7 +36,7 @@ def inputs(
     path: dict[str, int] = {}
     for name in path_names:
         try:
-            # Above the largest id all are the same id, which is nobody's: the table takes no longer numbers.
+            # All ids above the largest are one id that no object has: the table takes no longer numbers.
             path[name] = min(_path_id.validate_python(event["pathParameters"][name]), MAX_ID + 1)
         except ValidationError as error:
             problems += problems_of(error, "path", name)
@@ -55,13 +57,50 @@ def inputs(
             if not problems:
                 raise
     if problems:
-        raise Invalid(problems)
+        raise Invalid(_listed(problems))
     return path, query, body
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """The `Prefer` header (RFC 7240), as far as it is honoured."""
+
+    respond_async: bool = False
+
+    @classmethod
+    def of(cls, header: str | None) -> Self:
+        names = {
+            each.partition(";")[0].partition("=")[0].strip().lower() for each in (header or "").split(",")
+        }
+        return cls(respond_async="respond-async" in names)
+
+
+_STRONG_ETAG: Final = re.compile(r'(?:^|,)\s*"(0|[1-9][0-9]{0,15})"(?=\s*(?:,|$))', re.ASCII)
+"""One of ours; no other can match."""
+
+
+def expected_versions(if_match: str | None) -> ExpectedVersions:
+    """The versions that the `If-Match` header lists (RFC 9110, 13.1.1)."""
+    if if_match is None or if_match.strip() == "*":
+        return ANY_VERSION
+    return ExpectedVersions(frozenset(int(version) for version in _STRONG_ETAG.findall(if_match)))
+
+
+def _listed(problems: list[Problem]) -> list[Problem]:
+    more = len(problems) - PROBLEMS
+    if more <= 0:
+        return problems
+    message = f"{more:,} more problem{'s are' if more > 1 else ' is'} not listed"
+    return [*problems[:PROBLEMS], Problem("too_many_problems", ("body",), message)]
 
 
 def problems_of(error: ValidationError, *where: str) -> list[Problem]:
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    return [Problem(each["type"], (*where, *each["loc"]), each["msg"]) for each in found]
+    return [Problem(each["type"], (*where, *map(_shortened, each["loc"])), each["msg"]) for each in found]
+
+
+def _shortened(step: str | int) -> str | int:
+    return step[:PROBLEM_NAME_CHARACTERS] if isinstance(step, str) else step
 
 
 def last_of_each(raw_query: str) -> dict[str, str]:
@@ -102,25 +141,3 @@ def _json_body(event: Event) -> Any:
 _NOT_AN_OBJECT: Final = Problem(
     "model_attributes_type", ("body",), "Input should be a valid dictionary or object to extract fields from"
 )
-_STRING_OR_CONSTANT = re.compile(r'"(?:[^"\\]|\\.)*"|NaN|-?Infinity|-?\d{4000,}')
-
-
-def parse_json(text: str) -> Any:
-    """RFC 8259 JSON; Python's own parser would let NaN and Infinity through. Of duplicate keys the last wins."""
-    try:
-        return json.loads(text, parse_constant=_refuse)
-    except json.JSONDecodeError as error:
-        raise _malformed(error.pos) from None
-    except RecursionError:
-        raise _malformed(0) from None
-    except ValueError:  # NaN, Infinity, or an integer of more digits than Python converts
-        odd = (found for found in _STRING_OR_CONSTANT.finditer(text) if not found[0].startswith('"'))
-        raise _malformed(next((found.start() for found in odd), 0)) from None
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(constant)
-
-
-def _malformed(offset: int) -> Invalid:
-    return Invalid([Problem("json_invalid", ("body", offset), "JSON decode error")])

@@ -16,7 +16,7 @@ from practice.runtime.snapshots import clear_on_restore
 
 WINDOW_SECONDS: Final = 60
 COUNTED_USERS: Final = 10_000
-"""Buckets kept at a time, about 2 MB. Whoever asked longest ago is forgotten first, and begins with a full one."""
+"""Buckets kept at a time, about 2 MB. The user with the oldest last request is dropped first, and starts with a full one."""
 
 JOB: Final = 10
 """What a turn counts as, an export or an import: what asks models or touches the whole account, and may become a job."""
@@ -28,7 +28,7 @@ class Allowance(NamedTuple):
     quota: int
     remaining: int
     full_in: float
-    """Seconds until the whole quota is there again."""
+    """Seconds until the whole quota is available again."""
     wait: float
     """Seconds until this request would be accepted; 0 when it was."""
 

@@ -1,4 +1,4 @@
-"""The session that every client of AWS is made from: what its making costs is paid once, and no more than it has to be."""
+"""The one place that makes clients of AWS. They share a session, whose cost a process pays once."""
 
 import gzip
 import threading
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 from weakref import WeakSet
 
+import boto3
 import botocore.session
 from botocore.config import Config as ClientConfig
 from botocore.loaders import JSONFileLoader, Loader
@@ -15,15 +16,15 @@ from pydantic_core import from_json
 from practice.runtime.config import config
 from practice.runtime.snapshots import clear_on_restore
 
-SERVICES: Final = ("bedrock-agent-runtime", "bedrock-runtime", "dynamodb", "events", "sqs")
-"""All that `client` is asked for."""
+SERVICES: Final = ("bedrock-agent-runtime", "bedrock-runtime", "dynamodb", "events", "s3", "sqs")
+"""All that `client` makes."""
 
 _making = threading.Lock()
 _made: Final[WeakSet[Any]] = WeakSet()
 
 
 class _Files(JSONFileLoader):
-    """Reads the megabytes that describe AWS with the faster of the two parsers at hand."""
+    """Parses botocore's service descriptions, megabytes of JSON, with pydantic's parser: it is faster."""
 
     def load_file(self, file_path: str) -> Any:
         plain, packed = Path(f"{file_path}.json"), Path(f"{file_path}.json.gz")
@@ -33,7 +34,7 @@ class _Files(JSONFileLoader):
 
 
 class _Loader(Loader):
-    """Knows our services by name; to learn of them, the library's own looks into the folders of some four hundred."""
+    """Knows our services by name. The library's own loader lists the folders of some four hundred."""
 
     def list_available_services(self, type_name: str) -> list[str]:
         return list(SERVICES)
@@ -46,16 +47,22 @@ def session() -> botocore.session.Session:
     return made
 
 
+@lru_cache(maxsize=1)
+def _factory() -> boto3.Session:
+    return boto3.Session(botocore_session=session())
+
+
 def client(service: str, settings: ClientConfig, region: str | None = None) -> Any:
-    """A client may be used by several threads; making two at the same time is not safe."""
+    """Threads may share a client, but must not make two at the same time."""
+    make: Any = _factory().client  # its stubs list each service by a literal
     with _making:
-        made = session().create_client(service, region_name=region or config().region, config=settings)
+        made = make(service, region_name=region or config().region, config=settings)
         _made.add(made)
         return made
 
 
 @clear_on_restore
 def close_connections() -> None:
-    """The clients stay, and connect anew. Their credentials go by the time of day, which no snapshot holds still."""
+    """Clients stay, and open new connections. Their credentials expire by the wall clock, which goes on after a snapshot."""
     for each in _made:
         each.close()

@@ -1,4 +1,4 @@
-"""Time as it stands on the wire: RFC 3339, UTC, six fractional digits, `Z`."""
+"""Time as the API writes it: RFC 3339, UTC, six fractional digits, `Z`."""
 
 from datetime import UTC, datetime, timedelta
 

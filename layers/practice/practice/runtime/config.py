@@ -1,43 +1,75 @@
-"""The environment of a function, read once."""
+"""The environment of a function, read once. No other module reads it."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Final
+
+INITIALIZATION_TYPE: Final = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE", "")
+"""How Lambda started this process (`on-demand`, `provisioned-concurrency`, `snap-start`); empty elsewhere."""
 
 
-@dataclass(frozen=True, slots=True)
+class ConfigurationError(Exception):
+    """A variable of the environment is missing, or its value cannot be used."""
+
+
+class _Required:
+    """A variable that only the functions which use it have. Raises ConfigurationError when it is missing there."""
+
+    def __init__(self, variable: str) -> None:
+        self._variable = variable
+
+    def __get__(self, instance: "Config", owner: type | None = None) -> str:
+        value = instance.variables.get(self._variable)
+        if not value:
+            raise ConfigurationError(f"{self._variable} is not set")
+        return value
+
+
 class Config:
-    table_name: str
-    token_secret_arn: str
-    jwks_url: str
-    token_issuer: str
-    token_audience: str
-    token_user_claim: str
-    token_leeway_seconds: int
-    cursor_secret_arn: str
-    user_requests_per_minute: int
-    """0 for no limit."""
-    default_models: tuple[str, ...]
-    unknown_class_is_refused: bool
-    region: str
+    table_name = _Required("TABLE_NAME")
+    event_bus_name = _Required("EVENT_BUS_NAME")
+    transfers_bucket = _Required("TRANSFERS_BUCKET")
+    erasure_queue_url = _Required("ERASURE_QUEUE_URL")
+    sweep_queue_url = _Required("SWEEP_QUEUE_URL")
+    titles_queue_url = _Required("TITLES_QUEUE_URL")
+    transfer_queue_url = _Required("TRANSFER_QUEUE_URL")
+    catalogue_dead_letters_url = _Required("CATALOGUE_DEAD_LETTERS_URL")
+    erasure_dead_letters_url = _Required("ERASURE_DEAD_LETTERS_URL")
+    ingestion_dead_letters_url = _Required("INGESTION_DEAD_LETTERS_URL")
+    stream_dead_letters_url = _Required("STREAM_DEAD_LETTERS_URL")
+    sweep_dead_letters_url = _Required("SWEEP_DEAD_LETTERS_URL")
+    titles_dead_letters_url = _Required("TITLES_DEAD_LETTERS_URL")
+    transfer_dead_letters_url = _Required("TRANSFER_DEAD_LETTERS_URL")
+    turn_dead_letters_url = _Required("TURN_DEAD_LETTERS_URL")
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self.variables = variables
+        self.stage = variables.get("STAGE", "dev")
+        self.region = variables.get("AWS_REGION") or variables.get("AWS_DEFAULT_REGION") or "us-east-1"
+        self.token_secret_arn = variables.get("TOKEN_SECRET_ARN", "")
+        self.jwks_url = variables.get("JWKS_URL", "")
+        self.token_issuer = variables.get("TOKEN_ISSUER", "")
+        self.token_audience = variables.get("TOKEN_AUDIENCE", "")
+        self.token_user_claim = variables.get("TOKEN_USER_CLAIM") or "sub"
+        self.token_leeway_seconds = self._count("TOKEN_LEEWAY_SECONDS")
+        self.cursor_secret_arn = variables.get("CURSOR_SECRET_ARN", "")
+        self.user_requests_per_minute = self._count("USER_REQUESTS_PER_MINUTE")
+        """0 for no limit."""
+        self.default_models = tuple(
+            name.strip() for name in variables.get("DEFAULT_MODELS", "").split(",") if name.strip()
+        )
+        self.unknown_class_is_refused = variables.get("UNKNOWN_CLASS") == "refuse"
+        self.title_model = variables.get("TITLE_MODEL", "")
+        """Empty for the first default model."""
+
+    def _count(self, variable: str) -> int:
+        value = self.variables.get(variable) or "0"
+        if not value.isdecimal():
+            raise ConfigurationError(f"{variable} is not a whole number")
+        return int(value)
 
 
 @lru_cache(maxsize=1)
 def config() -> Config:
-    env = os.environ
-    return Config(
-        table_name=env["TABLE_NAME"],
-        token_secret_arn=env.get("TOKEN_SECRET_ARN", ""),
-        jwks_url=env.get("JWKS_URL", ""),
-        token_issuer=env.get("TOKEN_ISSUER", ""),
-        token_audience=env.get("TOKEN_AUDIENCE", ""),
-        token_user_claim=env.get("TOKEN_USER_CLAIM") or "sub",
-        token_leeway_seconds=int(env.get("TOKEN_LEEWAY_SECONDS") or 0),
-        cursor_secret_arn=env.get("CURSOR_SECRET_ARN", ""),
-        user_requests_per_minute=int(env.get("USER_REQUESTS_PER_MINUTE") or 0),
-        default_models=tuple(
-            name.strip() for name in env.get("DEFAULT_MODELS", "").split(",") if name.strip()
-        ),
-        unknown_class_is_refused=env.get("UNKNOWN_CLASS") == "refuse",
-        region=env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or "us-east-1",
-    )
+    return Config(dict(os.environ))

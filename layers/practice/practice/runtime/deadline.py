@@ -1,4 +1,4 @@
-"""How long a function may still work."""
+"""The time that a function has left."""
 
 import time
 from dataclasses import dataclass

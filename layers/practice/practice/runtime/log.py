@@ -1,8 +1,7 @@
-"""One structured line for each invocation, which is its metrics too. Never a text of the user's, never a token."""
+"""One structured line for each invocation, which carries its metrics. It never has a text of the user's or a token."""
 
 import hashlib
 import logging
-import os
 import threading
 import time
 import traceback
@@ -14,21 +13,22 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from practice.runtime import metrics
+from practice.runtime.config import config
+from practice.runtime.metrics import METRICS, NAMESPACE
 from practice.runtime.snapshots import clear_on_restore
 from practice.runtime.usage import Usage, usage
 
 logger = Logger()
-logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns of a header it cannot read by quoting it
+logging.getLogger("urllib3").setLevel(logging.ERROR)  # its warnings quote malformed headers
 
 
 def hashed(user_id: int) -> str:
-    """A user's name in the logs: the same person is recognised, and not told."""
+    """A stable pseudonym that does not reveal the user id."""
     return hashlib.sha256(f"practice:{user_id}".encode()).hexdigest()[:16]
 
 
 class Invocation:
-    """What one invocation did, for its line."""
+    """The counts of one invocation."""
 
     __slots__ = ("counted", "started", "usage")
 
@@ -50,7 +50,7 @@ def _start_cold() -> None:
 
 
 def begin_invocation() -> Invocation:
-    """From here on, what is counted and what is asked of the table goes to this invocation's line."""
+    """Counts and requests to the table belong to this invocation's line from here on."""
     invocation = Invocation()
     usage.set(invocation.usage)
     _counted.set(invocation.counted)
@@ -58,18 +58,18 @@ def begin_invocation() -> Invocation:
 
 
 def count(field: str, amount: float = 1) -> None:
-    """Adds to a field of the invocation's line; one that `metrics.METRICS` names is a metric."""
+    """Adds to a field of the invocation's line. The fields in `metrics.METRICS` are metrics."""
     counted = _counted.get()
     if counted is not None:
         with _counting:  # the models of a turn are asked at the same time
             counted[field] = counted.get(field, 0) + amount
 
 
-def note(field: str, said: str) -> None:
-    """Adds to a text of the invocation's line: names and codes of ours, nothing else."""
+def note(field: str, text: str) -> None:
+    """Appends to a text field of the invocation's line: our own names and codes alone."""
     counted = _counted.get()
     if counted is not None:
-        counted[field] = f"{counted[field]}, {said}" if field in counted else said
+        counted[field] = f"{counted[field]}, {text}" if field in counted else text
 
 
 def count_failed_model(
@@ -77,14 +77,14 @@ def count_failed_model(
 ) -> None:
     """A line of its own, because a line can name one code: which model failed, and the machine words of why."""
     line = {
-        "stage": os.environ.get("STAGE", "dev"),
+        "stage": config().stage,
         "code": code,
         "failed_models_by_code": 1,
         "provider": provider,
         "model_id": model_id,
         "reason": dict(reason),
     }
-    logger.warning("a model failed", extra={**line, "_aws": metrics.block(line)})
+    logger.warning("a model failed", extra={**line, "_aws": _metrics_of(line)})
 
 
 def log_request(
@@ -98,7 +98,7 @@ def log_request(
     user_id: int | None,
     cause: str | None,
 ) -> None:
-    """The line of a request. `error` is one of few names, since each is billed as a metric of its own."""
+    """The line of a request. `error` has few values, because each is billed as a metric of its own."""
     line: dict[str, Any] = {
         "route": route,
         "status": status,
@@ -119,7 +119,7 @@ def _write(
     cold, _cold = _cold, False
     spent = invocation.usage
     line |= {
-        "stage": os.environ.get("STAGE", "dev"),
+        "stage": config().stage,
         "lambda_request_id": getattr(context, "aws_request_id", None),
         "lambda_function": getattr(context, "function_name", None),
         "cold_start": cold,
@@ -134,17 +134,34 @@ def _write(
         line["cold_starts"] = 1
     if cause:
         line["cause"] = cause
-    line["_aws"] = metrics.block(line)
+    line["_aws"] = _metrics_of(line)
     (logger.error if failed else logger.info)("invocation", extra=line)
+
+
+def _metrics_of(line: Mapping[str, Any]) -> dict[str, Any]:
+    """The `_aws` member of a line, which declares the metrics among its fields."""
+    by_dimensions: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    for name, (unit, dimensions) in METRICS.items():
+        if line.get(name):
+            for each in dimensions:
+                if each[-1] in line:
+                    by_dimensions.setdefault(each, []).append({"Name": name, "Unit": unit})
+    return {
+        "Timestamp": int(time.time() * 1000),
+        "CloudWatchMetrics": [
+            {"Namespace": NAMESPACE, "Dimensions": [each], "Metrics": declared}
+            for each, declared in by_dimensions.items()
+        ],
+    }
 
 
 EventFunction = Callable[[Mapping[str, Any], object], dict[str, Any]]
 
 
 def logged_event(name: str) -> Callable[[EventFunction], EventFunction]:
-    """One line for each event that the function `name` takes; what raises is logged by its type and place, and raised on.
+    """Decorate the handler of the event function `name`: one line for each event.
 
-    The exception that leaves carries no text of the event's: the runtime would log it.
+    An exception is logged by its type and place, and raised again without its text, which Lambda would log.
     """
 
     def bind(function: EventFunction) -> EventFunction:
@@ -155,7 +172,7 @@ def logged_event(name: str) -> Callable[[EventFunction], EventFunction]:
             cause: str | None = None
             try:
                 outcome = function(event, context)
-            except Exception as error:  # noqa: BLE001  # raised on, without its text
+            except Exception as error:  # noqa: BLE001  # raised again without its text
                 cause = cause_of(error)
                 count("failures")
                 raise EventRefused(type(error).__name__) from None
@@ -172,9 +189,9 @@ def logged_event(name: str) -> Callable[[EventFunction], EventFunction]:
 
 
 def cause_of(error: Exception) -> str:
-    """Its type and place: the text of an exception may quote the learner's."""
+    """Type and place. The text of an exception may quote the learner's."""
     return type(error).__name__ + "\n" + "".join(traceback.format_tb(error.__traceback__))
 
 
 class EventRefused(Exception):
-    """An event this function cannot take; its trigger retries it, and sets it aside."""
+    """The function failed on an event. Lambda retries it, then sends it to the dead-letter queue."""

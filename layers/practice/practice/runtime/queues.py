@@ -1,4 +1,4 @@
-"""Messages to queues, and the setting aside of what can never succeed."""
+"""Sends messages to queues, and permanent failures to dead-letter queues."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from types_boto3_sqs.client import SQSClient
 
 MESSAGE_BYTES: Final = 1024 * 1024
-"""Of a message with its attributes."""
+"""The most that SQS accepts as a message with its attributes."""
 ENTRIES: Final = 10
-"""Of a batch of messages, or of events."""
+"""The most in one batch of messages, or of events."""
 REASON_CHARACTERS: Final = 500
 
 CLIENT_CONFIG: Final = ClientConfig(
@@ -28,7 +28,7 @@ CLIENT_CONFIG: Final = ClientConfig(
 
 
 class NotSent(Exception):
-    """The queue or the bus does not take it now: worth another delivery."""
+    """The queue or the bus does not accept it now: worth another attempt."""
 
 
 @lru_cache(maxsize=1)
@@ -38,7 +38,7 @@ def client() -> "SQSClient":
 
 
 def send(url: str, bodies: Sequence[str]) -> list[int]:
-    """One request for every ten messages; the places in `bodies` of those that the queue did not take."""
+    """One request for every ten messages; the places in `bodies` of those that the queue did not accept."""
     unsent: list[int] = []
     for start in range(0, len(bodies), ENTRIES):
         places = range(start, min(start + ENTRIES, len(bodies)))
@@ -62,9 +62,9 @@ def send_later(url: str, body: str, seconds: int) -> None:
 
 
 def dead_letter(url: str, body: str, reason: str, name: str) -> None:
-    """To the dead-letter queue, alone, with the reason as an attribute; told in the log and counted.
+    """Send to the dead-letter queue with the reason as an attribute, log and count it. Raises NotSent.
 
-    A body that leaves no room for the reason loses its end. Raises NotSent.
+    The end of a body is cut off when it leaves no room for the reason.
     """
     reason = reason[:REASON_CHARACTERS] or "no reason"
     attributes = {"reason": _attribute(reason), "function": _attribute(name)}
@@ -78,7 +78,7 @@ def dead_letter(url: str, body: str, reason: str, name: str) -> None:
     except (ClientError, NoConnection, HTTPClientError) as error:
         raise NotSent(code_of(error)) from error
     log.count("dead_letters")
-    log.logger.warning("set aside", extra={"reason": reason, "function": name})
+    log.logger.warning("sent to the dead-letter queue", extra={"reason": reason, "function": name})
 
 
 def code_of(error: Exception) -> str:

@@ -7,6 +7,7 @@ from practice.errors import StoreUnavailable
 from practice.runtime import signed
 from practice.runtime.snapshots import clear_on_restore
 
+SERVICE: Final = "secretsmanager"
 LIFETIME_SECONDS: Final = 300.0
 """How long a rotated secret may go unnoticed."""
 
@@ -37,6 +38,6 @@ def clear_cache() -> None:
 
 
 def _fetch(secret_id: str) -> str:
-    answer = signed.call("secretsmanager", "secretsmanager.GetSecretValue", {"SecretId": secret_id})
+    answer = signed.call(SERVICE, "secretsmanager.GetSecretValue", {"SecretId": secret_id})
     value: str = answer["SecretString"]
     return value

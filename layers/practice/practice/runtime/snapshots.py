@@ -1,8 +1,9 @@
 """SnapStart: Lambda initialises one process, and every copy of it begins with all that it kept.
 
-A copy must not give out ids that another holds, nor draw the same random numbers, nor trust what was true when the
-snapshot was taken: that may be weeks ago, and the monotonic clock need not have counted them. Whoever keeps such a thing
-says here how to forget it. What only costs time to make (a client, a configuration) stays: that is what a snapshot is for.
+A copy must not hand out ids that another holds, draw the same random numbers, or trust what was true when the snapshot
+was taken: that may be weeks ago, and the monotonic clock need not have counted them. A module that keeps such state
+registers a hook here that clears it. What only costs time to make (a client, a configuration) stays: that is what a
+snapshot is for.
 """
 
 import os
@@ -11,30 +12,32 @@ import ssl
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-Forget = TypeVar("Forget", bound=Callable[[], object])
+from practice.runtime.config import INITIALIZATION_TYPE
 
-_forgets: Final[list[Callable[[], object]]] = []
+Hook = TypeVar("Hook", bound=Callable[[], object])
+
+_hooks: Final[list[Callable[[], object]]] = []
 
 
-def clear_on_restore(forget: Forget) -> Forget:
-    """Has the function called in every copy, before its first event."""
-    _forgets.append(forget)
-    return forget
+def clear_on_restore(hook: Hook) -> Hook:
+    """Decorate a function that every copy calls before its first event."""
+    _hooks.append(hook)
+    return hook
 
 
 def after_restore() -> None:
-    for forget in _forgets:
-        forget()
+    for hook in _hooks:
+        hook()
 
 
 @clear_on_restore
 def _reseed() -> None:
-    """The generators within the process: botocore's pauses between retries are drawn from one, TLS from the other."""
+    """botocore draws its pauses between retries from the first generator, TLS uses the second."""
     random.seed()
     ssl.RAND_add(os.urandom(32), 32.0)
 
 
-if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
+if INITIALIZATION_TYPE == "snap-start":
     from snapshot_restore_py import (  # type: ignore[import-not-found]  # only Lambda's own runtime has it
         register_after_restore,
     )

@@ -1,4 +1,4 @@
-"""Counts what one invocation asks of DynamoDB."""
+"""Counts the requests of one invocation to DynamoDB."""
 
 from contextvars import ContextVar
 from dataclasses import dataclass, field

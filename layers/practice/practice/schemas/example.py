@@ -21,6 +21,12 @@ class Example(BaseModel):
     title: str | None
     meta: dict[str, Any]
 
+    def shares(self) -> int:
+        """How many fiftieths of a selection are reserved for it: it can grow within them."""
+        return -(-len(self.model_dump_json().encode()) // SHARE_BYTES)
+
+
+SHARE_BYTES: Final = limits.SELECTION_BYTES // limits.SELECTED_EXAMPLES
 
 ExampleText = Annotated[
     Text,

@@ -10,25 +10,15 @@ from pydantic_core import PydanticCustomError, PydanticKnownError, to_json
 
 from practice import limits
 
-_WORST_ESCAPE: Final = 12
-"""Bytes that JSON can take for a character: two `\\u` escapes for one outside the basic plane."""
-
-
-def escaped_bytes(text: str) -> int:
-    """The size of a JSON text as a string inside another JSON text, as Lambda serialises a function's body.
-
-    Older Python runtimes escape every character outside ASCII.
-    """
-    if text.isascii():  # the one control character that may stand bare in JSON is DEL
-        return len(text) + text.count('"') + text.count("\\") + 5 * text.count("\x7f") + len('""')
-    return len(json.dumps(text))
+_WORST_ESCAPE: Final = 6
+"""Bytes that JSON can take for a character: `\\u0001`."""
 
 
 def is_answerable(text: str) -> bool:
-    """Whether a response can carry the text beside its other fields, escaped in the JSON and once more by Lambda."""
+    """Whether an HTTP response can carry the text as JSON beside its other fields."""
     return (
-        len(text) * _WORST_ESCAPE <= limits.ESCAPED_BYTES
-        or escaped_bytes(json.dumps(text, ensure_ascii=False)) <= limits.ESCAPED_BYTES
+        len(text) * _WORST_ESCAPE <= limits.RESPONSE_JSON_BYTES
+        or len(to_json(text)) <= limits.RESPONSE_JSON_BYTES
     )
 
 

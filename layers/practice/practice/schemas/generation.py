@@ -34,7 +34,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "max_completion_tokens": 10240,
     "max_tokens": 10240,
 }
-"""What a session is born with. Nobody chose these: every choice, a preset's included, ranks above them."""
+"""The parameters of a new session. They are not choices: every choice, a preset's included, ranks above them."""
 
 
 class GenerationParams(BaseModel):
@@ -53,7 +53,7 @@ class GenerationParams(BaseModel):
     def sent(self) -> dict[str, Any]:
         """What the client sent, and nothing else, the two names of the token cap brought in line.
 
-        One of them sets both, `max_completion_tokens` if both are given; a null alone says nothing; two nulls are stored.
+        One of them sets both, `max_completion_tokens` if both are given; a null alone has no effect; two nulls are stored.
         """
         sent = self.model_dump(exclude_unset=True)
         caps = [sent.pop(name) for name in ("max_completion_tokens", "max_tokens") if name in sent]

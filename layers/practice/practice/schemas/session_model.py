@@ -1,8 +1,8 @@
 """The models of a session: which ones run and how, and what a client sends to change them."""
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from practice.schemas.fields import ModelName, same_json
 from practice.schemas.generation import Chooser, Generation
@@ -85,7 +85,7 @@ class StoredModels(BaseModel):
         )
 
     def with_an_elected_primary(self) -> Self:
-        """The lowest id takes over from a primary that has gone or does not run any more."""
+        """The lowest id becomes primary when the primary was deleted or may no longer run."""
         primary = self.by_id(self.primary_id) if self.primary_id else None
         if primary and primary.runs:
             return self
@@ -112,7 +112,7 @@ class StoredModels(BaseModel):
         return grown.with_an_elected_primary()
 
     def synced_with(self, names: list[str], *, keep_unlisted: bool, template: StoredModel) -> Self:
-        """As the class is now: what it lists runs, what it does not list goes, or stays to be read.
+        """In line with the class: models it lists run, the others are removed or stay readable.
 
         Missing models are added after `template`, which has the first free id and the settings' parameters.
         """
@@ -147,7 +147,7 @@ class EffectiveParameters(BaseModel):
 
 
 class NewSessionModel(BaseModel):
-    model_name: ModelName
+    model_name: Annotated[ModelName, Field(examples=["gpt-4o-mini"])]
     is_primary: bool | None = None
     generation_params: Generation | None = None
 

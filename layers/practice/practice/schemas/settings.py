@@ -37,7 +37,7 @@ class FewShotLink(BaseModel):
 
 
 class OwnSettings(BaseModel):
-    """Everything of the settings that is not somebody else's."""
+    """The settings' own fields, without the examples they select."""
 
     setting_id: int
     session_id: int
@@ -52,9 +52,9 @@ class OwnSettings(BaseModel):
 class StoredSettings(OwnSettings):
     links: list[Link] = []
     chosen: list[str] = []
-    """The generation parameters that somebody sent; the others are defaults, which rank below every choice."""
+    """The generation parameters that a client sent; the others are defaults, which rank below every choice."""
     version: int = 1
-    """Of what is shown: choosing what already stands changes `chosen` alone."""
+    """Of what is shown: choosing the current value changes `chosen` alone."""
 
 
 class Settings(OwnSettings):
@@ -74,6 +74,7 @@ Selection = Annotated[
     AfterValidator(distinct(limits.SELECTED_EXAMPLES)),
     Field(
         description="Duplicates and values below 1 are dropped, and do not count.",
+        examples=[[]],
         json_schema_extra={"maxItems": limits.SELECTED_EXAMPLES},
     ),
 ]

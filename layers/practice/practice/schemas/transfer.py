@@ -141,7 +141,7 @@ class StoredTransfer(BaseModel):
     expires_at: Timestamp
     counts: Counts | None = None
     problem: str | None = None
-    """Why it failed: the line and what is wrong with it, never what it says."""
+    """Why it failed: the line and the fault, never the content of the line."""
 
 
 class Export(BaseModel):

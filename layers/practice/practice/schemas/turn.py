@@ -112,7 +112,7 @@ class TurnAnswer(BaseModel):
 
 
 class TurnAccepted(BaseModel):
-    """The turn is under way, or too big for one answer: `Location` says where it is."""
+    """The turn is running, or too big for one response: `Location` leads to it."""
 
     session_id: int
     session_title: str | None
@@ -120,14 +120,14 @@ class TurnAccepted(BaseModel):
     status: TurnStatus
 
 
-class NoModelAnswered(BaseModel):
+class NoModelAnsweredBody(BaseModel):
     detail: str
     session_id: int
     errors: list[TurnError]
 
 
 class TurnSettings(BaseModel):
-    """What made a turn, as it was: a learner can tell why two answers differ."""
+    """The settings that produced a turn, so that a learner can see why two answers differ."""
 
     version: int
     style_preset: str | None
@@ -158,7 +158,7 @@ class QueuedTurn(BaseModel):
 
 
 class StoredTurn(BaseModel):
-    """How a turn began; this never changes. What became of it stands beside it, in attributes."""
+    """How a turn began; this never changes. Its progress is in attributes of the item."""
 
     turn_id: int
     """The id of its first response."""
@@ -200,7 +200,9 @@ class NewTurn(BaseModel):
             json_schema_extra={"minLength": 1},
         ),
     ]
-    model_names: Annotated[list[ModelName], Field(max_length=limits.SESSION_MODELS)] | None = None
+    model_names: Annotated[list[ModelName], Field(max_length=limits.SESSION_MODELS, examples=[[]])] | None = (
+        None
+    )
     """null or `[]`: every model of the session that may run."""
 
 

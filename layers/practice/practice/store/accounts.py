@@ -62,7 +62,7 @@ def clear_cache() -> None:
 
 def _token_rules(user_id: int) -> TokenRules:
     key = keys.account(user_id)
-    account = table.fetch([key]).get(key)
+    account = table.get(key)
     if account is None:
         return TokenRules(None, frozenset())
     if "erasing" in account.item:
@@ -126,13 +126,13 @@ def revoke_before(user_id: int, moment: float) -> None:
 
 def revoke_token(user_id: int, token_id: str) -> None:
     """One request."""
-    table.write(table.include(keys.account(user_id), "revoked_tokens", [token_id]))
+    table.write(table.add_to_set(keys.account(user_id), "revoked_tokens", [token_id]))
 
 
 def was_erased_since(user_id: int, moment: float) -> bool:
     """Whether the erasure of the user's data was asked for after that moment. One request."""
     key = keys.account(user_id)
-    account = table.fetch([key]).get(key)
+    account = table.get(key)
     return account is not None and float(account.item.get("erased_at", {"N": "-1"})["N"]) >= moment
 
 
@@ -180,7 +180,7 @@ def erase(user_id: int) -> Iterator[Erasure | None]:
                     return  # another worker has finished it
                 break  # another worker deleted some of them: read again
             yield None
-    account = table.fetch([account_key]).get(account_key)
+    account = table.get(account_key)
     if account and "erasing" in account.item:
         counts = {kind: account.number(f"erased_{kind}") for kind in KINDS}
         yield Erasure(float(account.item["erased_at"]["N"]), counts)

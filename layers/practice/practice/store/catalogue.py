@@ -1,6 +1,6 @@
 """Classes and agents: what a session may run, and what its agent was."""
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel
 
@@ -48,6 +48,9 @@ class Catalogue(NamedTuple):
         return self.agent.snapshot()
 
 
+NOTHING_ANNOUNCED: Final = Catalogue(None, None)
+
+
 def look_up(class_id: int | None, agent_id: int | None) -> Catalogue:
     """One request, none when neither is named."""
     class_key = keys.practice_class(class_id) if class_id else None
@@ -61,20 +64,16 @@ def look_up(class_id: int | None, agent_id: int | None) -> Catalogue:
     )
 
 
+@table.optimistic
 def announce(key: keys.Key, announced: BaseModel, updated_at: str) -> bool:
-    """Keeps the newest announcement, of equal ones the last delivered; False when a newer one stands. Two requests."""
+    """Keeps the newest announcement, of equal ones the last delivered; False when a newer one is stored. Two requests."""
     stamp = {"updated_at": table.text(updated_at)}
-    for _ in table.attempts():
-        standing = table.fetch([key]).get(key)
-        if standing is None:
-            writes = table.put(key, announced, attributes=stamp)
-        elif standing.string("updated_at") > updated_at:
-            return False
-        else:
-            writes = table.revise(standing, announced, attributes=stamp)
-        try:
-            table.write(*writes)
-        except table.ConditionFailed:
-            continue
-        return True
-    raise AssertionError("attempts() ends by raising")
+    stored = table.get(key)
+    if stored is None:
+        writes = table.put(key, announced, attributes=stamp)
+    elif stored.string("updated_at") > updated_at:
+        return False
+    else:
+        writes = table.revise(stored, announced, attributes=stamp)
+    table.write(*writes)
+    return True

@@ -3,10 +3,10 @@
 from practice import table
 from practice.caller import Caller
 from practice.errors import ExampleNotFound, Invalid, Problem
-from practice.http.conditional import IfMatch, Versioned
 from practice.limits import PAGE_SIZE
 from practice.runtime import clock
 from practice.schemas.example import (
+    SHARE_BYTES,
     TEXTS_TOO_LONG,
     Example,
     ExampleChanges,
@@ -16,9 +16,9 @@ from practice.schemas.example import (
     texts_fit,
 )
 from practice.schemas.fields import same_json
-from practice.store import accounts, lists
+from practice.store import accounts, paging
 from practice.store.idempotency import IdempotentAttempt
-from practice.table import ids, keys
+from practice.table import ExpectedVersions, Versioned, ids, keys
 
 
 def create(caller: Caller, new: NewExample, attempt: IdempotentAttempt) -> Versioned[Example]:
@@ -64,66 +64,23 @@ def get(caller: Caller, example_id: int) -> Versioned[Example]:
 
 def _read(caller: Caller, example_id: int) -> tuple[table.Document, Example]:
     key = keys.example(caller.user_id, example_id)
-    document = table.fetch([key]).get(key)
+    document = table.get(key)
     if document is None:
         raise ExampleNotFound
     return document, Example.model_validate_json(document.text)
 
 
-def change(caller: Caller, example_id: int, changes: ExampleChanges, if_match: IfMatch) -> Versioned[Example]:
-    """Two requests."""
-    for _ in table.attempts():
-        document, before = _read(caller, example_id)
-        if_match.accept(document.version)
-        given = {name: getattr(changes, name) for name in changes.model_fields_set}
-        if "meta" in given:
-            given["meta"] = given["meta"] or {}
-        after = before.model_copy(update=given)
-        if not texts_fit(after.input_text, after.output_text):
-            raise Invalid([Problem("too_long", ("body",), TEXTS_TOO_LONG)])
-        if after == before and same_json(after.meta, before.meta):
-            return Versioned(before, document.version)
-        after.updated_at = clock.just_after(before.updated_at)
-        try:
-            table.write(*table.revise(document, after, attributes={"is_active": table.flag(after.is_active)}))
-        except table.ConditionFailed:
-            continue
-        return Versioned(after, document.version + 1)
-    raise AssertionError("attempts() ends by raising")
+_ORDER = paging.Order("few-shot examples", keys.BY_CREATED, keys.EXAMPLES, keys.example)
 
 
-def remove(caller: Caller, example_id: int, if_match: IfMatch) -> None:
-    """One transaction; with If-Match one request more. It disappears from every selection with its item."""
-    key = keys.example(caller.user_id, example_id)
-    uncounted = table.update(keys.account(caller.user_id), add={"examples": -1})
-    if if_match.tags is None:
-        try:
-            table.write(table.delete(key, "attribute_exists(#pk)"), uncounted)
-        except table.ConditionFailed:
-            raise ExampleNotFound from None
-        return
-    for _ in table.attempts():
-        document, _example = _read(caller, example_id)
-        if_match.accept(document.version)
-        unchanged = {":was": table.number(document.version)}
-        try:
-            table.write(table.delete(key, "#v = :was", unchanged), uncounted)
-        except table.ConditionFailed:
-            continue
-        return
-
-
-_ORDER = lists.Order("few-shot examples", "by_created", "created", "EXAMPLE#", keys.example)
-
-
-def page(caller: Caller, query: ExamplesQuery) -> ExamplePage:
+def page(caller: Caller, query: ExamplesQuery, pager: paging.Pager) -> ExamplePage:
     """The index, then the items and the total in one batch: two requests up to 99 examples, whatever the depth."""
     size = query.size or PAGE_SIZE
     is_filtered = query.is_active is not None
     equal = {"is_active": table.flag(bool(query.is_active)) if is_filtered else None}
-    rows = lists.rows(caller, _ORDER, size, page=query.page, cursor=query.cursor, equal=equal)
-    account, items = lists.items(rows, Example, keys.account(caller.user_id), "examples", "v")
-    filled = lists.fill(rows, items)
+    rows = paging.rows(caller.user_id, pager, _ORDER, size, page=query.page, cursor=query.cursor, equal=equal)
+    account, items = paging.items(rows, Example, keys.account(caller.user_id), "examples", "v")
+    filled = paging.fill(rows, items)
     return ExamplePage(
         items=filled.items,
         total=rows.total if is_filtered else accounts.total(account, "examples"),
@@ -131,3 +88,75 @@ def page(caller: Caller, query: ExamplesQuery) -> ExamplePage:
         size=size,
         next_cursor=filled.next_cursor,
     )
+
+
+@table.optimistic
+def change(
+    caller: Caller, example_id: int, changes: ExampleChanges, expected: ExpectedVersions
+) -> Versioned[Example]:
+    """Two requests; one more when the example outgrows its share of a selection."""
+    document, before = _read(caller, example_id)
+    expected.check(document.version)
+    given = {name: getattr(changes, name) for name in changes.model_fields_set}
+    if "meta" in given:
+        given["meta"] = given["meta"] or {}
+    after = before.model_copy(update=given)
+    if not texts_fit(after.input_text, after.output_text):
+        raise Invalid([Problem("too_long", ("body",), TEXTS_TOO_LONG)])
+    if after == before and same_json(after.meta, before.meta):
+        return Versioned(before, document.version)
+    after.updated_at = clock.just_after(before.updated_at)
+    condition: str = ""
+    values: dict[str, table.Value] = {}
+    if after.shares() > before.shares():
+        _require_unselected(caller.user_id, example_id, before)
+        condition, values = _no_new_link(document)
+    is_active = {"is_active": table.flag(after.is_active)}
+    table.write(*table.revise(document, after, condition=condition, values=values, attributes=is_active))
+    return Versioned(after, document.version + 1)
+
+
+def _require_unselected(user_id: int, example_id: int, example: Example) -> None:
+    """Raises Invalid: a selection has reserved the example's share, and no more. One request."""
+    selections = table.read_index(
+        keys.BY_LINKING,
+        keys.user(user_id),
+        "",
+        backwards=False,
+        limit=1,
+        containing=("examples", table.number(example_id)),
+    )
+    if selections.entries:
+        message = (
+            f"A selected example should not grow beyond {example.shares() * SHARE_BYTES} bytes as JSON; "
+            "take it out of the selections first"
+        )
+        raise Invalid([Problem("too_long", ("body",), message)])
+
+
+def _no_new_link(document: table.Document) -> tuple[str, dict[str, table.Value]]:
+    if "linkings" in document.item:
+        return "#linkings = :linkings_was", {":linkings_was": document.item["linkings"]}
+    return "attribute_not_exists(#linkings)", {}
+
+
+def remove(caller: Caller, example_id: int, expected: ExpectedVersions) -> None:
+    """One transaction; with If-Match one request more. It disappears from every selection with its item."""
+    key = keys.example(caller.user_id, example_id)
+    uncounted = table.update(keys.account(caller.user_id), add={"examples": -1})
+    if expected.versions is None:
+        try:
+            table.write(table.delete(key, "attribute_exists(#pk)"), uncounted)
+        except table.ConditionFailed:
+            raise ExampleNotFound from None
+        return
+    _remove_version(caller, example_id, expected, uncounted)
+
+
+@table.optimistic
+def _remove_version(
+    caller: Caller, example_id: int, expected: ExpectedVersions, uncounted: table.Write
+) -> None:
+    document, _example = _read(caller, example_id)
+    expected.check(document.version)
+    table.write(table.delete_unchanged(document), uncounted)

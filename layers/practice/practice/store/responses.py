@@ -7,23 +7,21 @@ from typing import Final, NamedTuple
 from practice import table
 from practice.caller import Caller
 from practice.errors import ModelNotFound, ResponseNotFound, SessionFull, SessionNotFound
-from practice.http import cursors
-from practice.http.conditional import IfMatch, Versioned
-from practice.http.response_size import ResponseBudget
 from practice.limits import PAGE_SIZE
 from practice.runtime import clock
 from practice.schemas.fields import same_json
 from practice.schemas.page import SliceQuery
 from practice.schemas.response import NewResponse, Response, ResponseChanges, ResponsePage
 from practice.schemas.session_model import StoredModels
-from practice.store import lists
+from practice.store import paging
 from practice.store.idempotency import IdempotentAttempt
+from practice.store.paging import Pager
 from practice.store.views import live, live_responses, older_cursor
-from practice.table import keys
+from practice.table import ExpectedVersions, Versioned, keys
 
 
 class ReservedIds(NamedTuple):
-    """Ids a session has set aside, with the time that belongs to them."""
+    """Ids that a session has reserved, with their moment."""
 
     first_id: int
     created_at: str
@@ -33,7 +31,7 @@ class ReservedIds(NamedTuple):
 def add(
     caller: Caller, session_model_id: int, new: NewResponse, attempt: IdempotentAttempt
 ) -> Versioned[Response]:
-    """Two requests: one sets an id aside and tells whether the model is there, a transaction writes."""
+    """Two requests: one reserves an id if the model exists, a transaction writes."""
     response = _placed(caller.user_id, session_model_id, new)
     answer = Versioned(response, 1)
     try:
@@ -98,14 +96,16 @@ def _insertion(user_id: int, response: Response) -> list[table.Write]:
 
 
 def reserve_ids(user_id: int, session_model_id: int, count: int) -> ReservedIds:
-    """The next ids of a session, in the order of time: whoever gets higher ones gets a later moment too.
+    """The next ids of a session with their moment: higher ids always get a later moment.
 
-    That makes the order of ids the order of `created_at`, so the table keeps responses sorted as they are shown. One
-    request; more when a clock that is ahead was there first. Raises NotFound when the model is not there.
+    So the order of ids is the order of `created_at`, and the table keeps responses sorted as they are shown. One request;
+    more when a clock that is ahead wrote before. Raises NotFound when the model does not exist.
     """
     session_id = keys.session_of(session_model_id)
     now = clock.now()
-    for _ in table.attempts():
+    tries = table.attempts()
+    while True:
+        next(tries)
         try:
             document = table.write_returning(
                 table.update(
@@ -129,7 +129,6 @@ def reserve_ids(user_id: int, session_model_id: int, count: int) -> ReservedIds:
             continue
         models = StoredModels.model_validate_json(document.text)
         return ReservedIds(document.number("next_id") - count, now, models)
-    raise AssertionError("attempts() ends by raising")
 
 
 def active(user_id: int, session_id: int, now: str) -> table.Write:
@@ -163,26 +162,22 @@ def _read(caller: Caller, response_id: int) -> tuple[table.Document, Response]:
     raise ResponseNotFound
 
 
+@table.optimistic
 def change(
-    caller: Caller, response_id: int, changes: ResponseChanges, if_match: IfMatch
+    caller: Caller, response_id: int, changes: ResponseChanges, expected: ExpectedVersions
 ) -> Versioned[Response]:
     """Two requests."""
-    for _ in table.attempts():
-        document, before = _read(caller, response_id)
-        if_match.accept(document.version)
-        after = before.model_copy(update={name: getattr(changes, name) for name in changes.model_fields_set})
-        if after == before and same_json(after.token_usage, before.token_usage):
-            return Versioned(before, document.version)
-        try:
-            table.write(*table.revise(document, after))
-        except table.ConditionFailed:
-            continue
-        return Versioned(after, document.version + 1)
-    raise AssertionError("attempts() ends by raising")
+    document, before = _read(caller, response_id)
+    expected.check(document.version)
+    after = before.model_copy(update={name: getattr(changes, name) for name in changes.model_fields_set})
+    if after == before and same_json(after.token_usage, before.token_usage):
+        return Versioned(before, document.version)
+    table.write(*table.revise(document, after))
+    return Versioned(after, document.version + 1)
 
 
-def remove(caller: Caller, response_id: int, if_match: IfMatch) -> None:
-    """Two requests. What is gone at the second look was deleted by a write whose answer was lost."""
+def remove(caller: Caller, response_id: int, expected: ExpectedVersions) -> None:
+    """Two requests. A response missing on a retry was deleted by the first attempt (its acknowledgement was lost)."""
     for attempt in table.attempts():
         try:
             document, _response = _read(caller, response_id)
@@ -190,29 +185,28 @@ def remove(caller: Caller, response_id: int, if_match: IfMatch) -> None:
             if attempt:
                 return
             raise
-        if_match.accept(document.version)
+        expected.check(document.version)
         parts = [table.delete(key) for key in table.part_keys(document.item)]
-        unchanged = {":was": table.number(document.version)}
         try:
-            table.write(table.delete(document.key, "#v = :was", unchanged), *parts)
+            table.write(table.delete_unchanged(document), *parts)
         except table.ConditionFailed:
             continue
         return
 
 
-def page_of_session(caller: Caller, session_id: int, query: SliceQuery) -> ResponsePage:
+def page_of_session(caller: Caller, session_id: int, query: SliceQuery, pager: Pager) -> ResponsePage:
     """Two requests. Ascending; the newest without a cursor, `next_cursor` leads to the older ones."""
     before: int | None = None
     if query.cursor is not None:
-        before = int(cursors.unseal(query.cursor, caller.user_id, "list_session_responses", session_id))
+        before = int(pager.position(query.cursor, "list_session_responses", session_id))
     models_key = keys.models(caller.user_id, session_id)
-    document = table.fetch([models_key]).get(models_key)
+    document = table.get(models_key)
     if document is None:
         raise SessionNotFound
     models = StoredModels.model_validate_json(document.text)
     size = query.size or PAGE_SIZE
     span = keys.responses(caller.user_id, session_id, before)
-    budget = ResponseBudget()
+    budget = pager.budget()
     newest_first: list[Response] = []
     after: str | None = None
     while True:
@@ -221,7 +215,7 @@ def page_of_session(caller: Caller, session_id: int, query: SliceQuery) -> Respo
             response = Response.model_validate_json(document.text)
             fits = budget.take(response.model_dump_json())
             if newest_first and (len(newest_first) == size or not fits):
-                older = older_cursor(caller, session_id, newest_first[-1].response_id)
+                older = older_cursor(pager, session_id, newest_first[-1].response_id)
                 return ResponsePage(items=newest_first[::-1], next_cursor=older)
             newest_first.append(response)
         if found.next_sk is None:
@@ -229,19 +223,20 @@ def page_of_session(caller: Caller, session_id: int, query: SliceQuery) -> Respo
         after = found.next_sk
 
 
-def page_of_model(caller: Caller, session_model_id: int, query: SliceQuery) -> lists.Filled[Response]:
+def page_of_model(
+    caller: Caller, session_model_id: int, query: SliceQuery, pager: Pager
+) -> paging.Filled[Response]:
     """Two requests up to 99 responses: the index, then the items with the model. Oldest first."""
-    order = lists.Order(
+    order = paging.Order(
         "list_responses",
-        "by_model",
-        "of_model",
+        keys.BY_MODEL,
         keys.of_model_prefix(session_model_id),
         keys.response,
         backwards=False,
     )
-    rows = lists.rows(caller, order, query.size, cursor=query.cursor)
+    rows = paging.rows(caller.user_id, pager, order, query.size, cursor=query.cursor)
     models_key = keys.models(caller.user_id, keys.session_of(session_model_id))
-    document, items = lists.items(rows, Response, models_key, "v")
+    document, items = paging.items(rows, Response, models_key, "v")
     if document is None or not StoredModels.model_validate_json(document.text).by_id(session_model_id):
         raise ModelNotFound
-    return lists.fill(rows, items)
+    return paging.fill(rows, items)

@@ -3,7 +3,6 @@
 from practice import table
 from practice.caller import Caller
 from practice.errors import ModelNotAllowed, ModelNotFound, SessionHasNoClass, SessionNotFound
-from practice.http.conditional import IfMatch, Versioned
 from practice.schemas.session_model import (
     NewSessionModel,
     SessionModel,
@@ -16,73 +15,64 @@ from practice.store.classes import new_model, revise_models, sync_with_class, un
 from practice.store.idempotency import IdempotentAttempt
 from practice.store.settings import bounded
 from practice.store.views import read_view
-from practice.table import keys
+from practice.table import ExpectedVersions, Versioned, keys
 
 
 def all_of(caller: Caller, session_id: int) -> list[SessionModel]:
     """One request."""
     key = keys.models(caller.user_id, session_id)
-    document = table.fetch([key]).get(key)
+    document = table.get(key)
     if document is None:
         raise SessionNotFound
     return StoredModels.model_validate_json(document.text).wire(session_id)
 
 
+@table.optimistic
 def add(
     caller: Caller, session_id: int, new: NewSessionModel, attempt: IdempotentAttempt
 ) -> Versioned[SessionModel]:
     """Adds a model of the class, or merges the parameters into the one that has its name. Three requests."""
-    for _ in table.attempts():
-        view = read_view(caller.user_id, session_id, with_responses=False)
-        if view.session.class_id is None:
-            raise SessionHasNoClass
-        names = catalogue.look_up(view.session.class_id, None).active_names()
-        if new.model_name not in names:
-            raise ModelNotAllowed
-        models = sync_with_class(caller.user_id, view, names)
-        model = models.by_name(new.model_name)
-        if model is None:
-            free = max(
-                [view.models_document.number("next_id")]
-                + [each.session_model_id + 1 for each in models.models]
-            )
-            model = new_model(view, new.model_name).model_copy(update={"session_model_id": free})
-            models = models.with_new(model)
-        models = _with(models, model, SessionModelChanges.model_construct(**dict(new)))
-        writes = revise_models(view.models_document, view.models, models)
-        writes += unchanged_checks(view, models)
-        answer = _versioned(models, session_id, model.session_model_id)
-        try:
-            attempt.commit(writes, answer)
-        except table.ConditionFailed:
-            continue
-        return answer
-    raise AssertionError("attempts() ends by raising")
+    view = read_view(caller.user_id, session_id, with_responses=False)
+    if view.session.class_id is None:
+        raise SessionHasNoClass
+    names = catalogue.look_up(view.session.class_id, None).active_names()
+    if new.model_name not in names:
+        raise ModelNotAllowed
+    models = sync_with_class(caller.user_id, view, names)
+    model = models.by_name(new.model_name)
+    if model is None:
+        free = max(
+            [view.models_document.number("next_id")] + [each.session_model_id + 1 for each in models.models]
+        )
+        model = new_model(view, new.model_name).model_copy(update={"session_model_id": free})
+        models = models.with_new(model)
+    models = _with(models, model, SessionModelChanges.model_construct(**dict(new)))
+    writes = revise_models(view.models_document, view.models, models)
+    writes += unchanged_checks(view, models)
+    answer = _versioned(models, session_id, model.session_model_id)
+    attempt.commit(writes, answer)
+    return answer
 
 
+@table.optimistic
 def change(
-    caller: Caller, session_model_id: int, changes: SessionModelChanges, if_match: IfMatch
+    caller: Caller, session_model_id: int, changes: SessionModelChanges, expected: ExpectedVersions
 ) -> Versioned[SessionModel]:
     """Two requests."""
     session_id = keys.session_of(session_model_id)
-    for _ in table.attempts():
-        document, before, model = read_model(caller, session_model_id)
-        after = _with(before, model, changes)
-        if_match.accept(model.version)
-        writes = revise_models(document, before, after)
-        try:
-            if writes:
-                table.write(*writes)
-        except table.ConditionFailed:
-            continue
-        return _versioned(after, session_id, session_model_id)
-    raise AssertionError("attempts() ends by raising")
+    document, before, model = read_model(caller, session_model_id)
+    after = _with(before, model, changes)
+    expected.check(model.version)
+    writes = revise_models(document, before, after)
+    if writes:
+        table.write(*writes)
+    return _versioned(after, session_id, session_model_id)
 
 
-def remove(caller: Caller, session_model_id: int, if_match: IfMatch) -> None:
+def remove(caller: Caller, session_model_id: int, expected: ExpectedVersions) -> None:
     """Two requests. Its responses are out of sight at once, and swept by the table's stream.
 
-    What is gone at the second look was deleted by a write whose answer was lost.
+    A model that is missing on a retry was deleted by the first attempt, whose acknowledgement was lost.
     """
     for attempt in table.attempts():
         try:
@@ -91,7 +81,7 @@ def remove(caller: Caller, session_model_id: int, if_match: IfMatch) -> None:
             if attempt:
                 return
             raise
-        if_match.accept(model.version)
+        expected.check(model.version)
         try:
             table.write(*revise_models(document, before, before.without(session_model_id)))
         except table.ConditionFailed:
@@ -102,7 +92,7 @@ def remove(caller: Caller, session_model_id: int, if_match: IfMatch) -> None:
 def read_model(caller: Caller, session_model_id: int) -> tuple[table.Document, StoredModels, StoredModel]:
     """One request; raises NotFound for a model that is not the caller's, or deleted."""
     key = keys.models(caller.user_id, keys.session_of(session_model_id))
-    document = table.fetch([key]).get(key)
+    document = table.get(key)
     models = StoredModels.model_validate_json(document.text) if document else StoredModels()
     model = models.by_id(session_model_id)
     if document is None or model is None:

@@ -3,8 +3,6 @@
 from practice import table
 from practice.caller import Caller
 from practice.errors import ClassIdRequired, NotFound, SessionNotFound
-from practice.http.conditional import IfMatch, Versioned
-from practice.http.response_size import ResponseBudget
 from practice.limits import EXPANDED_PAGE_SIZE, PAGE_SIZE
 from practice.runtime import clock
 from practice.schemas import generation
@@ -24,7 +22,7 @@ from practice.schemas.session import (
 )
 from practice.schemas.session_model import StoredModel, StoredModels
 from practice.schemas.settings import StoredSettings
-from practice.store import accounts, catalogue, lists
+from practice.store import accounts, catalogue, paging
 from practice.store.classes import (
     NO_NEW_RESPONSE,
     no_new_response_values,
@@ -33,9 +31,10 @@ from practice.store.classes import (
     unchanged_checks,
 )
 from practice.store.idempotency import IdempotentAttempt
+from practice.store.paging import Pager
 from practice.store.settings import linking, next_version
 from practice.store.views import View, embedded, linked_examples, read_view, settings_of, wire_session
-from practice.table import ids, keys
+from practice.table import ExpectedVersions, Versioned, ids, keys
 
 
 def create(caller: Caller, new: NewSession, attempt: IdempotentAttempt) -> Versioned[Session]:
@@ -127,44 +126,114 @@ def insertion(
     ]
 
 
+_ORDERS = {
+    Sort.CREATED: paging.Order("sessions", keys.BY_CREATED, keys.SESSIONS, keys.session),
+    Sort.ACTIVITY: paging.Order("sessions by activity", keys.BY_ACTIVITY, keys.SESSIONS, keys.session),
+}
+
+
+def page(caller: Caller, query: SessionsQuery, pager: Pager) -> SessionPage:
+    """The index, then the items and the total in one batch: two requests up to 99 sessions, whatever the depth.
+
+    With `expand`, one request for each session instead, and one for its examples.
+    """
+    size = query.size or (EXPANDED_PAGE_SIZE if query.expand else PAGE_SIZE)
+    equal = {"class_id": _number(query.class_id), "project_id": _number(query.project_id)}
+    is_filtered = query.class_id is not None or query.project_id is not None
+    rows = paging.rows(
+        caller.user_id,
+        pager,
+        _ORDERS[query.sort],
+        size,
+        page=query.page,
+        cursor=query.cursor,
+        equal=equal,
+    )
+    account_key = keys.account(caller.user_id)
+    filled: paging.Filled[OwnSession]
+    if query.expand:
+        account = table.get(account_key)
+        filled = paging.fill(
+            rows, ((entry, _expanded(caller, entry, query.expand, pager)) for entry in rows.entries)
+        )
+    else:
+        account, items = paging.items(rows, OwnSession, account_key, "sessions")
+        filled = paging.fill(rows, items)
+    return SessionPage(
+        items=filled.items,
+        total=rows.total if is_filtered else accounts.total(account, "sessions"),
+        page=rows.page,
+        size=size,
+        next_cursor=filled.next_cursor,
+    )
+
+
+def _expanded(
+    caller: Caller, entry: table.Entry, wanted: frozenset[Expansion], pager: Pager
+) -> OwnSession | None:
+    with_responses = Expansion.RESPONSES in wanted
+    try:
+        view = read_view(caller.user_id, keys.session_id_in(entry.sk), with_responses=with_responses)
+    except NotFound:
+        return None  # deleted since the index was read
+    own = view.session.model_dump()
+    if Expansion.SETTINGS not in wanted:
+        budget = pager.budget()
+        budget.spend(view.session.model_dump_json())
+        responses, older = embedded(view, budget, pager)
+        return SessionWithResponses(**own, responses=responses, responses_next_cursor=older)
+    if with_responses:
+        return wire_session(caller.user_id, view, pager)
+    examples = linked_examples(caller.user_id, (link.example_id for link in view.settings.links))
+    return SessionWithSettings(**own, settings=settings_of(view.settings, examples))
+
+
+def _number(value: int | None) -> table.Value | None:
+    return None if value is None else table.number(value)
+
+
+@table.optimistic
 def change(
-    caller: Caller, session_id: int, changes: SessionChanges, if_match: IfMatch, *, with_responses: bool
+    caller: Caller,
+    session_id: int,
+    changes: SessionChanges,
+    expected: ExpectedVersions,
+    pager: Pager,
+    *,
+    with_responses: bool,
 ) -> Versioned[Session]:
     """What `get` asks for and one conditional update; a class or a new agent is looked up, with one request more."""
-    for _ in table.attempts():
-        view = read_view(caller.user_id, session_id, with_responses=with_responses)
-        before = view.session
-        version = view.session_document.version
-        changed = before.model_copy(update=_stored(changes, changes.model_fields_set))
-        named_class = changed.class_id if "class_id" in changes.model_fields_set else None
-        new_agent = changed.agent_id if changed.agent_id != before.agent_id else None
+    view = read_view(caller.user_id, session_id, with_responses=with_responses)
+    before = view.session
+    version = view.session_document.version
+    changed = before.model_copy(update=_stored(changes, changes.model_fields_set))
+    named_class = changed.class_id if "class_id" in changes.model_fields_set else None
+    new_agent = changed.agent_id if changed.agent_id != before.agent_id else None
+    announced = catalogue.NOTHING_ANNOUNCED
+    if named_class or new_agent:
         announced = catalogue.look_up(named_class, new_agent)
-        snapshot = view.settings.agent_snapshot
-        if changed.agent_id != before.agent_id:
-            snapshot = announced.snapshot(caller, changed.class_id)
-        if_match.accept(version)
-        writes: list[table.Write] = []
-        if changed != before:
-            version += 1
-            changed.updated_at = clock.just_after(max(before.updated_at, view.settings.updated_at))
-            writes += _revision(view, changed, if_no_new_response=named_class is not None)
-        view.session = changed
-        if not same_json(snapshot, view.settings.agent_snapshot):
-            taken = view.settings.model_copy(update={"agent_snapshot": snapshot})
-            view.settings = next_version(taken, changed.updated_at)
-            writes += table.revise(view.settings_document, view.settings)
-        if named_class:
-            written = {write.key for write in writes}
-            models = sync_with_class(caller.user_id, view, announced.model_names())
-            writes += revise_models(view.models_document, view.models, models)
-            writes += unchanged_checks(view, models, written=written)
-        try:
-            if writes:
-                table.write(*writes)
-        except table.ConditionFailed:
-            continue
-        return Versioned(wire_session(caller, view), version)
-    raise AssertionError("attempts() ends by raising")
+    snapshot = view.settings.agent_snapshot
+    if changed.agent_id != before.agent_id:
+        snapshot = announced.snapshot(caller, changed.class_id)
+    expected.check(version)
+    writes: list[table.Write] = []
+    if changed != before:
+        version += 1
+        changed.updated_at = clock.just_after(max(before.updated_at, view.settings.updated_at))
+        writes += _revision(view, changed, if_no_new_response=named_class is not None)
+    view.session = changed
+    if not same_json(snapshot, view.settings.agent_snapshot):
+        taken = view.settings.model_copy(update={"agent_snapshot": snapshot})
+        view.settings = next_version(taken, changed.updated_at)
+        writes += table.revise(view.settings_document, view.settings)
+    if named_class:
+        written = {write.key for write in writes}
+        models = sync_with_class(caller.user_id, view, announced.model_names())
+        writes += revise_models(view.models_document, view.models, models)
+        writes += unchanged_checks(view, models, written=written)
+    if writes:
+        table.write(*writes)
+    return Versioned(wire_session(caller.user_id, view, pager), version)
 
 
 def _revision(view: View, changed: OwnSession, *, if_no_new_response: bool) -> list[table.Write]:
@@ -178,13 +247,13 @@ def _revision(view: View, changed: OwnSession, *, if_no_new_response: bool) -> l
     )
 
 
-def remove(caller: Caller, session_id: int, if_match: IfMatch) -> None:
+def remove(caller: Caller, session_id: int, expected: ExpectedVersions) -> None:
     """One transaction takes the session, its settings and its models, and with them everything below out of sight.
 
     The responses are swept afterwards by the table's stream, however many there are.
     """
-    if if_match.tags is not None:
-        _remove_version(caller, session_id, if_match)
+    if expected.versions is not None:
+        _remove_version(caller, session_id, expected)
         return
     try:
         table.write(*_removal(caller, session_id, "attribute_exists(#pk)", {}))
@@ -192,18 +261,14 @@ def remove(caller: Caller, session_id: int, if_match: IfMatch) -> None:
         raise SessionNotFound from None
 
 
-def _remove_version(caller: Caller, session_id: int, if_match: IfMatch) -> None:
-    for _ in table.attempts():
-        key = keys.session(caller.user_id, session_id)
-        document = table.fetch([key]).get(key)
-        if document is None:
-            raise SessionNotFound
-        if_match.accept(document.version)
-        try:
-            table.write(*_removal(caller, session_id, "#v = :was", {":was": table.number(document.version)}))
-        except table.ConditionFailed:
-            continue
-        return
+@table.optimistic
+def _remove_version(caller: Caller, session_id: int, expected: ExpectedVersions) -> None:
+    key = keys.session(caller.user_id, session_id)
+    document = table.get(key)
+    if document is None:
+        raise SessionNotFound
+    expected.check(document.version)
+    table.write(*_removal(caller, session_id, "#v = :was", {":was": table.number(document.version)}))
 
 
 def _removal(
@@ -231,57 +296,3 @@ def _stored(fields: SessionFields, names: set[str]) -> dict[str, object]:
 def filters(session: OwnSession) -> dict[str, table.Value | None]:
     """What the index needs to know to filter a list."""
     return {"class_id": _number(session.class_id), "project_id": _number(session.project_id)}
-
-
-_ORDERS = {
-    Sort.CREATED: lists.Order("sessions", "by_created", "created", "SESSION#", keys.session),
-    Sort.ACTIVITY: lists.Order("sessions by activity", "by_activity", "activity", "SESSION#", keys.session),
-}
-
-
-def page(caller: Caller, query: SessionsQuery) -> SessionPage:
-    """The index, then the items and the total in one batch: two requests up to 99 sessions, whatever the depth.
-
-    With `expand`, one request for each session instead, and one for its examples.
-    """
-    size = query.size or (EXPANDED_PAGE_SIZE if query.expand else PAGE_SIZE)
-    equal = {"class_id": _number(query.class_id), "project_id": _number(query.project_id)}
-    is_filtered = query.class_id is not None or query.project_id is not None
-    rows = lists.rows(caller, _ORDERS[query.sort], size, page=query.page, cursor=query.cursor, equal=equal)
-    account_key = keys.account(caller.user_id)
-    filled: lists.Filled[OwnSession]
-    if query.expand:
-        account = table.fetch([account_key]).get(account_key)
-        filled = lists.fill(rows, ((entry, _expanded(caller, entry, query.expand)) for entry in rows.entries))
-    else:
-        account, items = lists.items(rows, OwnSession, account_key, "sessions")
-        filled = lists.fill(rows, items)
-    return SessionPage(
-        items=filled.items,
-        total=rows.total if is_filtered else accounts.total(account, "sessions"),
-        page=rows.page,
-        size=size,
-        next_cursor=filled.next_cursor,
-    )
-
-
-def _expanded(caller: Caller, entry: table.Entry, wanted: frozenset[Expansion]) -> OwnSession | None:
-    with_responses = Expansion.RESPONSES in wanted
-    try:
-        view = read_view(caller.user_id, keys.session_id_in(entry.sk), with_responses=with_responses)
-    except NotFound:
-        return None  # deleted since the index was read
-    own = view.session.model_dump()
-    if Expansion.SETTINGS not in wanted:
-        budget = ResponseBudget()
-        budget.spend(view.session.model_dump_json())
-        responses, older = embedded(caller, view, budget)
-        return SessionWithResponses(**own, responses=responses, responses_next_cursor=older)
-    if with_responses:
-        return wire_session(caller, view)
-    examples = linked_examples(caller.user_id, (link.example_id for link in view.settings.links))
-    return SessionWithSettings(**own, settings=settings_of(view.settings, examples))
-
-
-def _number(value: int | None) -> table.Value | None:
-    return None if value is None else table.number(value)

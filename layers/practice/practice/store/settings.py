@@ -1,57 +1,54 @@
 """Settings: read, change. One item a session, made and deleted with it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from practice import table
 from practice.caller import Caller
 from practice.errors import Invalid, InvalidExamples, Problem
-from practice.http.conditional import IfMatch, Versioned
-from practice.limits import OBJECT_BYTES, SELECTION_BYTES
+from practice.limits import OBJECT_BYTES, SELECTED_EXAMPLES, SELECTION_BYTES
 from practice.runtime import clock
-from practice.schemas.example import Example
-from practice.schemas.fields import compact_bytes, escaped_bytes, same_json
+from practice.schemas.example import SHARE_BYTES, Example
+from practice.schemas.fields import compact_bytes, same_json
 from practice.schemas.generation import non_null
 from practice.schemas.session_model import StoredModels
 from practice.schemas.settings import Link, Settings, SettingsChanges, StoredSettings
 from practice.store.classes import revise_models
-from practice.store.views import linked_examples, read_view, settings_of
-from practice.table import ids, keys
+from practice.store.views import read_view, settings_of, versioned_examples
+from practice.table import ExpectedVersions, Versioned, ids, keys
 
 
+@table.optimistic
 def change(
-    caller: Caller, session_id: int, changes: SettingsChanges, if_match: IfMatch
+    caller: Caller, session_id: int, changes: SettingsChanges, expected: ExpectedVersions
 ) -> Versioned[Settings]:
     """Three requests at most: the session, the examples, one conditional write.
 
-    Concurrent changes of different keys both survive: whoever comes second merges into what the first one left.
+    Concurrent changes of different keys both survive: the second one merges into the result of the first.
     """
-    for _ in table.attempts():
-        view = read_view(caller.user_id, session_id, with_responses=False)
-        before = view.settings
-        selected = [link.example_id for link in before.links]
-        examples = linked_examples(caller.user_id, {*selected, *(changes.few_shot_example_ids or ())})
-        sent = changes.generation_params.sent() if changes.generation_params else {}
-        merged = _merged_models(view.models, non_null(sent))
-        given = _merged(before, changes, sent)
-        if_match.accept(before.version)
-        after = _changed(before, given, changes, examples)
-        writes = []
-        if after is not before:
-            attributes = linking(after) if after.links is not before.links else {}
-            writes += table.revise(view.settings_document, after, attributes=attributes)
-            writes += exists_checks(caller.user_id, before, after)
-        models = revise_models(view.models_document, view.models, merged)
-        if writes and sent and not models:
-            # A model that is added now has copied the parameters that stood before.
-            models = [table.unchanged(view.models_document)]
-        writes += models
-        try:
-            if writes:
-                table.write(*writes)
-        except table.ConditionFailed:
-            continue
-        return Versioned(settings_of(after, examples), after.version)
-    raise AssertionError("attempts() ends by raising")
+    view = read_view(caller.user_id, session_id, with_responses=False)
+    before = view.settings
+    selected = [link.example_id for link in before.links]
+    found = versioned_examples(caller.user_id, {*selected, *(changes.few_shot_example_ids or ())})
+    examples = {example_id: example.value for example_id, example in found.items()}
+    sent = changes.generation_params.sent() if changes.generation_params else {}
+    merged = _merged_models(view.models, non_null(sent))
+    given = _merged(before, changes, sent)
+    expected.check(before.version)
+    after = _changed(before, given, changes, examples)
+    writes = []
+    if after is not before:
+        attributes = linking(after) if after.links is not before.links else {}
+        writes += table.revise(view.settings_document, after, attributes=attributes)
+        writes += mark_linked(caller.user_id, before, after, found)
+    models = revise_models(view.models_document, view.models, merged)
+    if writes and sent and not models:
+        # A model that is added now has copied the parameters that stood before.
+        models = [table.unchanged(view.models_document)]
+    writes += models
+    if writes:
+        table.write(*writes)
+    return Versioned(settings_of(after, examples), after.version)
 
 
 def initial_settings(
@@ -66,11 +63,22 @@ def initial_settings(
     )
 
 
-def exists_checks(user_id: int, before: StoredSettings, after: StoredSettings) -> list[table.Write]:
-    """An example that is deleted meanwhile is not linked after the sweep for its links has passed."""
+def mark_linked(
+    user_id: int, before: StoredSettings, after: StoredSettings, examples: Mapping[int, Versioned[Example]]
+) -> list[table.Write]:
+    """Counts the new links at their examples, which are as they were read.
+
+    An example that is deleted meanwhile is not linked after the sweep for its links has passed. One that grows while it
+    is being linked fails at the counter, or this does.
+    """
     linked = {link.example_id for link in before.links}
     return [
-        table.check(keys.example(user_id, link.example_id), "attribute_exists(#pk)")
+        table.update(
+            keys.example(user_id, link.example_id),
+            add={"linkings": 1},
+            condition="#v = :was",
+            values={":was": table.number(examples[link.example_id].version)},
+        )
         for link in after.links
         if link.example_id not in linked
     ]
@@ -81,7 +89,7 @@ def next_version(settings: StoredSettings, now: str) -> StoredSettings:
 
 
 def _merged(before: StoredSettings, changes: SettingsChanges, sent: dict[str, Any]) -> dict[str, Any]:
-    """The fields that are sent, as they would stand, the selection left out; raises Invalid for one grown too large."""
+    """The fields that are sent, merged, without the selection. Raises Invalid for one that becomes too large."""
     given: dict[str, Any] = {}
     if "style_preset" in changes.model_fields_set:
         given["style_preset"] = changes.style_preset
@@ -108,10 +116,17 @@ def _changed(
     if not changed:
         return before
     after = before.model_copy(update=changed)
-    if "links" in changed and escaped_bytes(settings_of(after, examples).model_dump_json()) > SELECTION_BYTES:
-        message = f"The selected examples should have at most {SELECTION_BYTES} bytes together in an answer"
+    if "links" in changed and _shares(after, examples) > SELECTED_EXAMPLES:
+        message = (
+            f"The selected examples should have at most {SELECTION_BYTES} bytes as JSON together, "
+            f"where each counts as a multiple of {SHARE_BYTES}"
+        )
         raise Invalid([Problem("too_long", ("body", "few_shot_example_ids"), message)])
     return after if changed.keys() == {"chosen"} else next_version(after, now)
+
+
+def _shares(settings: StoredSettings, examples: dict[int, Example]) -> int:
+    return sum(examples[link.example_id].shares() for link in settings.links if link.example_id in examples)
 
 
 def _links(before: list[Link], wanted: list[int], examples: dict[int, Example], now: str) -> list[Link]:
@@ -145,29 +160,28 @@ def bounded(name: str, merged: dict[str, object]) -> None:
         raise Invalid([Problem("too_long", ("body", name), message)])
 
 
+@table.optimistic
 def unlink(user_id: int, session_id: int, example_id: int) -> None:
     """Takes a deleted example out of a selection; nothing of it was shown any more, so nothing that is shown changes.
 
     Two requests.
     """
     key = keys.settings(user_id, session_id)
-    for _ in table.attempts():
-        document = table.fetch([key]).get(key)
-        if document is None:
-            return
-        before = StoredSettings.model_validate_json(document.text)
-        links = [link for link in before.links if link.example_id != example_id]
-        if links == before.links:
-            return
-        after = before.model_copy(update={"links": links})
-        try:
-            table.write(*table.revise(document, after, attributes=linking(after)))
-        except table.ConditionFailed:
-            continue
+    document = table.get(key)
+    if document is None:
         return
+    before = StoredSettings.model_validate_json(document.text)
+    links = [link for link in before.links if link.example_id != example_id]
+    if links == before.links:
+        return
+    after = before.model_copy(update={"links": links})
+    table.write(*table.revise(document, after, attributes=linking(after)))
 
 
 def linking(settings: StoredSettings) -> dict[str, table.Value | None]:
     """The row of the sparse index that finds the selections of an example when it is deleted."""
     examples = table.numbers(link.example_id for link in settings.links)
-    return {"linking": table.text(f"{settings.session_id:016d}") if examples else None, "examples": examples}
+    return {
+        "linking": table.text(keys.linking(settings.session_id)) if examples else None,
+        "examples": examples,
+    }

@@ -3,7 +3,7 @@
 Every delete of the API is complete for its readers at once; these remove the items below it. Each yields after a bounded
 piece of work, may stop there or die anywhere, and finds what is left when it is begun again. What they read, strongly
 consistent, is all there is: whatever is written below a session, a model or an example is written in a transaction that
-checks that it is there, so after the delete nothing is added any more.
+checks that its parent exists, so nothing is added after the delete.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from practice.table import keys
 
 
 class NotDeletedYet(Exception):
-    """What should be swept was not deleted: ids are never used again, so nobody asked for this."""
+    """The object to sweep was not deleted. Ids are never reused, so the message is wrong."""
 
 
 def session(user_id: int, session_id: int) -> Iterator[None]:
@@ -28,19 +28,18 @@ def session(user_id: int, session_id: int) -> Iterator[None]:
 
 
 def model(user_id: int, session_model_id: int) -> Iterator[None]:
-    """The responses of a deleted model. Their parts follow, each as its response is seen to have gone."""
+    """The responses of a deleted model. Their parts follow, each when the stream shows the deletion of its response."""
     session_id = keys.session_of(session_model_id)
     models_key = keys.models(user_id, session_id)
-    models = table.fetch([models_key]).get(models_key)
+    models = table.get(models_key)
     if models and StoredModels.model_validate_json(models.text).by_id(session_model_id):
         raise NotDeletedYet
     yield from _places(user_id, session_id, session_model_id)
     while True:
         found = table.read_index(
-            "by_model",
+            keys.BY_MODEL,
             keys.user(user_id),
             keys.of_model_prefix(session_model_id),
-            range_name="of_model",
             backwards=False,
             limit=table.BATCH,
         )
@@ -61,7 +60,7 @@ def _places(user_id: int, session_id: int, session_model_id: int) -> Iterator[No
                         table.delete(keys.response(user_id, asked.response_id), "#v = :empty", _EMPTY)
                     )
                 except table.ConditionFailed:
-                    continue  # filled, and found below by its model; or gone
+                    continue  # filled, and found below by its model; or deleted
                 yield
 
 
@@ -69,7 +68,7 @@ _EMPTY = {":empty": table.number(0)}
 
 
 def turns(user_id: int, turn_ids: Sequence[int]) -> Iterator[None]:
-    """Turns that are over and of which no answer is left. What happened in them stands as long as an answer or an error."""
+    """Deletes settled turns without any answer left. A turn stays as long as it has an answer or an error."""
     found = table.fetch(keys.turn(user_id, turn_id) for turn_id in turn_ids)
     for document in found.values():
         turn = StoredTurn.model_validate_json(document.text)
@@ -86,10 +85,9 @@ def example(user_id: int, example_id: int) -> Iterator[None]:
     """The links to a deleted example, in every selection of its owner."""
     _gone(keys.example(user_id, example_id))
     selections = table.read_index(
-        "by_linking",
+        keys.BY_LINKING,
         keys.user(user_id),
         "",
-        range_name="linking",
         backwards=False,
         containing=("examples", table.number(example_id)),
     )
@@ -99,7 +97,7 @@ def example(user_id: int, example_id: int) -> Iterator[None]:
 
 
 def parts(key: keys.Key, version: int, count: int) -> Iterator[None]:
-    """The parts of a document that has gone: all in one piece, as nothing would tell how far it came."""
+    """The parts of a deleted document, all in one piece: progress is recorded nowhere."""
     _gone(key)
     for _ in _deleted(table.parts_of(key, version, count)):
         pass

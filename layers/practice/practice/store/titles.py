@@ -10,7 +10,7 @@ from practice.table import keys
 
 
 def first_answer(user_id: int, session_id: int) -> Response | None:
-    """The first of the newest answers in a session without a title; None when it has one, or no answer yet, or has gone.
+    """The first of the newest answers in a session without a title; None when it has one, has no answer yet, or was deleted.
 
     One request.
     """
@@ -23,22 +23,16 @@ def first_answer(user_id: int, session_id: int) -> Response | None:
     return Response.model_validate_json(view.live[-1].text)
 
 
+@table.optimistic
 def write(user_id: int, session_id: int, title: str) -> bool:
-    """Two requests. False when the user has given one meanwhile, or the session has gone."""
+    """Two requests. False when the user set one meanwhile, or the session was deleted."""
     key = keys.session(user_id, session_id)
-    for _ in table.attempts():
-        document = table.fetch([key]).get(key)
-        if document is None:
-            return False
-        session = OwnSession.model_validate_json(document.text)
-        if session.title:
-            return False
-        titled = session.model_copy(
-            update={"title": title, "updated_at": clock.just_after(session.updated_at)}
-        )
-        try:
-            table.write(*table.revise(document, titled))
-        except table.ConditionFailed:
-            continue
-        return True
-    raise AssertionError("attempts() ends by raising")
+    document = table.get(key)
+    if document is None:
+        return False
+    session = OwnSession.model_validate_json(document.text)
+    if session.title:
+        return False
+    titled = session.model_copy(update={"title": title, "updated_at": clock.just_after(session.updated_at)})
+    table.write(*table.revise(document, titled))
+    return True

@@ -10,14 +10,13 @@ from itertools import groupby
 from practice import table
 from practice.caller import Caller
 from practice.errors import SessionNotFound, TurnAlreadyStarted, TurnNotFound
-from practice.http import cursors
-from practice.http.response_size import ResponseBudget
 from practice.limits import PAGE_SIZE
 from practice.schemas.page import SliceQuery
 from practice.schemas.response import Response
 from practice.schemas.session_model import StoredModels
 from practice.schemas.turn import Result, StoredTurn, Turn, TurnPage, TurnStatus
-from practice.store.turns import Answers, TurnState, read, sent_with, state_in, state_of, withdraw
+from practice.store.paging import Budget, Pager
+from practice.store.turns import Answers, TurnState, cancel_queued, read, sent_with, state_in, state_of
 from practice.store.views import live_responses
 from practice.table import keys
 
@@ -28,9 +27,9 @@ class Slice:
     next_cursor: str | None
 
 
-def get(caller: Caller, session_id: int, turn_id: int, cursor: str | None = None) -> Slice:
+def get(caller: Caller, session_id: int, turn_id: int, pager: Pager, cursor: str | None = None) -> Slice:
     """Two requests; one for a response that is a turn of its own."""
-    before = _unsealed(caller, "get_turn", turn_id, cursor)
+    before = _position(pager, "get_turn", turn_id, cursor)
     turn_key, models_key = keys.turn(caller.user_id, turn_id), keys.models(caller.user_id, session_id)
     response_key = keys.response(caller.user_id, turn_id)
     found = table.fetch([turn_key, models_key, response_key])
@@ -49,24 +48,24 @@ def get(caller: Caller, session_id: int, turn_id: int, cursor: str | None = None
         turn = _turn_of_its_own(own[0], models) if own else None
     if turn is None:
         raise TurnNotFound
-    kept, complete = _fitting(turn, ResponseBudget(), before, is_first=True)
+    kept, complete = _fitting(turn, pager.budget(), before, is_first=True)
     assert kept is not None
-    return Slice(kept, None if complete else _sealed(caller, "get_turn", turn_id, _lowest(kept)))
+    return Slice(kept, None if complete else pager.cursor(_lowest(kept), "get_turn", turn_id))
 
 
-def page(caller: Caller, session_id: int, query: SliceQuery) -> TurnPage:
+def page(caller: Caller, session_id: int, query: SliceQuery, pager: Pager) -> TurnPage:
     """Ascending; the newest without a cursor, `next_cursor` leads to the older ones.
 
     Three requests, and one more for each megabyte of answers.
     """
-    before = _unsealed(caller, "list_turns", session_id, query.cursor)
+    before = _position(pager, "list_turns", session_id, query.cursor)
     size = query.size or PAGE_SIZE
     models_key = keys.models(caller.user_id, session_id)
-    document = table.fetch([models_key]).get(models_key)
+    document = table.get(models_key)
     if document is None:
         raise SessionNotFound
     models = StoredModels.model_validate_json(document.text)
-    budget = ResponseBudget()
+    budget = pager.budget()
     newest_first: list[Turn] = []
     shown: int | None = None
     for turn in _newest_first(caller.user_id, session_id, models, before, size):
@@ -81,24 +80,20 @@ def page(caller: Caller, session_id: int, query: SliceQuery) -> TurnPage:
             break
     else:
         shown = None
-    cursor = None if shown is None else _sealed(caller, "list_turns", session_id, shown)
+    cursor = None if shown is None else pager.cursor(shown, "list_turns", session_id)
     return TurnPage(items=newest_first[::-1], next_cursor=cursor)
 
 
-def cancel(caller: Caller, session_id: int, turn_id: int) -> None:
+@table.optimistic
+def cancel(caller: Caller, session_id: int, turn_id: int, pager: Pager) -> None:
     """Ends what has not started. Raises Conflict for what has, NotFound for what is not there."""
-    for _ in table.attempts():
-        shown = get(caller, session_id, turn_id).turn
-        if shown.status == TurnStatus.CANCELLED:
-            return
-        state = read(caller.user_id, turn_id)
-        if state is None or state.status != TurnStatus.QUEUED:
-            raise TurnAlreadyStarted
-        try:
-            withdraw(caller.user_id, state.turn)
-        except table.ConditionFailed:
-            continue
+    shown = get(caller, session_id, turn_id, pager).turn
+    if shown.status == TurnStatus.CANCELLED:
         return
+    state = read(caller.user_id, turn_id)
+    if state is None or state.status != TurnStatus.QUEUED:
+        raise TurnAlreadyStarted
+    cancel_queued(caller.user_id, state.turn)
 
 
 def _newest_first(
@@ -143,7 +138,7 @@ def _visible(state: TurnState, answers: Answers) -> TurnState:
 
 
 def _turn(state: TurnState) -> Turn | None:
-    """None for a settled turn of which nothing is left: its answers were deleted, and it goes with them."""
+    """None for a settled turn whose answers were all deleted: it is no longer shown."""
     status, errors = state.shown()
     results = state.results()
     if status == TurnStatus.DONE and not results and not errors:
@@ -175,20 +170,21 @@ def _turn_of_its_own(response: Response, models: StoredModels) -> Turn:
     )
 
 
-def _fitting(
-    turn: Turn, budget: ResponseBudget, before: int | None, *, is_first: bool
-) -> tuple[Turn | None, bool]:
-    """The turn with as many of its last results as there is room for, and whether that is all that was left of it."""
+def _fitting(turn: Turn, budget: Budget, before: int | None, *, is_first: bool) -> tuple[Turn | None, bool]:
+    """The turn with as many of its last results as there is room for, and whether that is all that was left of it.
+
+    The first of a page has at least one: the limits of its parts leave room for it.
+    """
     left = [each for each in turn.results if before is None or each.response_id < before]
     own = turn.model_copy(update={"results": []})
-    if not budget.take(own.model_dump_json()):
+    if not budget.take(own.model_dump_json()) and not is_first:
         return None, False
     kept: list[Result] = []
     for result in reversed(left):
-        if not budget.take(result.model_dump_json()):
+        if not budget.take(result.model_dump_json()) and (kept or not is_first):
             break
         kept.append(result)
-    if left and not kept and not is_first:
+    if left and not kept:
         return None, False
     return own.model_copy(update={"results": kept[::-1]}), len(kept) == len(left)
 
@@ -197,9 +193,5 @@ def _lowest(turn: Turn) -> int:
     return turn.results[0].response_id
 
 
-def _sealed(caller: Caller, route: str, of: int, before: int) -> str:
-    return cursors.seal(str(before), caller.user_id, route, of)
-
-
-def _unsealed(caller: Caller, route: str, of: int, cursor: str | None) -> int | None:
-    return None if cursor is None else int(cursors.unseal(cursor, caller.user_id, route, of))
+def _position(pager: Pager, route: str, of: int, cursor: str | None) -> int | None:
+    return None if cursor is None else int(pager.position(cursor, route, of))

@@ -1,8 +1,8 @@
 """Turns: begun in one transaction, answered model by model, settled once.
 
-A turn's item says how it began and never changes; what became of it stands in attributes beside the document. With it are
-written the places of its answers, which no reader shows before they are filled. An answer fills its place and nothing else,
-so models of one turn never wait for each other, and a session that was deleted meanwhile does not come back.
+The document of a turn's item describes how it began and never changes; its progress is in attributes beside the document.
+The same transaction writes an empty item for each answer, which no reader shows before it is filled. An answer fills its own
+item alone, so the models of a turn never wait for each other, and a session deleted meanwhile does not come back.
 """
 
 import json
@@ -44,7 +44,7 @@ Sent = dict[int, dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """How many seconds from now a turn belongs to who works on it, and how many until nobody will any more."""
+    """For how many seconds a turn belongs to its worker, and after how many it counts as lost."""
 
     seconds: float
     lost_after: float
@@ -59,14 +59,14 @@ def _in(seconds: float) -> table.Value:
 
 @dataclass(frozen=True, slots=True)
 class TurnState:
-    """A turn as it stands now."""
+    """The current state of a turn."""
 
     turn: StoredTurn
     status: TurnStatus
     errors: list[TurnError]
     answers: Answers
     is_lost: bool = False
-    """Under way, says the table, but nobody will be at work on it any more."""
+    """Under way in the table, but past the time in which a worker could still run it."""
     sent: Sent = field(default_factory=dict)
 
     def missing(self) -> list[AskedModel]:
@@ -104,7 +104,7 @@ def begin_turn(
 ) -> StoredTurn:
     """Two requests: one sets the ids of the answers aside, a transaction writes the turn and their places.
 
-    Raises ConditionFailed or NotFound when the session or one of the models has gone.
+    Raises ConditionFailed or NotFound when the session or one of the models was deleted.
     """
     place = reserve_ids(user_id, asked[0].session_model_id, len(asked))
     ids = range(place.first_id, place.first_id + len(asked))
@@ -146,12 +146,12 @@ def begin_turn(
             raise RequestInFlight(1) from None
         raise
     if places[budget:]:
-        table.write(head[0], *places[budget:])  # the models may have gone since
+        table.write(head[0], *places[budget:])  # the models may have been deleted since
     return turn
 
 
-def keep(user_id: int, response: Response, sent: dict[str, Any]) -> Response | None:
-    """Fills the place of an answer. One request. None when the place has gone, with its session or as failed.
+def store_answer(user_id: int, response: Response, sent: dict[str, Any]) -> Response | None:
+    """Fills the item of an answer. One request. None when the item was deleted, with its session or as failed.
 
     An answer that was there first stays, and is the one that counts; it may be this one, written by a request whose
     acknowledgement was lost.
@@ -169,7 +169,7 @@ def keep(user_id: int, response: Response, sent: dict[str, Any]) -> Response | N
     except table.ConditionFailed as failed:
         if failed.item is None:
             return None
-        document = table.fetch([key]).get(key)
+        document = table.get(key)
         return Response.model_validate_json(document.text) if document and document.text else None
     return response
 
@@ -177,7 +177,7 @@ def keep(user_id: int, response: Response, sent: dict[str, Any]) -> Response | N
 def read(user_id: int, turn_id: int) -> TurnState | None:
     """Two requests. The answers whose models were deleted are among them."""
     key = keys.turn(user_id, turn_id)
-    document = table.fetch([key]).get(key)
+    document = table.get(key)
     return state_of(user_id, document) if document else None
 
 
@@ -219,7 +219,7 @@ def state_in(document: table.Document, turn: StoredTurn, answers: Answers, sent:
 def claim(user_id: int, turn_id: int, lease: Lease) -> str | None:
     """Takes over what is queued, or was left behind, and returns the worker's name.
 
-    None when somebody is at work on it, or it is settled or gone.
+    None when another worker runs it, or it is settled or deleted.
     """
     worker = secrets.token_hex(8)
     took = table.update(
@@ -240,13 +240,13 @@ def claim(user_id: int, turn_id: int, lease: Lease) -> str | None:
         table.write(took)
     except table.ConditionFailed as failed:
         # Sent again after a lost acknowledgement, the request meets what it wrote itself.
-        stands = failed.item is not None and failed.item.get("worker") == table.text(worker)
-        return worker if stands else None
+        is_ours = failed.item is not None and failed.item.get("worker") == table.text(worker)
+        return worker if is_ours else None
     return worker
 
 
-def prolong(user_id: int, turn_id: int, worker: str, lease: Lease) -> None:
-    """Says that the worker is still there; nothing when the turn is not its any more."""
+def extend_lease(user_id: int, turn_id: int, worker: str, lease: Lease) -> None:
+    """Extends the lease of a worker that is alive; does nothing when the turn no longer belongs to it."""
     mine = {":worker": table.text(worker), ":running": table.text(TurnStatus.RUNNING)}
     condition = "#worker = :worker AND #status = :running"
     try:
@@ -264,9 +264,11 @@ def settle(
 ) -> TurnState:
     """Ends a turn: its places without an answer go. One transaction; an answer that came at the last moment counts.
 
-    Raises NotFound when the turn has gone with its session.
+    Raises NotFound when the turn was deleted with its session.
     """
-    for _ in table.attempts():
+    tries = table.attempts()
+    while True:
+        next(tries)
         failed = {each.session_model_id: each for each in errors}
         state = TurnState(
             turn,
@@ -280,7 +282,7 @@ def settle(
             sent=sent,
         )
         try:
-            _close(user_id, state, was=TurnStatus.RUNNING)
+            _end(user_id, state, was=TurnStatus.RUNNING)
         except table.ConditionFailed:
             now = read(user_id, turn.turn_id)
             if now is None:
@@ -290,10 +292,9 @@ def settle(
             answers, sent = {**answers, **now.answers}, {**sent, **now.sent}
             continue
         return state
-    raise AssertionError("attempts() ends by raising")
 
 
-def _close(user_id: int, state: TurnState, *, was: TurnStatus) -> None:
+def _end(user_id: int, state: TurnState, *, was: TurnStatus) -> None:
     removals = [
         table.delete(keys.response(user_id, asked.response_id), "attribute_not_exists(#of_model)")
         for asked in state.missing()
@@ -317,7 +318,7 @@ def _close(user_id: int, state: TurnState, *, was: TurnStatus) -> None:
 
 
 def _outcome(state: TurnState) -> dict[str, object]:
-    """What may be told of a turn outside: names and figures, no text."""
+    """What an event may carry of a turn: names and figures, no text."""
     models = []
     for asked in state.turn.asked:
         response = state.answers.get(asked.response_id)
@@ -329,6 +330,6 @@ def _outcome(state: TurnState) -> dict[str, object]:
     return {"models": models, "errors": errors}
 
 
-def withdraw(user_id: int, turn: StoredTurn) -> None:
+def cancel_queued(user_id: int, turn: StoredTurn) -> None:
     """From the queue. Raises ConditionFailed when it waits there no more."""
-    _close(user_id, TurnState(turn, TurnStatus.CANCELLED, [], {}), was=TurnStatus.QUEUED)
+    _end(user_id, TurnState(turn, TurnStatus.CANCELLED, [], {}), was=TurnStatus.QUEUED)

@@ -6,15 +6,13 @@ from dataclasses import dataclass, field
 from practice import table
 from practice.caller import Caller
 from practice.errors import SessionNotFound
-from practice.http import cursors
-from practice.http.conditional import Versioned
-from practice.http.response_size import ResponseBudget
 from practice.schemas.example import Example
 from practice.schemas.response import Response
 from practice.schemas.session import OwnSession, Session
 from practice.schemas.session_model import StoredModels
 from practice.schemas.settings import FewShotLink, Link, Settings, StoredSettings
-from practice.table import keys
+from practice.store.paging import Budget, Pager
+from practice.table import Versioned, keys
 
 
 @dataclass(slots=True)
@@ -37,17 +35,24 @@ class View:
         """Newest first, read as they are taken: a page of compressed texts can be a gigabyte."""
         return (Response.model_validate_json(document.text) for document in self.live)
 
+    def history(self, session_model_id: int, before: int) -> Iterator[Response]:
+        """Those of one model with a lower id, in the same way."""
+        for document in self.live:
+            is_model = keys.model_in(document.string("of_model")) == session_model_id
+            if is_model and keys.number_in(document.key.sk) < before:
+                yield Response.model_validate_json(document.text)
 
-def get_session(caller: Caller, session_id: int, *, with_responses: bool) -> Versioned[Session]:
+
+def get_session(caller: Caller, session_id: int, pager: Pager, *, with_responses: bool) -> Versioned[Session]:
     """One request, and one for the selected examples."""
     view = read_view(caller.user_id, session_id, with_responses=with_responses)
-    return Versioned(wire_session(caller, view), view.session_document.version)
+    return Versioned(wire_session(caller.user_id, view, pager), view.session_document.version)
 
 
 def get_settings(caller: Caller, session_id: int) -> Versioned[Settings]:
     """One request, and one for the selected examples."""
     key = keys.settings(caller.user_id, session_id)
-    document = table.fetch([key]).get(key)
+    document = table.get(key)
     if document is None:
         raise SessionNotFound
     stored = StoredSettings.model_validate_json(document.text)
@@ -58,7 +63,7 @@ def get_settings(caller: Caller, session_id: int) -> Versioned[Settings]:
 def read_view(user_id: int, session_id: int, *, with_responses: bool) -> View:
     """One request; a second one when the newest response alone is larger than a page.
 
-    Raises NotFound when the session is not the user's, or gone: what may still stand below it is never shown.
+    Raises NotFound when the session is not the user's or was deleted: items that are left below it are never shown.
     """
     span = keys.session_with_responses if with_responses else keys.session_without_responses
     found = table.read(span(user_id, session_id))
@@ -113,9 +118,16 @@ def live_responses(documents: Iterable[table.Document], models: StoredModels) ->
 
 def linked_examples(user_id: int, example_ids: Iterable[int]) -> dict[int, Example]:
     """Those that exist. One request, none when there is nothing to ask for."""
+    found = versioned_examples(user_id, example_ids)
+    return {example_id: example.value for example_id, example in found.items()}
+
+
+def versioned_examples(user_id: int, example_ids: Iterable[int]) -> dict[int, Versioned[Example]]:
     found = table.fetch(keys.example(user_id, example_id) for example_id in example_ids)
-    examples = (Example.model_validate_json(document.text) for document in found.values())
-    return {example.example_id: example for example in examples}
+    return {
+        keys.number_in(key.sk): Versioned(Example.model_validate_json(document.text), document.version)
+        for key, document in found.items()
+    }
 
 
 def settings_of(stored: StoredSettings, examples: dict[int, Example]) -> Settings:
@@ -141,36 +153,36 @@ def _link(setting_id: int, link: Link, examples: dict[int, Example]) -> FewShotL
     )
 
 
-def wire_session(caller: Caller, view: View) -> Session:
+def wire_session(user_id: int, view: View, pager: Pager) -> Session:
     """The whole session as it is answered. One request when examples are selected."""
-    examples = linked_examples(caller.user_id, (link.example_id for link in view.settings.links))
+    examples = linked_examples(user_id, (link.example_id for link in view.settings.links))
     session = Session(
         **{name: getattr(view.session, name) for name in OwnSession.model_fields},
         settings=settings_of(view.settings, examples),
         responses=[],
         responses_next_cursor=None,
     )
-    budget = ResponseBudget()
+    budget = pager.budget()
     budget.spend(session.model_dump_json())
-    session.responses, older = embedded(caller, view, budget)
+    session.responses, older = embedded(view, budget, pager)
     session.responses_next_cursor = older
     return session
 
 
-def embedded(caller: Caller, view: View, budget: ResponseBudget) -> tuple[list[Response], str | None]:
+def embedded(view: View, budget: Budget, pager: Pager) -> tuple[list[Response], str | None]:
     """The newest responses that fit, ascending, and the cursor to those before them."""
     kept = fitting(view.responses, budget)
     complete = view.is_complete and len(kept) == len(view.live)
     session_id = view.session.session_id
     before = kept[-1].response_id if kept else keys.end_of(session_id)
-    return kept[::-1], None if complete else older_cursor(caller, session_id, before)
+    return kept[::-1], None if complete else older_cursor(pager, session_id, before)
 
 
-def older_cursor(caller: Caller, session_id: int, before: int) -> str:
-    return cursors.seal(str(before), caller.user_id, "list_session_responses", session_id)
+def older_cursor(pager: Pager, session_id: int, before: int) -> str:
+    return pager.cursor(before, "list_session_responses", session_id)
 
 
-def fitting(responses: Iterable[Response], budget: ResponseBudget) -> list[Response]:
+def fitting(responses: Iterable[Response], budget: Budget) -> list[Response]:
     kept = []
     for response in responses:
         if not budget.take(response.model_dump_json()):

@@ -4,11 +4,14 @@ Nothing outside this package and `store/` sees an attribute value. `keys` spells
 a document, `client` sends requests, `reads` and `writes` are the requests.
 """
 
-from practice.table.client import TIMEOUT_SECONDS, ConditionFailed, attempts, client
+from practice.table.client import TIMEOUT_SECONDS, ConditionFailed, attempts, dynamodb, optimistic
 from practice.table.items import (
+    ANY_VERSION,
     Document,
+    ExpectedVersions,
     Item,
     Value,
+    Versioned,
     flag,
     key_of,
     number,
@@ -25,6 +28,7 @@ from practice.table.reads import (
     Entry,
     fetch,
     find,
+    get,
     in_order,
     read,
     read_index,
@@ -34,11 +38,12 @@ from practice.table.reads import (
 from practice.table.writes import (
     DELETIONS,
     Write,
+    add_to_set,
     check,
     delete,
     delete_together,
+    delete_unchanged,
     fill,
-    include,
     put,
     put_attributes,
     revise,
@@ -51,6 +56,7 @@ from practice.table.writes import (
 )
 
 __all__ = [
+    "ANY_VERSION",
     "BATCH",
     "DELETIONS",
     "ROWS",
@@ -59,23 +65,28 @@ __all__ = [
     "Document",
     "Entries",
     "Entry",
+    "ExpectedVersions",
     "Item",
     "Value",
+    "Versioned",
     "Write",
+    "add_to_set",
     "attempts",
     "check",
-    "client",
     "delete",
     "delete_together",
+    "delete_unchanged",
+    "dynamodb",
     "fetch",
     "fill",
     "find",
     "flag",
+    "get",
     "in_order",
-    "include",
     "key_of",
     "number",
     "numbers",
+    "optimistic",
     "part_keys",
     "parts_of",
     "put",

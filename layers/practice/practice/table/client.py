@@ -3,9 +3,9 @@
 import os
 import random
 import time
-from collections.abc import Iterator
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator
+from functools import lru_cache, wraps
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from botocore.config import Config as ClientConfig
 from botocore.exceptions import ClientError, HTTPClientError
@@ -13,6 +13,7 @@ from botocore.exceptions import ConnectionError as NoConnection
 
 from practice.errors import StorageFull, StoreUnavailable
 from practice.runtime import aws
+from practice.runtime.config import INITIALIZATION_TYPE
 from practice.runtime.usage import usage
 from practice.table.items import Item
 
@@ -55,7 +56,7 @@ def _ask_for_capacity(params: dict[str, Any], **_: Any) -> None:
 
 
 @lru_cache(maxsize=1)
-def client() -> "DynamoDBClient":
+def dynamodb() -> "DynamoDBClient":
     made: DynamoDBClient = aws.client(
         "dynamodb",
         ClientConfig(
@@ -71,10 +72,10 @@ def client() -> "DynamoDBClient":
     return made
 
 
-os.register_at_fork(after_in_child=client.cache_clear)  # two processes cannot share a connection
+os.register_at_fork(after_in_child=dynamodb.cache_clear)  # two processes cannot share a connection
 
-if "AWS_LAMBDA_INITIALIZATION_TYPE" in os.environ:
-    client()  # Lambda's init phase has a whole processor, the first call a share of one.
+if INITIALIZATION_TYPE:
+    dynamodb()  # Lambda's init phase has a whole processor, the first call a share of one.
 
 
 _THROTTLES = frozenset(
@@ -106,7 +107,7 @@ def ask(operation: str, params: dict[str, Any]) -> dict[str, Any]:
     A fault that none of them covers is ours, and stays the ClientError it is.
     """
     try:
-        answer: dict[str, Any] = getattr(client(), operation)(**params)
+        answer: dict[str, Any] = getattr(dynamodb(), operation)(**params)
         return answer
     except ClientError as error:
         raise _named(error) from error
@@ -115,13 +116,14 @@ def ask(operation: str, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def settle(operation: str, params: dict[str, Any]) -> dict[str, Any]:
-    """The same, asked again while another transaction holds what it is about."""
-    for _ in attempts():
+    """The same, repeated while another transaction holds one of the items."""
+    tries = attempts()
+    while True:
+        next(tries)
         try:
             return ask(operation, params)
         except Contended:
-            continue
-    raise AssertionError("attempts() ends by raising")
+            pass
 
 
 def _named(error: ClientError) -> Exception:
@@ -177,3 +179,25 @@ def attempts() -> Iterator[int]:
 
 
 _JITTER: Final = random.SystemRandom()
+
+Params = ParamSpec("Params")
+Result = TypeVar("Result")
+
+
+def optimistic(attempt: Callable[Params, Result]) -> Callable[Params, Result]:
+    """Runs a read and its conditional write again, from the read on, for as long as the condition fails.
+
+    Raises StoreUnavailable after `TIMEOUT_SECONDS`.
+    """
+
+    @wraps(attempt)
+    def repeated(*args: Params.args, **kwargs: Params.kwargs) -> Result:
+        tries = attempts()
+        while True:
+            next(tries)
+            try:
+                return attempt(*args, **kwargs)
+            except ConditionFailed:
+                pass
+
+    return repeated

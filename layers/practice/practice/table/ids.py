@@ -68,6 +68,6 @@ def new_ids(count: int) -> range:
 
 @clear_on_restore
 def clear_lease() -> None:
-    """Nobody else may hold the same numbers."""
+    """A restored process must not hold the numbers of another."""
     with _lease.lock:
         _lease.clear()

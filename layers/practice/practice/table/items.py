@@ -1,8 +1,8 @@
 """What an item of the table is.
 
-An item of ours is a key, a version `v`, and one JSON document: as text in `doc`, compressed in `z` when it is long, and in
+An item is a key, a version `v`, and one JSON document: as text in `doc`, compressed in `z` when it is long, and in
 `parts` neighbouring items when even that does not fit. A JSON text comes back exactly as it went in, whatever numbers are
-in it, and is one attribute to parse where a native map would be dozens. Beside it stand only the attributes that an index
+in it, and is one attribute to parse where a native map would be dozens. Beside it are only the attributes that an index
 or a condition needs.
 """
 
@@ -11,8 +11,9 @@ import re
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
+from practice.errors import VersionConflict
 from practice.limits import KB
 from practice.table.keys import Key, part
 
@@ -44,6 +45,31 @@ class Document:
 
     def string(self, name: str) -> str:
         return str(self.item[name]["S"])
+
+
+Content = TypeVar("Content")
+
+
+class Versioned(NamedTuple, Generic[Content]):
+    """A value, and the version of its own fields."""
+
+    value: Content
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedVersions:
+    """The versions that a client is ready to change or delete; None accepts any."""
+
+    versions: frozenset[int] | None = None
+
+    def check(self, version: int) -> None:
+        """Raises VersionConflict."""
+        if self.versions is not None and version not in self.versions:
+            raise VersionConflict(version)
+
+
+ANY_VERSION: Final = ExpectedVersions()
 
 
 def text(value: str) -> Value:

@@ -1,6 +1,6 @@
 """Every key of the table, and the one place where ids become keys.
 
-The owner is in the partition key, so somebody else's id can only miss. Everything of a session is a neighbour of it, and
+The owner is in the partition key, so an id of another user can only miss. Everything of a session is a neighbour of it, and
 the digits make its items sort so that a query read backwards meets the session first, then its settings, its models, and
 its responses from the newest on:
 
@@ -10,8 +10,8 @@ its responses from the newest on:
             SESSION#0000000000131072#4SETTINGS
             SESSION#0000000000131072#5SESSION
 
-A session owns the `SESSION_IDS` numbers from its own id on, and the things inside it are numbered from them: whoever
-holds the id of a response or a model knows its session without asking the table.
+A session owns the `SESSION_IDS` numbers from its own id on, and the things inside it are numbered from them: the
+id of a response or a model gives its session without a request.
 """
 
 import re
@@ -26,7 +26,7 @@ class Key(NamedTuple):
 
 
 class ItemRef(NamedTuple):
-    """What a key is of: `id` is the session's own for its item, its settings and its models."""
+    """The object of a key: `id` is the session's own for its item, its settings and its models."""
 
     kind: str
     user_id: int
@@ -40,6 +40,22 @@ class Span(NamedTuple):
     first: str
     last: str
 
+
+class Index(NamedTuple):
+    """A local index, and the attribute it is sorted by."""
+
+    name: str
+    range_key: str
+
+
+BY_CREATED = Index("by_created", "created")
+BY_ACTIVITY = Index("by_activity", "activity")
+BY_MODEL = Index("by_model", "of_model")
+BY_LINKING = Index("by_linking", "linking")
+
+SESSIONS = "SESSION#"
+EXAMPLES = "EXAMPLE#"
+"""What the keys of sessions and examples begin with, in the table and in `by_created` and `by_activity`."""
 
 _AFTER = "~"
 """Sorts after every character the keys are made of."""
@@ -203,7 +219,7 @@ def kind_of(sk: str) -> str:
 
 def session_at(timestamp: str, session_id: int) -> str:
     """`by_created` and `by_activity`: sessions by time, ties by id."""
-    return f"SESSION#{timestamp}#{_padded(session_id)}"
+    return f"{SESSIONS}{timestamp}#{_padded(session_id)}"
 
 
 def moment_in(range_key: str) -> str:
@@ -213,7 +229,7 @@ def moment_in(range_key: str) -> str:
 
 def example_at(timestamp: str, example_id: int) -> str:
     """`by_created`: examples by time, ties by id."""
-    return f"EXAMPLE#{timestamp}#{_padded(example_id)}"
+    return f"{EXAMPLES}{timestamp}#{_padded(example_id)}"
 
 
 def of_model(session_model_id: int, response_id: int) -> str:
@@ -227,6 +243,11 @@ def of_model_prefix(session_model_id: int) -> str:
 
 def model_in(of_model: str) -> int:
     return int(of_model.partition("#")[0])
+
+
+def linking(session_id: int) -> str:
+    """`by_linking`: the settings that select examples."""
+    return _padded(session_id)
 
 
 def last_number(range_key: str) -> int:

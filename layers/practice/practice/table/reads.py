@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 from practice.runtime.config import config
 from practice.table.client import ask, attempts
 from practice.table.items import Document, Item, Value, document_in, key_of, keyed, names_in, part_keys, text
-from practice.table.keys import Key, Span
+from practice.table.keys import Index, Key, Span
 
 BATCH: Final = 100
 """Keys a BatchGetItem takes."""
@@ -22,9 +22,12 @@ def fetch(keys: Iterable[Key]) -> dict[Key, Document]:
     """
     wanted = list(dict.fromkeys(keys))
     documents: dict[Key, Document] = {}
+    if not wanted:
+        return documents
     for _ in attempts():
         items = _items(wanted)
-        extra = _items([key for item in items.values() for key in part_keys(item)])
+        parts = [key for item in items.values() for key in part_keys(item)]
+        extra = _items(parts) if parts else {}
         torn = []
         for key, item in items.items():
             document = document_in(item, extra)
@@ -36,6 +39,11 @@ def fetch(keys: Iterable[Key]) -> dict[Key, Document]:
             break
         wanted = torn
     return documents
+
+
+def get(key: Key) -> Document | None:
+    """One document as of one moment. One request (one more for a long text)."""
+    return fetch([key]).get(key)
 
 
 def in_order(keys: Sequence[Key], *attributes: str) -> Iterator[Document | None]:
@@ -57,7 +65,7 @@ def in_order(keys: Sequence[Key], *attributes: str) -> Iterator[Document | None]
             if item is None:
                 yield None
             else:
-                yield _whole(item, {}) if "v" in item or "parts" not in item else fetch([key]).get(key)
+                yield _whole(item, {}) if "v" in item or "parts" not in item else get(key)
 
 
 _DOCUMENT: Final = ("sk", "doc", "z", "parts")
@@ -71,7 +79,7 @@ def _whole(item: Item, found: Mapping[Key, Item]) -> Document | None:
     return (
         document_in(item, found)
         or document_in(item, _items(part_keys(item)))
-        or fetch([key]).get(key)  # it was replaced between the two requests
+        or get(key)  # it was replaced between the two requests
     )
 
 
@@ -171,7 +179,7 @@ def find(span: Span, condition: str, values: Mapping[str, Value]) -> Iterator[Do
         answer = _query(params)
         for item in answer["Items"]:
             key = key_of(item)
-            document = document_in(item, {}) or fetch([key]).get(key)
+            document = document_in(item, {}) or get(key)
             if document is not None:
                 yield document
         if "LastEvaluatedKey" not in answer:
@@ -206,11 +214,10 @@ class Entries(NamedTuple):
 
 
 def read_index(
-    index: str,
+    index: Index,
     pk: str,
     prefix: str,
     *,
-    range_name: str,
     backwards: bool,
     after: Entry | None = None,
     limit: int | None = None,
@@ -218,14 +225,14 @@ def read_index(
     containing: tuple[str, Value] | None = None,
     sk_of: Callable[[str], str] | None = None,
 ) -> Entries:
-    """Rows of a local index, strongly consistent, keys only; those whose range key tells their sort key are asked for less.
+    """Rows of a local index, strongly consistent, keys only; where the range key contains the sort key, less is requested.
 
     One request for each megabyte (some 6,000 rows) until `limit` rows are found that match `equal` or hold `containing`.
     """
-    names = {"#range": range_name}
+    names = {"#range": index.range_key}
     values: dict[str, Value] = {":pk": text(pk)} | ({":prefix": text(prefix)} if prefix else {})
     params: dict[str, Any] = {
-        "IndexName": index,
+        "IndexName": index.name,
         "KeyConditionExpression": "pk = :pk" + (" AND begins_with(#range, :prefix)" if prefix else ""),
         "ScanIndexForward": not backwards,
         "ConsistentRead": True,
@@ -244,12 +251,12 @@ def read_index(
     elif limit is not None:
         params["Limit"] = min(limit + 1, _MOST_ROWS)
     if after is not None:
-        params["ExclusiveStartKey"] = keyed(Key(pk, after.sk)) | {range_name: text(after.range_key)}
+        params["ExclusiveStartKey"] = keyed(Key(pk, after.sk)) | {index.range_key: text(after.range_key)}
     rows: list[Entry] = []
     while True:
         answer = _query(params)
         for item in answer["Items"]:
-            range_key = item[range_name]["S"]
+            range_key = item[index.range_key]["S"]
             rows.append(Entry(sk_of(range_key) if sk_of else item["sk"]["S"], range_key))
         last = answer.get("LastEvaluatedKey")
         if limit is not None and len(rows) > limit:

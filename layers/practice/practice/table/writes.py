@@ -87,7 +87,7 @@ def fill(
     values: Mapping[str, Value],
     attributes: Mapping[str, Value | None],
 ) -> list[Write]:
-    """The first document of an item that stands already; its parts share its `ttl`."""
+    """The first document of an existing item; its parts share its `ttl`."""
     body, parts = body_of(key, 1, json_text)
     lifetime = {"ttl": attributes["ttl"]} if attributes.get("ttl") else {}
     main = update(key, set_to={**body, "v": number(1), **attributes}, condition=condition, values=values)
@@ -122,7 +122,7 @@ def update(
     )
 
 
-def include(key: Key, name: str, texts: Sequence[str]) -> Write:
+def add_to_set(key: Key, name: str, texts: Sequence[str]) -> Write:
     """Adds texts to a set."""
     params = {"Key": keyed(key), "UpdateExpression": f"ADD #{name} :texts"}
     return Write("Update", _conditioned(params, None, {":texts": {"SS": list(texts)}}))
@@ -165,8 +165,13 @@ def delete(key: Key, condition: str | None = None, values: Mapping[str, Value] |
     return Write("Delete", _conditioned({"Key": keyed(key)}, condition, values or {}))
 
 
+def delete_unchanged(document: Document) -> Write:
+    """Deletes a document that still has the version that was read; its parts are deleted apart."""
+    return delete(document.key, "#v = :was", {":was": number(document.version)})
+
+
 def delete_together(keys: Sequence[Key]) -> None:
-    """At most `DELETIONS` items, each for itself, whether they are there or not; one request, more when throttled."""
+    """At most `DELETIONS` items, each for itself, whether they exist or not; one request, more when throttled."""
     table_name = config().table_name
     asked: dict[str, Any] = {table_name: [{"DeleteRequest": {"Key": keyed(key)}} for key in keys]}
     for _ in attempts():
@@ -200,7 +205,7 @@ def _settle_one(operation: str, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_returning(one: Write) -> Document:
-    """One update; the document as it stands after it (one request more when it is in parts)."""
+    """One update; the document after it (one request more when it is in parts)."""
     answer = _settle_one("update_item", {**one.params, "ReturnValues": "ALL_NEW"})
     item: Item = answer["Attributes"]
     key = key_of(item)

@@ -68,11 +68,11 @@ def _line(model: BaseModel) -> str:
 def _index(user_id: int, prefix: str) -> list[table.Entry]:
     """Oldest first."""
     pk = keys.user(user_id)
-    return table.read_index("by_created", pk, prefix, range_name="created", backwards=False).entries
+    return table.read_index(keys.BY_CREATED, pk, prefix, backwards=False).entries
 
 
 def _examples(user_id: int) -> Iterator[Example]:
-    entries = _index(user_id, "EXAMPLE#")
+    entries = _index(user_id, keys.EXAMPLES)
     for start in range(0, len(entries), table.BATCH):
         wanted = [keys.Key(keys.user(user_id), entry.sk) for entry in entries[start : start + table.BATCH]]
         found = table.fetch(wanted)
@@ -82,7 +82,7 @@ def _examples(user_id: int) -> Iterator[Example]:
 
 
 def _session_ids(user_id: int) -> list[int]:
-    return [keys.session_id_in(entry.sk) for entry in _index(user_id, "SESSION#")]
+    return [keys.session_id_in(entry.sk) for entry in _index(user_id, keys.SESSIONS)]
 
 
 def _session(view: View, examples: set[int]) -> SessionLine:

@@ -1,17 +1,15 @@
 """The files of exports and imports: in one bucket, under the user's own prefix, gone after a day."""
 
 import codecs
-import os
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-import botocore.session
 from botocore.config import Config as ClientConfig
 from botocore.exceptions import ClientError
 
+from practice.runtime import aws
 from practice.runtime.config import config
-from practice.runtime.snapshots import clear_on_restore
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
@@ -24,17 +22,13 @@ CONTENT_TYPE: Final = "application/x-ndjson"
 
 @lru_cache(maxsize=1)
 def client() -> "S3Client":
-    made: S3Client = botocore.session.get_session().create_client(  # type: ignore[assignment]  # known by its name
+    made: S3Client = aws.client(
         "s3",
-        region_name=config().region,
-        config=ClientConfig(
+        ClientConfig(
             signature_version="s3v4", connect_timeout=3, read_timeout=30, s3={"addressing_style": "path"}
         ),
     )
     return made
-
-
-clear_on_restore(client.cache_clear)  # its connections with it
 
 
 def name(user_id: int, transfer_id: int) -> str:
@@ -110,4 +104,4 @@ def delete_all(user_id: int) -> None:
 
 
 def _bucket() -> str:
-    return os.environ["TRANSFERS_BUCKET"]
+    return config().transfers_bucket

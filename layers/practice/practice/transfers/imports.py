@@ -15,9 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 from practice import table
 from practice.caller import Caller
 from practice.errors import AccountNotEmpty, ImportInProgress, Invalid, Problem
-from practice.http.conditional import Versioned
-from practice.http.inputs import parse_json
 from practice.schemas.example import Example
+from practice.schemas.json_text import parse_json
 from practice.schemas.response import Response
 from practice.schemas.session import OwnSession
 from practice.schemas.session_model import StoredModel, StoredModels
@@ -38,7 +37,7 @@ from practice.store.examples import insertion as example_insertion
 from practice.store.idempotency import IdempotentAttempt
 from practice.store.responses import of_model
 from practice.store.sessions import insertion
-from practice.table import ids, keys
+from practice.table import Versioned, ids, keys
 
 Source = Callable[[], Iterable[str]]
 """Gives the lines of a file, from the first, as often as it is asked."""

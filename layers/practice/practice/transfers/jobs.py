@@ -1,7 +1,5 @@
 """Exports and imports that are too large for one answer: begun here, done by a worker, looked up until they are done."""
 
-import os
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
@@ -18,11 +16,10 @@ from practice.errors import (
     RequestInFlight,
     StoreUnavailable,
 )
-from practice.events.batch import parsed
 from practice.runtime import clock, queues
+from practice.runtime.config import config
 from practice.runtime.deadline import Deadline
 from practice.schemas.transfer import (
-    TRANSFER_MESSAGE,
     Counts,
     Export,
     Import,
@@ -99,7 +96,7 @@ def _written(
 
 def _ask(user_id: int, transfer_id: int, delay: int = 0) -> None:
     message = TransferMessage(user_id=user_id, transfer_id=transfer_id)
-    queues.send_later(os.environ["TRANSFER_QUEUE_URL"], message.model_dump_json(), delay)
+    queues.send_later(config().transfer_queue_url, message.model_dump_json(), delay)
 
 
 def poll_delay(age: timedelta) -> int:
@@ -141,7 +138,7 @@ def _common(transfer: StoredTransfer) -> dict[str, Any]:
 
 def _document(user_id: int, transfer_id: int) -> table.Document | None:
     key = keys.transfer(user_id, transfer_id)
-    document = table.fetch([key]).get(key)
+    document = table.get(key)
     # Expired items stay in the table for a while.
     return document if document and document.number("ttl") > datetime.now(UTC).timestamp() else None
 
@@ -151,10 +148,8 @@ def _read(user_id: int, transfer_id: int) -> StoredTransfer | None:
     return StoredTransfer.model_validate_json(document.text) if document else None
 
 
-def work(record: Mapping[str, Any], deadline: Deadline) -> None:
+def work(user_id: int, transfer_id: int, deadline: Deadline) -> None:
     """Does one job, again if it is delivered again. What is wrong with the file becomes its `problem`."""
-    message = parsed(record["body"], TRANSFER_MESSAGE)
-    user_id, transfer_id = message.user_id, message.transfer_id
     transfer = _read(user_id, transfer_id)
     if transfer is None or transfer.state in (TransferState.DONE, TransferState.FAILED):
         return  # erased, expired, or delivered twice

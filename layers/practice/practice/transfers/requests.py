@@ -6,8 +6,8 @@ from typing import Final
 from practice.caller import Caller
 from practice.errors import BodyNotUtf8
 from practice.http.inputs import Event, body_bytes
+from practice.http.paging import ResponseBudget
 from practice.http.replies import Reply
-from practice.http.response_size import ResponseBudget
 from practice.runtime.deadline import Deadline
 from practice.schemas.transfer import Counts, Export, Import, TransferState
 from practice.store.idempotency import IdempotentAttempt
@@ -55,5 +55,4 @@ def _job(
     transfer = jobs.start_job(caller, "import", state, lines, attempt=attempt)
     location = f"/user/practice/import/{transfer.transfer_id}"
     answer = jobs.wire_import(caller, transfer)
-    attempt.keep(answer.model_dump_json(), HTTPStatus.ACCEPTED, location)
     return Reply(answer, HTTPStatus.ACCEPTED, {"location": location})

@@ -5,7 +5,6 @@ not say of a common public model is known (`model_table.json`). docs/turns.md sh
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -25,6 +24,7 @@ from pydantic import (
 
 from practice.errors import StoreUnavailable
 from practice.runtime import signed
+from practice.runtime.config import ConfigurationError, config
 from practice.runtime.log import logger
 from practice.schemas.generation import GenerationParams
 from practice.turns import model_table
@@ -116,13 +116,9 @@ class Configuration:
     turn_queue_url: str
 
 
-class ConfigurationError(Exception):
-    """The deployment says something else than it may."""
-
-
 @lru_cache(maxsize=1)
 def configuration() -> Configuration:
-    env = os.environ
+    env = config().variables
     return Configuration(
         models=_models(env),
         unclaimed_is_echo=env.get("UNCLAIMED_MODELS") == "echo",
@@ -198,6 +194,7 @@ def model_named(name: str) -> ModelConfiguration | None:
 
 
 def clear_cache() -> None:
-    """For whoever changes the environment of a running process."""
+    """For tests that change the environment of a running process."""
+    config.cache_clear()
     configuration.cache_clear()
     model_named.cache_clear()

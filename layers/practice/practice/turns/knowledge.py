@@ -79,7 +79,7 @@ def _source(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def clear_cache() -> None:
-    """For whoever changes the environment of a running process."""
+    """For tests that change the environment of a running process."""
     _client.cache_clear()
 
 

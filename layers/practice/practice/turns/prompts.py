@@ -79,7 +79,7 @@ class Prompt:
 def compose(
     settings: TurnSettings,
     examples: Iterable[Example],
-    history: Sequence[Response],
+    history: Iterable[Response],
     text: str,
     *,
     history_tokens: int,
@@ -130,7 +130,7 @@ def _text(value: Any) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def _window(newest_first: Sequence[Response], budget: int) -> list[Pair]:
+def _window(newest_first: Iterable[Response], budget: int) -> list[Pair]:
     """The newest exchanges within the budget, in the order of time; no gaps: the first that is too long ends it."""
     kept: list[Pair] = []
     for response in newest_first:

@@ -4,7 +4,7 @@ import contextvars
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -32,8 +32,8 @@ class Background:
     """What the models of a turn are told beside the prompt."""
 
     examples: Sequence[Example]
-    history: Sequence[Response]
-    """Newest first, of all models."""
+    history: Callable[[int], Iterable[Response]]
+    """Of a session model, newest first, read as it is taken."""
 
 
 def run_turn(user_id: int, state: TurnState, background: Background, deadline: Deadline) -> TurnState:
@@ -107,7 +107,7 @@ def _ask_and_keep(
     prompt = compose(
         turn.settings,
         background.examples,
-        [each for each in background.history if each.session_model_id == asked.session_model_id],
+        background.history(asked.session_model_id),
         turn.prompt_text,
         history_tokens=configuration().history_tokens,
         excerpts=retrieval.excerpts,
@@ -126,7 +126,7 @@ def _ask_and_keep(
             latency_ms=int((time.monotonic() - started) * 1000),
             created_at=turn.created_at,
         )
-        kept = turns.keep(user_id, response, answer.sent)
+        kept = turns.store_answer(user_id, response, answer.sent)
     except ProviderError as error:
         return asked.error(error.code, error.detail, error.reason)
     except PracticeError as error:

@@ -72,7 +72,7 @@ def client(region: str, *, is_patient: bool) -> Any:
 
 
 def clear_cache() -> None:
-    """For whoever changes the environment of a running process."""
+    """For tests that change the environment of a running process."""
     _clients.clear()
 
 

@@ -1,26 +1,42 @@
-"""Pages of a user's things, newest first: by number, or by a cursor whose cost does not grow with depth."""
+"""Pages of a user's objects, newest first: by number, or by a cursor whose cost does not grow with depth."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel
 
 from practice import table
-from practice.caller import Caller
-from practice.errors import Invalid
-from practice.http import cursors
-from practice.http.response_size import ResponseBudget
 from practice.table import keys
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
+class Budget(Protocol):
+    """The bytes left of one response."""
+
+    def spend(self, text: str) -> None:
+        """For what the response has in any case."""
+
+    def take(self, text: str) -> bool:
+        """Whether the text still fits; if so, its bytes are taken."""
+
+
+class Pager(Protocol):
+    """What the edge lends a list: how much one response holds, and cursors bound to the caller."""
+
+    def budget(self) -> Budget: ...
+
+    def cursor(self, position: object, *binding: object) -> str: ...
+
+    def position(self, cursor: str, *binding: object) -> str:
+        """Raises Invalid for a cursor that was not made for the same user and binding."""
+
+
 class Order(NamedTuple):
-    """One list of a user's: the index it stands in and the keys it is made of."""
+    """One list of a user: its index, and the keys of its items."""
 
     name: str
-    index_name: str
-    range_name: str
+    local_index: keys.Index
     prefix: str
     key: Callable[[int, int], keys.Key]
     backwards: bool = True
@@ -29,7 +45,8 @@ class Order(NamedTuple):
 class Rows(NamedTuple):
     """The rows of a page, as the index has them."""
 
-    caller: Caller
+    user_id: int
+    pager: Pager
     binding: tuple[object, ...]
     entries: list[table.Entry]
     more: bool
@@ -38,11 +55,12 @@ class Rows(NamedTuple):
     page: int
 
     def cursor_after(self, entry: table.Entry) -> str:
-        return cursors.seal(f"{self.page + 1} {entry.range_key}", self.caller.user_id, *self.binding)
+        return self.pager.cursor(f"{self.page + 1} {entry.range_key}", *self.binding)
 
 
 def rows(
-    caller: Caller,
+    user_id: int,
+    pager: Pager,
     order: Order,
     size: int | None,
     *,
@@ -58,30 +76,30 @@ def rows(
     """
     matching = {name: value for name, value in (equal or {}).items() if value is not None}
     binding = (order.name, order.prefix, matching)
-    pk = keys.user(caller.user_id)
+    pk = keys.user(user_id)
 
     def read(after: table.Entry | None, limit: int | None) -> table.Entries:
         return table.read_index(
-            order.index_name,
+            order.local_index,
             pk,
             order.prefix,
-            range_name=order.range_name,
             backwards=order.backwards,
             after=after,
             limit=limit,
             equal=matching,
-            sk_of=lambda range_key: order.key(caller.user_id, keys.last_number(range_key)).sk,
+            sk_of=lambda range_key: order.key(user_id, keys.last_number(range_key)).sk,
         )
 
     if cursor is not None:
-        number, after = _position(caller, order, binding, cursor)
+        number, after = _position(user_id, pager, order, binding, cursor)
         found = read(after, size)
-        return Rows(caller, binding, found.entries, found.more, None, number)
+        return Rows(user_id, pager, binding, found.entries, found.more, None, number)
     number = page or 1
     first, end = ((number - 1) * size, number * size) if size else (0, None)
     found = read(None, None if matching else end)
     return Rows(
-        caller,
+        user_id,
+        pager,
         binding,
         found.entries[first:end],
         found.more or (end is not None and len(found.entries) > end),
@@ -91,12 +109,10 @@ def rows(
 
 
 def _position(
-    caller: Caller, order: Order, binding: tuple[object, ...], cursor: str
+    user_id: int, pager: Pager, order: Order, binding: tuple[object, ...], cursor: str
 ) -> tuple[int, table.Entry]:
-    number, _, range_key = cursors.unseal(cursor, caller.user_id, *binding).partition(" ")
-    if not range_key:
-        raise Invalid([cursors.BAD_CURSOR])
-    key = order.key(caller.user_id, keys.last_number(range_key))
+    number, _, range_key = pager.position(cursor, *binding).partition(" ")
+    key = order.key(user_id, keys.last_number(range_key))
     return int(number), table.Entry(key.sk, range_key)
 
 
@@ -110,7 +126,7 @@ def fill(page: Rows, items: Iterable[tuple[table.Entry, Model | None]]) -> Fille
 
     A row whose item was deleted since the index was read is passed over.
     """
-    budget = ResponseBudget()
+    budget = page.pager.budget()
     kept: list[Model] = []
     last: table.Entry | None = None
     for entry, item in items:
@@ -129,7 +145,7 @@ def items(
     page: Rows, model: type[Model], extra: keys.Key, *attributes: str
 ) -> tuple[table.Document | None, Iterator[tuple[table.Entry, Model | None]]]:
     """The document at `extra`, with those attributes, in one batch with the page's items, read on as they are taken."""
-    pk = keys.user(page.caller.user_id)
+    pk = keys.user(page.user_id)
     documents = table.in_order([extra, *(keys.Key(pk, entry.sk) for entry in page.entries)], *attributes)
     first = next(documents)
     return first, (

@@ -1,0 +1,150 @@
+"""The operations that ask models: the next turn of a session, and a session with its first turn."""
+
+from typing import Final, NamedTuple
+
+from practice.errors import (
+    AgentNotFound,
+    ClassHasNoModels,
+    ClassNotActive,
+    ClassNotFound,
+    ImportInProgress,
+    InvalidExamples,
+    NoModelAnswered,
+    RequestedModelsNotConfigured,
+    RequestedModelsNotFound,
+    SessionFull,
+    SessionHasNoClass,
+    SessionNotFound,
+    StoreUnavailable,
+)
+from practice.runtime import queues
+from practice.schemas.turn import (
+    NewRun,
+    NoModelAnsweredBody,
+    QueuedTurn,
+    StoredTurn,
+    TurnAccepted,
+    TurnAnswer,
+    TurnStatus,
+)
+from practice.store import turns
+from practice.store.turns import Lease, TurnState
+from practice.store.views import View, read_view
+from practice.table import keys
+from practice.turns.beginning import TurnRequest, begin, open_session
+from practice.turns.configuration import configuration
+from practice.turns.worker import answer_turn
+
+QUEUED: Final = Lease(0, 24 * 3600)
+"""A message waits a day at most."""
+
+
+_CLASS_REFUSES: Final = (ClassNotFound, ClassNotActive, ClassHasNoModels)
+CHAT_REFUSES: Final = (
+    SessionNotFound,
+    SessionHasNoClass,
+    *_CLASS_REFUSES,
+    RequestedModelsNotFound,
+    SessionFull,
+    NoModelAnswered,
+)
+RUN_REFUSES: Final = (
+    *_CLASS_REFUSES,
+    RequestedModelsNotConfigured,
+    AgentNotFound,
+    InvalidExamples,
+    ImportInProgress,
+    NoModelAnswered,
+)
+
+
+class TurnOutcome(NamedTuple):
+    """What the client learns of a turn: answers, that it is running, or that no model answered."""
+
+    turn: StoredTurn
+    body: TurnAnswer | TurnAccepted | NoModelAnsweredBody
+
+
+def chat(session_id: int, request: TurnRequest) -> TurnOutcome:
+    """Five requests and one for each model, without those of the models themselves."""
+    if request.attempt.resume_id:
+        return _resumed(request.attempt.resume_id, request)
+    return _next_turn(session_id, request)
+
+
+def run(class_id: int, new: NewRun, request: TurnRequest) -> TurnOutcome:
+    """A session and its first turn. The session survives whatever becomes of the turn."""
+    if request.attempt.resume_id:
+        return _resumed(request.attempt.resume_id, request)
+    return _next_turn(open_session(class_id, new, request), request)
+
+
+def _resumed(turn_id: int, request: TurnRequest) -> TurnOutcome:
+    """Continues where an attempt with the same key died: asks only the models that have no answer yet."""
+    user_id, session_id = request.caller.user_id, keys.session_of(turn_id)
+    state = turns.read(user_id, turn_id)
+    if state is None:
+        # Only the session had been opened, or it was deleted since with all that was in it.
+        return _next_turn(session_id, request)
+    view = read_view(user_id, session_id, with_responses=True)
+    if state.status == TurnStatus.QUEUED:
+        return _queued(state.turn, view, request)
+    if state.status == TurnStatus.RUNNING and turns.claim(user_id, turn_id, _lease(request)):
+        state = answer_turn(user_id, state, view, request.deadline)
+    return _outcome(view, state, request)
+
+
+def _next_turn(session_id: int, request: TurnRequest) -> TurnOutcome:
+    if request.is_queued:
+        view, turn = begin(request, session_id, status=TurnStatus.QUEUED, lease=QUEUED)
+        return _queued(turn, view, request)
+    view, turn = begin(request, session_id, status=TurnStatus.RUNNING, lease=_lease(request))
+    state = TurnState(turn, TurnStatus.RUNNING, [], {})
+    state = answer_turn(request.caller.user_id, state, view, request.deadline)
+    return _outcome(view, state, request)
+
+
+def _lease(request: TurnRequest) -> Lease:
+    """Of a function that answers HTTP: no worker follows it, only a client that tries again."""
+    remaining = request.deadline.remaining()
+    return Lease(remaining, remaining)
+
+
+def _outcome(view: View, state: TurnState, request: TurnRequest) -> TurnOutcome:
+    turn = state.turn
+    status, errors = state.shown()
+    if status in turns.UNDER_WAY or status == TurnStatus.CANCELLED:
+        return _accepted(view, turn, status)
+    if not state.answers:
+        body = NoModelAnsweredBody(detail=NoModelAnswered.detail, session_id=turn.session_id, errors=errors)
+        return TurnOutcome(turn, body)
+    answer = TurnAnswer(
+        session_id=turn.session_id,
+        session_title=view.session.title,
+        prompt_text=turn.prompt_text,
+        results=[],
+        errors=errors,
+    )
+    budget, results = request.pager.budget(), state.results()
+    if not all(budget.take(part.model_dump_json()) for part in (answer, *results)):
+        return _accepted(view, turn, status)
+    answer.results = results
+    return TurnOutcome(turn, answer)
+
+
+def _queued(turn: StoredTurn, view: View, request: TurnRequest) -> TurnOutcome:
+    """Hands the turn to the worker; a second message for the same turn is harmless."""
+    user_id = request.caller.user_id
+    message = QueuedTurn(user_id=user_id, turn_id=turn.turn_id)
+    if queues.send(configuration().turn_queue_url, [message.model_dump_json()]):
+        if request.attempt.key is None:
+            turns.cancel_queued(user_id, turn)  # a retry with a key would send it again
+        raise StoreUnavailable("the queue of turns does not take messages")
+    return _accepted(view, turn, TurnStatus.QUEUED)
+
+
+def _accepted(view: View, turn: StoredTurn, status: TurnStatus) -> TurnOutcome:
+    body = TurnAccepted(
+        session_id=turn.session_id, session_title=view.session.title, turn_id=turn.turn_id, status=status
+    )
+    return TurnOutcome(turn, body)

@@ -1,0 +1,82 @@
+"""Who runs a turn: the function that was asked, or a worker that takes it from the queue."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from practice.errors import PracticeError, SessionNotFound
+from practice.runtime.deadline import Deadline
+from practice.runtime.log import logger
+from practice.schemas.turn import QueuedTurn
+from practice.store import turns
+from practice.store.turns import Lease, TurnState
+from practice.store.views import View, linked_examples, read_view
+from practice.table import keys
+from practice.turns.run import Background, run_turn
+
+MARGIN_SECONDS: Final = 3.0
+"""Kept back from a function's time, to settle the turn and to answer."""
+WORKING: Final = Lease(60, 3 * 960)
+"""A worker renews its lease every third of a minute; its message comes back twice, after 16 minutes each."""
+BEAT_SECONDS: Final = 20.0
+PAUSE_SECONDS: Final = 1.0
+
+
+def answer_turn(user_id: int, state: TurnState, view: View, deadline: Deadline) -> TurnState:
+    """One request when examples are selected, one for each answer, one at the end."""
+    turn = state.turn
+    selected = turn.settings.few_shot_example_ids
+    examples = linked_examples(user_id, selected)
+    background = Background(
+        [examples[example_id] for example_id in selected if example_id in examples],
+        lambda session_model_id: view.history(session_model_id, turn.turn_id),
+    )
+    return run_turn(user_id, state, background, deadline.less(MARGIN_SECONDS))
+
+
+class TurnInProgress(Exception):
+    """Another worker has the turn; should it die, the message is needed."""
+
+
+def work(message: QueuedTurn, deadline: Deadline) -> None:
+    """A queued turn, or one whose worker died; nothing for one that is settled or deleted.
+
+    Of two workers one waits whether the other is alive. Raises StillUnderWay when it is, for as long as there is time.
+    """
+    user_id, turn_id = message.user_id, message.turn_id
+    while (worker := turns.claim(user_id, turn_id, WORKING)) is None:
+        state = turns.read(user_id, turn_id)
+        if state is None or state.status not in turns.UNDER_WAY:
+            return
+        if deadline.remaining() < 2 * WORKING.seconds:
+            raise TurnInProgress
+        time.sleep(PAUSE_SECONDS)
+    state = turns.read(user_id, turn_id)
+    if state is None:
+        return
+    try:
+        view = read_view(user_id, keys.session_of(turn_id), with_responses=True)
+        with _heartbeat(user_id, turn_id, worker):
+            answer_turn(user_id, state, view, deadline)
+    except SessionNotFound:
+        return  # deleted, and its turns with it
+
+
+@contextmanager
+def _heartbeat(user_id: int, turn_id: int, worker: str) -> Iterator[None]:
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(BEAT_SECONDS):
+            try:
+                turns.extend_lease(user_id, turn_id, worker, WORKING)
+            except PracticeError as error:
+                logger.warning("no heartbeat", extra={"cause": type(error).__name__})
+
+    threading.Thread(target=beat, name=f"heartbeat of {turn_id}", daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
