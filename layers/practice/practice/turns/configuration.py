@@ -119,8 +119,13 @@ class Configuration:
 @lru_cache(maxsize=1)
 def configuration() -> Configuration:
     env = config().variables
+    try:
+        models = read_models(env)
+    except ConfigurationError as error:
+        logger.error(str(error))  # one line for the operator; no values are in it
+        raise
     return Configuration(
-        models=_models(env),
+        models=models,
         unclaimed_is_echo=env.get("UNCLAIMED_MODELS") == "echo",
         history_tokens=int(env.get("HISTORY_TOKENS") or 4000),
         provider_secret_arn=env.get("PROVIDER_SECRET_ARN", ""),
@@ -129,15 +134,17 @@ def configuration() -> Configuration:
     )
 
 
-def _models(env: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Of several sources an entry of the nearer one wins: `MODELS`, then the parameter, then the object."""
+def read_models(env: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Of several sources an entry of the nearer one wins: `MODELS`, then the parameter, then the object.
+
+    Raises ConfigurationError, whose text is one line that names the entry and the field.
+    """
     models: dict[str, dict[str, Any]] = {}
     for source, read in _SOURCES.items():
         if env.get(source):
             try:
                 models |= checked(read(env[source]))
             except (OSError, ValueError, StoreUnavailable) as error:
-                logger.error("the configuration of models cannot be used", extra={"source": source})
                 raise ConfigurationError(f"{source} cannot be used: {_first_line(error)}") from error
     return models
 
