@@ -26,6 +26,7 @@ ErrorCode = Literal[
     "provider_error",
     "not_stored",
     "interrupted",
+    "cancelled",
 ]
 
 
@@ -245,8 +246,11 @@ class Turn:
     status: TurnStatus
     prompt_text: str
     created_at: datetime
+    asked: list[TurnModel]
+    """All models of the turn, from its beginning on."""
     results: list[Result]
     errors: list[TurnError]
+    """Of the models that failed so far."""
     settings: TurnSettings | None
     """null for a response that was added by POST or queue: it is a turn of its own."""
     next_cursor: str | None = field(default=None, compare=False)
@@ -280,6 +284,16 @@ class TurnError:
     model_name: str
     code: ErrorCode
     detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnModel:
+    """A model of a turn, with the id of its answer."""
+
+    session_model_id: int
+    model_name: str
+    response_id: int
+    is_primary: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,7 @@ class ErrorCode(StrEnum):
     PROVIDER_ERROR = "provider_error"
     NOT_STORED = "not_stored"
     INTERRUPTED = "interrupted"
+    CANCELLED = "cancelled"
 
 
 class TurnError(BaseModel):
@@ -42,13 +43,18 @@ class TurnError(BaseModel):
     detail: str
 
 
-class AskedModel(BaseModel):
-    """A model as it is asked in a turn: the id its answer will have, the parameters that count."""
+class TurnModel(BaseModel):
+    """A model of a turn, with the id of its answer."""
 
     session_model_id: int
     model_name: str
     response_id: int
     is_primary: bool
+
+
+class AskedModel(TurnModel):
+    """A model as it is asked in a turn, with the parameters that count."""
+
     generation_params: dict[str, Any]
 
     def error(self, code: ErrorCode, detail: str) -> TurnError:
@@ -149,8 +155,11 @@ class Turn(BaseModel):
     status: TurnStatus
     prompt_text: str
     created_at: Timestamp
+    asked: list[TurnModel]
+    """All models of the turn, from its beginning on."""
     results: list[Result]
     errors: list[TurnError]
+    """Of the models that failed so far."""
     settings: TurnSettings | None
     """null for a response that was added by POST or queue: it is a turn of its own."""
 
