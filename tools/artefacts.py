@@ -9,9 +9,9 @@ from pathlib import Path
 # Megabytes, unzipped and zipped: a tenth above the current sizes. Lambda allows 250 MB unzipped for a function with its
 # layers.
 BUDGETS = {
-    "DependenciesLayer": (44.0, 26.1),
+    "DependenciesLayer": (46.7, 26.9),
     "CryptographyLayer": (18.1, 6.1),
-    "PracticeLayer": (1.15, 0.53),
+    "PracticeLayer": (1.27, 0.58),
 }
 LARGER_BYTECODE = {"3.11": 1.08}
 """The same source of ours, 0.49 MB, compiles to 0.70 MB under Python 3.11, and to 0.61 under 3.12 and 3.13."""

@@ -486,12 +486,12 @@ def aimock(folder: Path, *arguments: str) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def wait_for(port: int) -> None:
-    for _ in range(500):
-        connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    for _ in range(3000):
+        connection = HTTPConnection("127.0.0.1", port, timeout=60)
         try:
             connection.request("GET", "/health")
             connection.getresponse().read()
@@ -511,7 +511,7 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def chaos(url: str, **rates: float) -> None:
-    connection = HTTPConnection(url.removeprefix("http://"), timeout=10)
+    connection = HTTPConnection(url.removeprefix("http://"), timeout=60)
     connection.request("DELETE", "/__aimock/chaos")
     connection.getresponse().read()
     if rates:

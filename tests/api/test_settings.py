@@ -731,7 +731,7 @@ def test_an_agent_set_before_stays_when_it_may_not_be_set_any_more(
 @pytest.mark.parametrize(
     ("first", "step"),
     [
-        ("settings", "settings.linked_examples"),
+        ("settings", "settings.versioned_examples"),
         ("model", "session_models.sync_with_class"),
         ("class", "sessions.sync_with_class"),
     ],

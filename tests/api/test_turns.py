@@ -5,6 +5,8 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from math import inf
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from practice.store import turns
 from practice.table.keys import Key
 from practice.turns import configuration, run, worker
 from tests.support.learners import BASE_URL, Answer, Learner, Send, made, walk
+from tests.support.processes import SECONDS, Killed, mortal, time_is_up_after, wait_until
 from tests.support.providers import FakeProvider, Played, completion, in_turn, says
 
 Announce = Callable[..., Any]
@@ -44,16 +47,6 @@ def class_of(announce: Announce) -> Callable[..., int]:
         return class_id
 
     return make
-
-
-@pytest.fixture
-def hurry(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Leaves the models so many seconds."""
-
-    def leave(seconds: float) -> None:
-        monkeypatch.setattr(worker, "MARGIN_SECONDS", 29 - seconds)
-
-    return leave
 
 
 @pytest.fixture
@@ -164,7 +157,7 @@ def test_only_the_models_that_are_named_answer_and_unknown_names_are_ignored(
 
 def test_models_are_asked_at_the_same_time(ada: Learner, class_of: Any, provider: FakeProvider) -> None:
     """Each waits until all three have been asked."""
-    all_there = threading.Barrier(3, timeout=10)
+    all_there = threading.Barrier(3, timeout=SECONDS)
 
     def together(request: dict[str, Any]) -> Played:
         all_there.wait()
@@ -191,7 +184,7 @@ def test_results_come_in_model_order_whatever_finished_first(
     beta_is_done = threading.Event()
 
     def last(request: dict[str, Any]) -> Played:
-        assert beta_is_done.wait(10)
+        assert beta_is_done.wait(SECONDS)
         return Played(completion("alpha, late"))
 
     def first(request: dict[str, Any]) -> Played:
@@ -514,21 +507,21 @@ CUT = Played(completion("never whole"), cut=True)
         (says(text_of(1024 * 1024 + 1)), "answer_too_long"),
         (says(text_of(5_000_000)), "answer_too_long"),
         (says(text_of(9_000_000)), "answer_too_long"),
-        (lambda _: Played(completion("late"), silence=2), "timeout"),
-        (lambda _: Played(b"", parts=[b" ", 0.3] * 20, cut=True), "timeout"),
+        (lambda _: Played(b"", parts=[inf, b"late"]), "timeout"),
+        (lambda _: Played(b"", parts=[b" ", inf, b"late"]), "timeout"),
         (lambda _: Played({}, 429, {"retry-after": "60"}), "throttled"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_one_model_that_fails_is_an_entry_of_errors(
-    ada: Learner, class_of: Any, provider: FakeProvider, hurry: Any, play: Any, code: str
+    ada: Learner, class_of: Any, provider: FakeProvider, play: Any, code: str
 ) -> None:
-    hurry(1.0)
     provider.plays["broken"] = play
     session = ada.open_session(class_id=class_of("alpha", "broken", "beta"))
     models = {each["model_name"]: each["session_model_id"] for each in ada.models_of(session)}
 
-    answer = chat(ada, session)
+    with time_is_up_after(2) if code == "timeout" else nullcontext():
+        answer = chat(ada, session)
 
     assert answer.status == 201
     assert [each["model_name"] for each in answer.json["results"]] == ["alpha", "beta"]
@@ -646,23 +639,23 @@ def test_a_model_that_nobody_serves_is_not_enabled_where_echo_does_not_play_it(
 
 
 def test_an_answer_that_comes_too_late_leaves_no_trace(
-    ada: Learner, class_of: Any, provider: FakeProvider, hurry: Any, items_of: Any
+    ada: Learner, class_of: Any, provider: FakeProvider, items_of: Any
 ) -> None:
     """The provider answers after the turn was settled; the thread that waited finds no place for it."""
     settled, answered = threading.Event(), threading.Event()
 
     def late(request: dict[str, Any]) -> Played:
-        settled.wait(10)
+        settled.wait(SECONDS)
         answered.set()
         return Played(completion("too late"))
 
     provider.plays["slow"] = late
-    hurry(0.5)
     session = ada.open_session(class_id=class_of("alpha", "slow"))
 
-    answer = chat(ada, session)
+    with time_is_up_after(1):
+        answer = chat(ada, session)
     settled.set()
-    assert answered.wait(10)
+    assert answered.wait(SECONDS)
     wait_for_models()
 
     assert [each["code"] for each in answer.json["errors"]] == ["timeout"]
@@ -674,7 +667,7 @@ def wait_for_models() -> None:
     """Until no thread of a turn is left behind."""
     for thread in threading.enumerate():
         if thread.name.startswith("ask "):
-            thread.join(10)
+            thread.join(SECONDS)
 
 
 def test_a_session_deleted_meanwhile_does_not_come_back(
@@ -1266,7 +1259,7 @@ def test_a_turn_whose_function_died_is_cancelled_at_once(
     ada: Learner, class_of: Any, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, items_of: Any
 ) -> None:
     session = ada.open_session(class_id=class_of("alpha", "beta"))
-    die_at(monkeypatch, 9, lambda: chat(ada, session, headers=KEY))
+    die_at(9, lambda: chat(ada, session, headers=KEY))
     later = time.time() + 60
     monkeypatch.setattr(time, "time", lambda: later)
     [left] = turns_of(ada, session)["items"]
@@ -1388,38 +1381,69 @@ def test_a_worker_that_is_there_keeps_its_turn_and_one_that_died_loses_it(
     stack: Stack,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The first worker dies with the answer of alpha; a second one waits until that is known, and asks beta."""
-    monkeypatch.setattr(worker, "PAUSE_SECONDS", 0.05)
-    monkeypatch.setattr(worker, "WORKING", turns.Lease(2, 60))
-    monkeypatch.setattr(worker, "BEAT_SECONDS", 0.2)
+    """The first worker dies with the answer of alpha; a second one waits until its lease has run out, and asks beta."""
+    monkeypatch.setattr(worker, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(worker, "BEAT_SECONDS", 0.01)
+    beats, claims, passed = 0, 0, 0.0
+    claim, extend, now = turns.claim, turns.extend_lease, time.time
+
+    def counted_claim(*arguments: Any) -> str | None:
+        nonlocal claims
+        claimed = claim(*arguments)
+        claims += 1
+        return claimed
+
+    def counted_extension(*arguments: Any) -> None:
+        nonlocal beats
+        extend(*arguments)
+        beats += 1
+
+    def next_beat() -> None:
+        before = beats
+        wait_until(lambda: beats > before + 1)
+
+    def next_try() -> bool:
+        before = claims
+        wait_until(lambda: claims > before + 1 or not second.is_alive())
+        return second.is_alive()
+
+    monkeypatch.setattr(turns, "claim", counted_claim)
+    monkeypatch.setattr(turns, "extend_lease", counted_extension)
+    monkeypatch.setattr(time, "time", lambda: now() + passed)
     session = ada.open_session(class_id=class_of("alpha", "beta"))
     accepted = chat(ada, session, headers=ASYNC)
+    location = accepted.headers["location"]
     message = {"user_id": ada.user_id, "turn_id": accepted.json["turn_id"]}
     at_beta, die = threading.Event(), threading.Event()
 
     def hang(request: dict[str, Any]) -> Played:
         at_beta.set()
-        die.wait(10)
+        die.wait(SECONDS)
         return Played({}, 500)
 
     provider.plays["beta"] = in_turn(hang, says("beta, asked again"))
     first = threading.Thread(target=deliver_turns)
     first.start()
-    assert at_beta.wait(10)
+    assert at_beta.wait(SECONDS)
+    wait_until(lambda: ada.get(location).json["results"])
     stack.queues.send("practice-local-TurnQueue", json.dumps(message))
     second = threading.Thread(target=deliver_turns)
     second.start()
-    second.join(2.5)
-    assert second.is_alive(), "the first worker is there, so the second one waits"
+    for _ in range(3):
+        passed += worker.WORKING.seconds - 10
+        next_beat()
+        assert next_try(), "the first worker is there, so the second one waits"
     monkeypatch.setattr(turns, "extend_lease", lambda *_: None)  # its heart stops
-    second.join(10)
-    turn = ada.get(accepted.headers["location"]).json
+    assert next_try(), "its lease has not run out"
+    passed += worker.WORKING.seconds + 1
+    second.join(SECONDS)
+    turn = ada.get(location).json
     die.set()
-    first.join(10)
+    first.join(SECONDS)
 
     assert provider.asked() == {"alpha": 1, "beta": 2}
     assert [each["response_text"] for each in turn["results"]] == ["alpha says so", "beta, asked again"]
-    assert ada.get(accepted.headers["location"]).json == turn
+    assert ada.get(location).json == turn
 
 
 def test_a_queued_turn_of_a_deleted_session_is_dropped(
@@ -1438,7 +1462,7 @@ def test_a_turn_whose_function_died_is_shown_as_failed(
     ada: Learner, class_of: Any, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = ada.open_session(class_id=class_of("alpha", "beta"))
-    die_at(monkeypatch, 7, lambda: chat(ada, session))
+    die_at(7, lambda: chat(ada, session))
     later = time.time() + 60
     monkeypatch.setattr(time, "time", lambda: later)
 
@@ -1456,30 +1480,23 @@ def test_a_turn_whose_function_died_is_shown_as_failed(
 KEY = {"idempotency-key": "lesson-1"}
 
 
-class Killed(BaseException):
-    """The function's process ends here."""
-
-
-def die_at(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], Any]) -> bool:
+def die_at(step: int, act: Callable[[], Any]) -> bool:
     """The process dies before (even) or after (odd) one of its requests to the table; whether it got that far."""
-    count = 0
-    dead = False
+    requests = 0
     lock = threading.Lock()
 
     def note(**_: Any) -> None:
-        nonlocal count, dead
+        nonlocal requests
         with lock:
-            count += 1
-            dead = dead or count > step
-            if dead:
-                raise Killed
+            requests += 1
+            if requests > step:
+                process.die()
 
     events = table.dynamodb().meta.events
     events.register_first("before-call.dynamodb", note)
     events.register_last("after-call.dynamodb", note)
-    with monkeypatch.context() as patched:
+    with mortal() as process, pytest.MonkeyPatch.context() as patched:
         patched.setattr(threading, "excepthook", lambda _: None)
-        patched.setattr(worker, "MARGIN_SECONDS", 28.6)
         try:
             act()
         except Killed:
@@ -1488,7 +1505,7 @@ def die_at(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], Any]) -
             wait_for_models()
             events.unregister("before-call.dynamodb", note)
             events.unregister("after-call.dynamodb", note)
-    return dead
+    return process.is_dead
 
 
 @pytest.mark.parametrize("kind", ["chat", "run"])
@@ -1508,7 +1525,7 @@ def test_after_a_crash_at_any_step_a_retry_asks_only_the_models_still_missing(
     )
     body = {"prompt_text": "Why?"}
 
-    died = die_at(monkeypatch, step, lambda: ada.post(path, body, headers=KEY))
+    died = die_at(step, lambda: ada.post(path, body, headers=KEY))
     answered = {
         each["model_name"] for one in ada.get("/sessions").json["items"] for each in responses_of(ada, one)
     }

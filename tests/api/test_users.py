@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from local.tokens import mint
 from practice import table
 from practice.store import accounts
 from tests.support.learners import Learner
+from tests.support.processes import Killed
 
 HandIn = Callable[[str, dict[str, Any]], Any]
 ItemsOf = Callable[[Learner], dict[tuple[str, str], Any]]
@@ -148,20 +149,16 @@ def test_tokens_from_before_are_refused_and_create_nothing(
 
 def test_who_comes_back_starts_anew(ada: Learner, stack: Stack, hand_in: HandIn, items_of: ItemsOf) -> None:
     ada.open_session()
-    hand_in("UserErased", {"user_id": ada.user_id, "updated_at": datetime.now(UTC).isoformat()})
+    before = datetime.now(UTC) - timedelta(seconds=2)  # a token has whole seconds only
+    hand_in("UserErased", {"user_id": ada.user_id, "updated_at": before.isoformat()})
     erase(stack, ada)
 
-    time.sleep(1.1)  # a token tells whole seconds only
     back = with_new_token(ada, stack, time.time())
     session = back.open_session()
 
     assert back.get("/sessions").json["total"] == 1
     assert back.get(f"/sessions/{session['session_id']}").status == 200
-    assert "ttl" not in items_of(ada)[f"USER#{ada.user_id}", "ACCOUNT"]
-
-
-class Killed(BaseException):
-    """The function's process ends here."""
+    assert "ttl" not in items_of(ada)[f"USER#{ada.user_id}#ACCOUNT", "ACCOUNT"]
 
 
 def test_an_erasure_that_dies_anywhere_is_finished_by_the_next_one_and_counts_exactly(

@@ -14,12 +14,9 @@ from practice import table
 from tests.support import deliveries
 from tests.support.deliveries import Deliveries
 from tests.support.learners import Learner
+from tests.support.processes import Killed
 
 QUEUE = "practice-local-IngestionQueue"
-
-
-class Killed(BaseException):
-    """The function's process is gone."""
 
 
 @pytest.fixture

@@ -21,13 +21,10 @@ from practice.turns.providers import Completion, echo
 from tests.support import deliveries
 from tests.support.deliveries import Deliveries
 from tests.support.learners import Learner
+from tests.support.processes import Killed
 
 Items = dict[tuple[str, str], Any]
 ItemsOf = Callable[[Learner], Items]
-
-
-class Killed(BaseException):
-    """The function's process is gone."""
 
 
 @pytest.fixture

@@ -246,15 +246,16 @@ def test_queued_messages_reach_the_worker_and_only_the_poison_one_becomes_a_dead
 
 
 def test_large_messages_arrive_in_as_many_events_as_lambda_would_need(
-    stack: Stack, caplog: pytest.LogCaptureFixture
+    stack: Stack, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sqs = client("sqs")
     bodies = [str(number) + "x" * 1_000_000 for number in range(8)]
 
     for body in bodies:
         # Delayed, so that one consumer finds them all.
-        sqs.send_message(QueueUrl=os.environ["WORK_QUEUE_URL"], MessageBody=body, DelaySeconds=1)
-    time.sleep(1.1)
+        sqs.send_message(QueueUrl=os.environ["WORK_QUEUE_URL"], MessageBody=body, DelaySeconds=900)
+    later = time.time() + 901
+    monkeypatch.setattr(time, "time", lambda: later)
     stack.triggers.settle()
 
     assert set(bodies) <= set(seen(stack, "worker"))

@@ -16,6 +16,7 @@ from practice.table import ids
 from practice.turns import configuration
 from tests.support import deliveries
 from tests.support.learners import Learner
+from tests.support.lists import assert_complete
 from tests.support.providers import FakeProvider, says
 from tools import capacity
 from tools.capacity import Figures, Load, Units
@@ -150,7 +151,7 @@ ROWS = {
     "MODEL_NAME_CHARACTERS": "title, notes, model name",
     "PROMPT_BYTES": "prompt",
     "RESPONSE_BYTES": "response text",
-    "ESCAPED_BYTES": "response text",
+    "RESPONSE_JSON_BYTES": "response text",
     "EXAMPLE_BYTES": "an example's two texts",
     "SELECTED_EXAMPLES": "examples of a selection",
     "SELECTION_BYTES": "examples of a selection",
@@ -163,6 +164,9 @@ ROWS = {
     "MAX_PAGE_SIZE": "page",
     "EXPANDED_PAGE_SIZE": "page",
     "ANSWER_BYTES": "an HTTP response",
+    "BODY_BYTES": "an HTTP response",
+    "PROBLEMS": "problems in a 422",
+    "PROBLEM_NAME_CHARACTERS": "problems in a 422",
     "TOKEN_CHARACTERS": "token",
     "IDEMPOTENCY_KEY_CHARACTERS": "`Idempotency-Key`",
     "DEDUP_ID_CHARACTERS": "`dedup_id` of a message",
@@ -185,8 +189,8 @@ ELSEWHERE = {
     "turns.knowledge.TOP_K": ("excerpts of a knowledge base", "5"),
     "turns.knowledge.EXCERPT_CHARACTERS": ("excerpts of a knowledge base", "2,000 characters"),
     "turns.knowledge.TIMEOUT_SECONDS": ("excerpts of a knowledge base", "4 seconds"),
-    "transfers.requests.AT_ONCE_SECONDS": ("an export or import at once", "15 seconds"),
-    "transfers.requests.LINES_AT_ONCE": ("an export or import at once", "1,000 lines"),
+    "transfers.jobs.AT_ONCE_SECONDS": ("an export or import at once", "15 seconds"),
+    "transfers.jobs.LINES_AT_ONCE": ("an export or import at once", "1,000 lines"),
     "transfers.jobs.KEPT": ("a job of that kind", "24 hours"),
     "transfers.jobs.FILE_BYTES": ("a job of that kind", "1 GB"),
     "transfers.files.LINK_SECONDS": ("a link to a file", "60 minutes"),
@@ -233,7 +237,7 @@ def test_the_page_tells_every_limit_with_its_value() -> None:
     page = (capacity.ROOT / "docs/limits.md").read_text().partition("## Own limits")[2]
     rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|", page, re.MULTILINE))
 
-    assert ROWS.keys() == values.keys()
+    assert_complete(ROWS, values, "ROWS, and its value to `Own limits` of docs/limits.md")
     for name, row in ROWS.items():
         pattern = "|".join(rf"(?<![\d,.]){re.escape(form)}(?![\d,.]\d)" for form in spelled(values[name]))
         assert re.search(pattern, rows[row]), f"{name} = {values[name]:,} is not in the row of {row}"

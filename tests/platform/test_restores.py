@@ -236,7 +236,7 @@ def copies(
         said = process.stdout.readline()
         if said == "warm\n":
             world.month_passes()
-            accounts.revoke_token(ada.user_id, "revoked")
+            accounts.revoke_token(ada.user_id, "revoked", time.time())
         out, err = process.communicate("\n", timeout=60)
     assert (said, process.returncode) == ("warm\n", 0), err
     told = [json.loads(line) for line in out.splitlines()]

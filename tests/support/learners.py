@@ -95,8 +95,8 @@ def new_user_id() -> int:
 
 @dataclass
 class Learner:
-    send: Send
-    token: str
+    send: Send = field(repr=False)
+    token: str = field(repr=False)
     user_id: int
     headers: dict[str, str] = field(default_factory=dict)
     key_suffix: str = ""

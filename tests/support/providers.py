@@ -2,14 +2,14 @@
 
 import json
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from math import inf
 from typing import Any, Self
 
 Part = bytes | float
-"""Of an answer's body: what is sent, or seconds of silence."""
+"""Of an answer's body: what is sent, or seconds of silence; infinite ones end with the provider."""
 
 
 class Played:
@@ -67,6 +67,7 @@ class FakeProvider:
         self.requests: list[dict[str, Any]] = []
         self.authorizations: list[str | None] = []
         self._lock = threading.Lock()
+        self._closed = threading.Event()
         fake = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -85,7 +86,7 @@ class FakeProvider:
                     self.close_connection = True
 
             def _answer(self, played: Played) -> None:
-                time.sleep(played.silence)
+                fake._closed.wait(played.silence)
                 self.send_response(played.status)
                 length = sum(len(part) for part in played.parts if isinstance(part, bytes))
                 for name, value in {
@@ -100,7 +101,7 @@ class FakeProvider:
                         self.wfile.write(part)
                         self.wfile.flush()
                     else:
-                        time.sleep(part)
+                        fake._closed.wait(None if part == inf else part)
                 self.close_connection = self.close_connection or played.cut
 
             def log_message(self, *_: Any) -> None:
@@ -123,5 +124,6 @@ class FakeProvider:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._closed.set()
         self._server.shutdown()
         self._server.server_close()

@@ -97,13 +97,13 @@ class Recording:
             self._config.workeroutput["roles"] = {"seen": list(self._rows()), "shows_all": self.shows_all}
             return
         self._faults = [
-            f"{function} is not allowed {use}, which it needs in {self.seen[function][use]}"
+            f"{function} is not allowed {use}: grant it in template.yaml, it is needed in {self.seen[function][use]}"
             for function, uses in self.seen.items()
             for use in self._roles.refused(function, uses)
         ]
         if exitstatus == pytest.ExitCode.OK and self.shows_all and self._is_whole():
             self._faults += [
-                f"{function} is allowed {grant}, which it never needs"
+                f"{function} is allowed {grant}, but no test needs it: remove it from template.yaml, or test it"
                 for function, uses in self.seen.items()
                 for grant in self._roles.unneeded(function, uses)
             ]

@@ -60,11 +60,12 @@ Expansion = Literal["settings", "responses"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
     export_id: int
-    state: TransferState
+    status: TransferStatus
     created_at: datetime
     expires_at: datetime
     counts: Counts | None
     problem: str | None
+    """Why it failed, or what a finished one lacks."""
     url: str | None
     """Where the file is, once it is done; the link lasts an hour, the file until `expires_at`."""
 
@@ -82,10 +83,11 @@ class FewShotLink:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Import:
     import_id: int
-    state: TransferState
+    status: TransferStatus
     created_at: datetime
     expires_at: datetime
     counts: Counts | None
+    """What is written so far, and in the end all that was."""
     problem: str | None
     upload_url: str | None
     """Where to PUT the file while the import is waiting for it."""
@@ -236,7 +238,7 @@ Sort = Literal["created", "activity"]
 StylePreset = Literal["accurate", "balanced", "creative", "custom"]
 
 
-TransferState = Literal["waiting", "queued", "running", "done", "failed"]
+TransferStatus = Literal["waiting", "queued", "running", "done", "failed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
