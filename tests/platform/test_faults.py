@@ -113,6 +113,10 @@ OPERATIONS: dict[str, tuple[Operation, tuple[int, ...]]] = {
         ),
         READ,
     ),
+    "get_effective_parameters": (
+        lambda w: w.learner.get(f"/sessions/{w.session}/effective-parameters"),
+        READ,
+    ),
     "list_models": (lambda w: w.learner.get(f"/sessions/{w.session}/models"), READ),
     "add_model": (
         lambda w: w.learner.post(

@@ -18,12 +18,30 @@ class Counts:
     responses: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectiveModel:
+    session_model_id: int
+    model_name: str
+    generation_params: dict[str, Any]
+    """What a turn would send now."""
+    chosen_by: dict[str, Any]
+    """For each of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectiveParameters:
+    models: list[EffectiveModel]
+    """Those that a turn would ask, the primary first."""
+
+
 ErrorCode = Literal[
     "timeout",
     "answer_too_long",
     "model_not_enabled",
     "throttled",
+    "quota_exhausted",
     "provider_error",
+    "only_reasoning",
     "not_stored",
     "interrupted",
     "cancelled",
@@ -143,7 +161,7 @@ class Result:
     created_at: datetime
     is_primary: bool
     generation_params: dict[str, Any]
-    """The parameters that counted."""
+    """What was sent to the provider, and nothing else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,6 +304,8 @@ class TurnError:
     model_name: str
     code: ErrorCode
     detail: str
+    reason: dict[str, Any] | None
+    """What the provider said in machine words: `status`, `code`, `param`, `type`; null where none refused anything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from practice.store.turns import (
     cancel_queued,
     cancel_running,
     read,
+    sent_with,
     state_in,
     state_of,
 )
@@ -119,7 +120,8 @@ def _newest_first(
         if stored and item and stored.turn_id >= turn_id:
             documents = list(group) if stored.turn_id == turn_id else []
             answers = {each.response_id: each for each in live_responses(documents, models)}
-            turn = _turn(_visible(state_in(item, stored, answers), answers))
+            state = state_in(item, stored, answers, sent_with(documents))
+            turn = _turn(_visible(state, answers))
             if turn:
                 yield turn
             item = next(items, None)

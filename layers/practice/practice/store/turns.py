@@ -9,8 +9,8 @@ import json
 import secrets
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from pydantic import TypeAdapter
 
@@ -41,6 +41,8 @@ _ENDED_BY: Final = {
 _Errors: Final = TypeAdapter(list[TurnError])
 Answers = dict[int, Response]
 """By response id."""
+Sent = dict[int, dict[str, Any]]
+"""By response id: the parameters that a provider was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class TurnState:
     """Cancelled while it runs: its runner stops the models and settles it."""
     is_lost: bool = False
     """Under way in the table, but past the time in which a worker could still run it."""
+    sent: Sent = field(default_factory=dict)
 
     def missing(self) -> list[AskedModel]:
         return [asked for asked in self.turn.asked if asked.response_id not in self.answers]
@@ -99,7 +102,7 @@ class TurnState:
             Result.of(
                 self.answers[asked.response_id],
                 is_primary=asked.is_primary,
-                generation_params=asked.generation_params,
+                generation_params=self.sent.get(asked.response_id, asked.generation_params),
             )
             for asked in self.turn.asked
             if asked.response_id in self.answers
@@ -165,7 +168,7 @@ def begin_turn(
     return turn
 
 
-def store_answer(user_id: int, response: Response) -> Response | None:
+def store_answer(user_id: int, response: Response, sent: dict[str, Any]) -> Response | None:
     """Fills the item of an answer. One request. None when the item was deleted, with its session or as failed.
 
     An answer that was there first stays, and is the one that counts; it may be this one, written by a request whose
@@ -177,7 +180,7 @@ def store_answer(user_id: int, response: Response) -> Response | None:
         response.model_dump_json(),
         condition="#v = :empty",
         values={":empty": table.number(0)},
-        attributes=of_model(response),
+        attributes={**of_model(response), "sent": table.text(json.dumps(sent))},
     )
     try:
         table.write(*writes)
@@ -200,7 +203,16 @@ def state_of(user_id: int, document: table.Document) -> TurnState:
     """Of the item of a turn. One request."""
     turn = StoredTurn.model_validate_json(document.text)
     found = table.fetch(keys.response(user_id, each.response_id) for each in turn.asked)
-    return state_in(document, turn, _answers(found.values()))
+    return state_in(document, turn, _answers(found.values()), sent_with(found.values()))
+
+
+def sent_with(documents: Iterable[table.Document]) -> Sent:
+    """Of the items of answers; one that was kept before this was written down has none."""
+    return {
+        keys.number_in(each.key.sk): json.loads(each.string("sent"))
+        for each in documents
+        if "sent" in each.item
+    }
 
 
 def _answers(documents: Iterable[table.Document]) -> Answers:
@@ -208,7 +220,7 @@ def _answers(documents: Iterable[table.Document]) -> Answers:
     return {response.response_id: response for response in responses}
 
 
-def state_in(document: table.Document, turn: StoredTurn, answers: Answers) -> TurnState:
+def state_in(document: table.Document, turn: StoredTurn, answers: Answers, sent: Sent) -> TurnState:
     """The same, of what was read already."""
     status = TurnStatus(document.string("status"))
     is_cancelled = "cancelled" in document.item
@@ -218,8 +230,9 @@ def state_in(document: table.Document, turn: StoredTurn, answers: Answers) -> Tu
         status,
         _errors(document.item, turn, answers),
         answers,
-        is_cancelled,
-        status in UNDER_WAY and document.number(end) < time.time() * 1000,
+        is_cancelled=is_cancelled,
+        is_lost=status in UNDER_WAY and document.number(end) < time.time() * 1000,
+        sent=sent,
     )
 
 
@@ -329,6 +342,7 @@ def settle(user_id: int, state: TurnState) -> TurnState:
             state = replace(
                 state,
                 answers={**state.answers, **now.answers},
+                sent={**state.sent, **now.sent},
                 is_cancelled=state.is_cancelled or now.is_cancelled,
             )
             continue

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
-from typing import Final
+from typing import Any, Final
 
 from practice.errors import PracticeError
 from practice.runtime import log
@@ -18,7 +18,7 @@ from practice.schemas.response import Response
 from practice.schemas.turn import AskedModel, ErrorCode, StoredTurn, TurnError
 from practice.store import turns
 from practice.store.turns import TurnState
-from practice.turns.ask import ask
+from practice.turns.ask import ask, log_failure
 from practice.turns.configuration import configuration, model_named
 from practice.turns.knowledge import Retrieval, retrieve
 from practice.turns.prompts import compose
@@ -27,7 +27,8 @@ from practice.turns.providers import TIMED_OUT, Completion, ProviderError
 POLL_SECONDS: Final = 1.0
 """How often a running turn looks whether it was cancelled."""
 
-Outcome = Response | TurnError
+Outcome = tuple[Response, dict[str, Any]] | TurnError
+"""An answer with the parameters that the provider was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +63,12 @@ def run_turn(user_id: int, state: TurnState, background: Background, deadline: D
             arrived.put(outcome)
 
         outcomes = _at_the_same_time(work, pending, arrived, deadline)
-    answers = {each.response_id: each for each in outcomes if isinstance(each, Response)}
     errors = [each for each in outcomes if isinstance(each, TurnError)]
+    answered = [each for each in outcomes if not isinstance(each, TurnError)]
     state = replace(
         state,
-        answers={**state.answers, **answers},
+        answers={**state.answers, **{response.response_id: response for response, _ in answered}},
+        sent={**state.sent, **{response.response_id: sent for response, sent in answered}},
         errors=[*state.errors, *errors],
         is_cancelled=state.is_cancelled or deadline.stopped.is_set(),
     )
@@ -113,6 +115,8 @@ def _count(errors: Sequence[TurnError]) -> None:
     if failures:
         log.count("model_failures", len(failures))
         log.note("failed_models", ", ".join(f"{each.model_name} {each.code}" for each in failures))
+    for each in failures:
+        log_failure(each.model_name, each.code, each.reason)
 
 
 def _at_the_same_time(
@@ -158,28 +162,30 @@ def _ask_and_keep(
     )
     started = time.monotonic()
     try:
-        completion = ask(asked.model_name, prompt, asked.generation_params, deadline)
+        answer = ask(asked.model_name, prompt, asked.generation_params, deadline)
         response = Response(
             response_id=asked.response_id,
             session_model_id=asked.session_model_id,
             session_id=turn.session_id,
             model_name=asked.model_name,
             prompt_text=turn.prompt_text,
-            response_text=completion.text,
-            token_usage=_usage(asked, completion, retrieval),
+            response_text=answer.completion.text,
+            token_usage=_usage(asked, answer.completion, retrieval),
             latency_ms=int((time.monotonic() - started) * 1000),
             created_at=turn.created_at,
         )
-        kept = turns.store_answer(user_id, response)
+        kept = turns.store_answer(user_id, response, answer.sent)
     except ProviderError as error:
-        return asked.error(error.code, error.detail)
+        return asked.error(error.code, error.detail, error.reason)
     except PracticeError as error:
         _log(asked, error)
         return asked.error(ErrorCode.NOT_STORED, "the answer could not be stored")
     except Exception as error:  # noqa: BLE001  # a fault of ours costs one model its answer, not the turn
         _log(asked, error)
         return asked.error(ErrorCode.PROVIDER_ERROR, "the model could not be asked")
-    return kept or asked.error(ErrorCode.NOT_STORED, "the session was deleted meanwhile")
+    if kept is None:
+        return asked.error(ErrorCode.NOT_STORED, "the session was deleted meanwhile")
+    return kept, answer.sent
 
 
 def _log(asked: AskedModel, error: Exception) -> None:
@@ -207,5 +213,11 @@ def _usage(asked: AskedModel, completion: Completion, retrieval: Retrieval) -> d
             "retrieval": retrieval.usage_entry(),
             "sources": retrieval.sources,
             "runtime_model": completion.runtime_model or configured.id,
+            "finish_reason": completion.finish_reason,
+            **(
+                {}
+                if completion.reasoning_tokens is None
+                else {"reasoning_tokens": completion.reasoning_tokens}
+            ),
         },
     }
