@@ -114,7 +114,7 @@ def test_preset_style_agent_and_excerpts_come_in_this_order() -> None:
     assert places == sorted(places)
 
 
-def test_an_agent_without_a_text_says_nothing() -> None:
+def test_an_agent_without_a_text_adds_nothing() -> None:
     assert composed(agent_snapshot={"system_prompt": None}).system == ""
     assert composed(agent_snapshot={}).system == ""
 
@@ -134,7 +134,7 @@ def test_an_example_with_an_empty_side_is_left_out() -> None:
     assert composed(examples=[example(1, output_text=" "), example(2, input_text="")]).examples == []
 
 
-def test_history_is_told_in_the_order_of_time_after_the_examples() -> None:
+def test_history_comes_in_the_order_of_time_after_the_examples() -> None:
     made = composed(examples=[example(1)], history=[response(9), response(8)])
 
     assert [text for _, text in made.messages()] == [
@@ -200,7 +200,7 @@ def params(
     return effective(configured, made, model)
 
 
-def test_what_nobody_chose_is_what_a_session_is_born_with() -> None:
+def test_what_a_learner_did_not_choose_has_the_initial_settings() -> None:
     assert params() == DEFAULTS
     assert (
         effective(None, settings(), StoredModel(session_model_id=3, model_name="m", generation_params={}))
@@ -236,7 +236,7 @@ def test_presets_differ_in_temperature() -> None:
     assert found[3] == DEFAULTS["temperature"]
 
 
-def test_null_says_nothing() -> None:
+def test_null_changes_nothing() -> None:
     assert params(agent={"temperature": 0.3}, chosen={"temperature": None})["temperature"] == 0.3
 
 
@@ -283,7 +283,7 @@ def test_a_cap_that_was_chosen_counts_more_than_a_length_preset(where: str) -> N
 
 
 @pytest.mark.parametrize("preset", [None, "custom"])
-def test_without_a_preset_that_names_a_length_the_default_cap_stands(preset: str | None) -> None:
+def test_without_a_preset_that_names_a_length_the_default_cap_holds(preset: str | None) -> None:
     assert params(chosen={"response_length_preset": preset})["max_tokens"] == 10240
     assert (
         params(chosen={"response_length_preset": preset}, defaults={"max_tokens": 300})["max_tokens"] == 300
@@ -323,7 +323,7 @@ def test_caps_clamp_to_what_the_model_can() -> None:
         ("", None),
     ],
 )
-def test_the_limits_of_public_models_are_known_whoever_serves_them(name: str, tokens: int | None) -> None:
+def test_the_limits_of_public_models_are_known_with_any_provider(name: str, tokens: int | None) -> None:
     assert limits_of(name).get("max_output_tokens") == tokens
 
 

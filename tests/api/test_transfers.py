@@ -213,7 +213,7 @@ def test_an_import_that_dies_anywhere_is_begun_anew(
 
 @pytest.mark.usefixtures("stack")
 def test_while_an_import_is_at_work_nothing_else_is_created(ada: Learner) -> None:
-    claim = {"importing": table.text("somebody"), "import_until": table.number(2**52)}
+    claim = {"importing": table.text("another_learner"), "import_until": table.number(2**52)}
     table.write(table.update(keys.account(ada.user_id), set_to=claim))
 
     answers = [
@@ -306,7 +306,7 @@ def test_an_import_that_two_workers_are_given_is_done(
     assert (job["state"], job["problem"], job["counts"]["examples"]) == ("done", None, 1)
 
 
-def test_a_file_that_never_comes_is_looked_for_ever_more_seldom() -> None:
+def test_a_file_that_never_comes_is_looked_for_less_and_less_often() -> None:
     looks, age = 0, timedelta()
     while age < jobs.KEPT:
         age += timedelta(seconds=jobs.poll_delay(age))

@@ -208,7 +208,7 @@ def test_what_a_model_writes_becomes_one_short_line(written: str, title: str) ->
     assert len(titles.one_line(written)) <= 30
 
 
-def test_a_message_nobody_can_read_is_set_aside(stack: Stack, delivered: Deliveries) -> None:
+def test_an_unreadable_message_goes_to_the_dead_letter_queue(stack: Stack, delivered: Deliveries) -> None:
     record = {"messageId": "1", "body": json.dumps({"user_id": 1}), "attributes": {}}
 
     assert stack.invoker.invoke("write_titles", {"Records": [record]}) == {"batchItemFailures": []}

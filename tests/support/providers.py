@@ -1,4 +1,4 @@
-"""A model provider on the loopback that plays what a test tells it to, and counts how often it was asked."""
+"""A model provider on the loopback that plays what a test gives it, and counts how often it was asked."""
 
 import json
 import threading
@@ -44,7 +44,7 @@ def completion(text: object, **usage: int) -> dict[str, Any]:
     }
 
 
-def says(text: object) -> Play:
+def replies(text: object) -> Play:
     return lambda request: Played(completion(text))
 
 
@@ -79,7 +79,7 @@ class FakeProvider:
                 with fake._lock:
                     fake.requests.append(body | {"model": model})
                     fake.authorizations.append(self.headers.get("authorization"))
-                    play = fake.plays.get(model, says(f"{model} says so"))
+                    play = fake.plays.get(model, replies(f"{model} says so"))
                 try:
                     self._answer(play(body))
                 except (BrokenPipeError, ConnectionResetError):
