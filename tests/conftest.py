@@ -155,12 +155,16 @@ def items_of(stack: Stack) -> Callable[[Learner], dict[tuple[str, str], Any]]:
     client = stack.engine.client()
 
     def read(who: Learner) -> dict[tuple[str, str], Any]:
-        pages = client.get_paginator("query").paginate(
-            TableName=stack.template.environment["TABLE_NAME"],
-            KeyConditionExpression="pk = :pk",
-            ExpressionAttributeValues={":pk": {"S": f"USER#{who.user_id}"}},
-            ConsistentRead=True,
-        )
+        pages = [
+            page
+            for pk in (f"USER#{who.user_id}#ACCOUNT", f"USER#{who.user_id}")
+            for page in client.get_paginator("query").paginate(
+                TableName=stack.template.environment["TABLE_NAME"],
+                KeyConditionExpression="pk = :pk",
+                ExpressionAttributeValues={":pk": {"S": pk}},
+                ConsistentRead=True,
+            )
+        ]
         return {(item["pk"]["S"], item["sk"]["S"]): item for page in pages for item in page["Items"]}
 
     return read

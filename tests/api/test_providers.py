@@ -25,13 +25,7 @@ from tests.support.learners import Learner
 from tests.support.providers import FakeProvider, Part, Played, completion, in_turn, replies
 
 PROMPT = Prompt("Be brief.", [Pair("2+2", "4")], [Pair("Hello", "Hi")], "Why?")
-PARAMS = {
-    "temperature": 0.4,
-    "top_p": 0.9,
-    "response_length_preset": None,
-    "max_completion_tokens": 99,
-    "max_tokens": 99,
-}
+PARAMS = {"temperature": 0.4, "top_p": 0.9, "max_tokens": 99}
 AIMOCK = ROOT / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js"
 NODE = shutil.which("node")
 HAIKU = "anthropic.claude-3-haiku-20240307-v1:0"
@@ -85,7 +79,7 @@ def model(kind: str, **fields: Any) -> dict[str, dict[str, Any]]:
 
 
 def answered(seconds: float = 10, **params: Any) -> Any:
-    return ask.ask("claude", PROMPT, {**PARAMS, **params}, Deadline.after(seconds))
+    return ask.ask("claude", PROMPT, {**PARAMS, **params}, Deadline.after(seconds)).completion
 
 
 def failed(seconds: float = 10) -> ProviderError:
@@ -111,7 +105,7 @@ def test_an_openai_compatible_service_is_sent_a_chat_completion(
 ) -> None:
     deployment.serves(fake.url, model("openai"))
 
-    made = answered(stop=["END"], seed=5, colour="green", model="another", stream=True)
+    made = answered(stop=["END"], seed=5)
 
     assert (made.text, made.prompt_tokens, made.completion_tokens, made.total_tokens) == (
         f"{HAIKU} says so",

@@ -525,7 +525,7 @@ def test_one_model_that_fails_is_an_entry_of_errors(
     assert answer.status == 201
     assert [each["model_name"] for each in answer.json["results"]] == ["alpha", "beta"]
     [error] = answer.json["errors"]
-    assert list(error) == ["session_model_id", "model_name", "code", "detail"]
+    assert list(error) == ["session_model_id", "model_name", "code", "detail", "reason"]
     assert (error["session_model_id"], error["model_name"], error["code"]) == (
         models["broken"],
         "broken",

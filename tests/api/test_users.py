@@ -158,7 +158,7 @@ def test_who_comes_back_starts_anew(ada: Learner, stack: Stack, hand_in: HandIn,
 
     assert back.get("/sessions").json["total"] == 1
     assert back.get(f"/sessions/{session['session_id']}").status == 200
-    assert "ttl" not in items_of(ada)[f"USER#{ada.user_id}", "ACCOUNT"]
+    assert "ttl" not in items_of(ada)[f"USER#{ada.user_id}#ACCOUNT", "ACCOUNT"]
 
 
 def test_an_erasure_that_dies_anywhere_is_finished_by_the_next_one_and_counts_exactly(

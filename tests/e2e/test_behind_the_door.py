@@ -215,12 +215,12 @@ def test_an_account_too_large_for_one_answer_moves_by_file(ada: Learner, ben: Le
 
     export = ada.get("/export")
     assert export.status == 202, export.body[:200]
-    assert until(lambda: ada.get(export.headers["location"]).json["state"] == "done")
+    assert until(lambda: ada.get(export.headers["location"]).json["status"] == "done")
     file = by_link("GET", ada.get(export.headers["location"]).json["url"])
     job = ben.post("/import")
     by_link("PUT", job.json["upload_url"], file)
 
-    assert until(lambda: ben.get(job.headers["location"]).json["state"] == "done")
+    assert until(lambda: ben.get(job.headers["location"]).json["status"] == "done")
     [moved] = ben.get("/sessions").json["items"]
     responses = ben.get(f"/sessions/{moved['session_id']}").json["responses"]
     assert moved["title"] == "Lesson"

@@ -567,6 +567,12 @@ def test_a_port_in_use_is_refused_with_one_that_is_free(data: Path, run: Run) ->
     assert ready_line(process).startswith(f"ready: http://127.0.0.1:{free} ")
 
 
+def test_a_configuration_of_models_that_means_nothing_is_refused_in_one_line(run: Run) -> None:
+    output = refused(run(free_port(), MODELS='{"m": {"provider": "echo", "omits": ["temprature"]}}'))
+
+    assert output.startswith("MODELS cannot be used: m: omits.0: ")
+
+
 def test_a_folder_in_use_is_refused(data: Path, run: Run) -> None:
     with Stack(data, template=read_template(data.parent / "project" / "template.yaml")):
         assert "in use by another stack" in refused(run(free_port()))

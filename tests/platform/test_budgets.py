@@ -187,6 +187,7 @@ def priced(library: Library) -> Iterator[tuple[str, Callable[[], Answer]]]:
     yield "list_session_responses", lambda: who.get(f"{path}/responses")
     yield "get_settings", lambda: who.get(f"{path}/settings")
     yield "list_models", lambda: who.get(f"{path}/models")
+    yield "get_effective_parameters", lambda: who.get(f"{path}/effective-parameters")
     yield "list_responses", lambda: who.get(f"/models/{model}/responses")
     yield "get_response", lambda: who.get(f"/responses/{response}")
     yield "get_example", lambda: who.get(f"/few-shot-examples/{example}")
@@ -273,7 +274,7 @@ AT_MOST = {
     **dict.fromkeys(("get_response", "update_response", "delete_response"), 2),
     **dict.fromkeys(("update_model", "delete_model", "get_example", "update_example", "delete_example"), 2),
     **dict.fromkeys(("list_sessions", "list_examples", "list_responses", "list_session_responses"), 2),
-    **dict.fromkeys(("get_settings", "list_models"), 2),
+    **dict.fromkeys(("get_settings", "list_models", "get_effective_parameters"), 2),
 }
 """Requests, one after the other, that no change may exceed."""
 

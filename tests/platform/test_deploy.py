@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import tomllib
 from dataclasses import dataclass
@@ -61,6 +62,14 @@ def test_prod_without_alarms_is_refused_unless_confirmed(
 
     monkeypatch.setenv("ALARMS", "none")
     assert not list(deploy.unready(deploy.parameters("prod", given), []))
+
+
+def test_models_that_mean_nothing_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    entry = {"m": {"provider": "echo", "one_of": ["top_k"]}}
+
+    assert deploy.main("prod", [], given=f"{PROD} Models={shlex.quote(json.dumps(entry))}") == 1
+
+    assert capsys.readouterr().err.startswith("Models cannot be used: m: one_of.0: ")
 
 
 def test_prod_as_it_is_in_the_repository_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ import pytest
 from local.functions import FunctionError
 from local.stack import Stack
 from practice.runtime import clock
-from practice.transfers import requests as transfers
+from practice.transfers import jobs as transfers
 from practice.turns.providers import Completion, echo
 from tests.support import faults
 from tests.support.invariants import broken
@@ -111,6 +111,10 @@ OPERATIONS: dict[str, tuple[Operation, tuple[int, ...]]] = {
                 "style_preset": "creative",
             },
         ),
+        READ,
+    ),
+    "get_effective_parameters": (
+        lambda w: w.learner.get(f"/sessions/{w.session}/effective-parameters"),
         READ,
     ),
     "list_models": (lambda w: w.learner.get(f"/sessions/{w.session}/models"), READ),
@@ -360,7 +364,9 @@ class Desk:
             sessions=sessions["total"],
             examples=sum(examples),
             transfers=sum(
-                sk.startswith("TRANSFER#") and '"state":"failed"' not in item["doc"]["S"]
+                sk.startswith("TRANSFER#")
+                and '"status":"failed"' not in item["doc"]["S"]
+                and '"has_file":false' not in item["doc"]["S"]  # which is answered by what it imported
                 for (_, sk), item in self.items_of(self.newcomer).items()
             ),
             responses=sum(len(self.learner.get(path).json["responses"]) for path in paths),
@@ -540,7 +546,7 @@ def sweep_example(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Hol
 
 def erase_user(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
     def holds() -> None:
-        assert "erasing" in items_of(w.learner)[f"USER#{w.learner.user_id}", "ACCOUNT"]
+        assert "erasing" in items_of(w.learner)[f"USER#{w.learner.user_id}#ACCOUNT", "ACCOUNT"]
         waiting = stack.queues.peek("practice-local-ErasureQueue", 1_000_000)
         assert any(json.loads(each["body"]) == {"user_id": w.learner.user_id} for each in waiting)
 
@@ -573,8 +579,8 @@ def ingest_responses(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, 
 
 def revoke_tokens(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
     def holds() -> None:
-        account = items_of(w.learner)[f"USER#{w.learner.user_id}", "ACCOUNT"]
-        assert account["revoked_tokens"] == {"SS": ["a token"]}
+        account = items_of(w.learner)[f"USER#{w.learner.user_id}#ACCOUNT", "ACCOUNT"]
+        assert [each.partition(" ")[2] for each in account["revoked_tokens"]["SS"]] == ["a token"]
 
     return by_bus("TokensRevoked", user_id=w.learner.user_id, token_id="a token"), holds
 
@@ -620,7 +626,7 @@ def work_transfer(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Hol
 
     def holds() -> None:
         job = w.learner.get(f"/export/{begun['export_id']}").json
-        assert job["state"] == "done"
+        assert job["status"] == "done"
         parts = urlsplit(job["url"])
         connection = HTTPConnection(parts.netloc, timeout=30)
         connection.request("GET", f"{parts.path}?{parts.query}")

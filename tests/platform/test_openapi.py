@@ -268,7 +268,13 @@ def test_a_turn_may_be_accepted_instead_of_answered() -> None:
             "detail": "no_model_answered",
             "session_id": 1,
             "errors": [
-                {"session_model_id": 2, "model_name": "echo", "code": "timeout", "detail": "too slow"}
+                {
+                    "session_model_id": 2,
+                    "model_name": "echo",
+                    "code": "throttled",
+                    "detail": "too busy",
+                    "reason": {"status": 429, "code": "rate_limit_exceeded"},
+                }
             ],
         }
         assert problems(body, answer_schema(name, 502)) == []

@@ -14,7 +14,7 @@ from practice import table
 from practice.runtime.deadline import Deadline
 from practice.table import ids, keys
 from practice.transfers import files
-from practice.transfers import requests as at_once
+from practice.transfers import jobs as at_once
 from tests.support import deliveries
 from tests.support.learners import Learner, made
 from tests.support.processes import Killed
@@ -98,7 +98,8 @@ def die() -> None:
 
 def by_dead_import(who: Learner) -> None:
     """Leaves what an import had written when its process ended."""
-    who.add_example()
+    example = keys.example(who.user_id, who.add_example()["example_id"])
+    table.write(table.update(example, set_to={"imported": table.number(1)}))
     claim = {"importing": table.text("dead"), "import_until": table.number(1)}
     table.write(table.update(keys.account(who.user_id), set_to=claim))
 
@@ -152,14 +153,14 @@ def test_what_a_dead_import_left_makes_room_for_a_file(
 
 @pytest.mark.usefixtures("stack")
 def test_an_import_that_dies_at_its_file_leaves_no_part_of_it(
-    ada: Learner, monkeypatch: pytest.MonkeyPatch
+    ada: Learner, ben: Learner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada.add_example()
     everything = ada.get("/export").body
     monkeypatch.setattr(at_once, "LINES_AT_ONCE", 1)
 
     with at_file("UploadPart", die):
-        assert ada.post("/import", raw=everything, headers=PLAIN).status == 500
+        assert ben.post("/import", raw=everything, headers=PLAIN).status == 500
 
 
 def test_an_export_that_dies_at_its_file_is_done_when_it_comes_again(
@@ -172,7 +173,7 @@ def test_an_export_that_dies_at_its_file_is_done_when_it_comes_again(
         job(ada, accepted.json["export_id"])
     job(ada, accepted.json["export_id"])
 
-    assert ada.get(accepted.headers["location"]).json["state"] == "done"
+    assert ada.get(accepted.headers["location"]).json["status"] == "done"
 
 
 def test_of_a_learner_erased_meanwhile_no_file_stays(

@@ -15,10 +15,13 @@ import pytest
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]  # has no types
 
 from local.intrinsics import parse
+from local.stack import read_template
 from tools.build import ROOT
+from tools.expansion import expand
 from tools.rehearse import adapt, stages
 from tools.rehearse.__main__ import one_run_at_a_time
 from tools.rehearse.emulator import PYTHON, emulator
+from tools.rehearse.routes import make_routes
 
 TEMPLATE = parse((ROOT / "template.yaml").read_text())
 GIVEN_TO_BOTH = {"LambdaRuntime", "LambdaArchitecture"}
@@ -171,3 +174,30 @@ with emulator(pathlib.Path({str(tmp_path)!r}), {port}, iam=False):
 def listening(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Routes:
+    """The calls of API Gateway that make routes."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+
+    def get_routes(self, **_: str) -> dict[str, Any]:
+        return {"Items": []}
+
+    def create_integration(self, **_: str) -> dict[str, str]:
+        return {"IntegrationId": "1"}
+
+    def create_route(self, RouteKey: str, **_: str) -> None:  # noqa: N803 - as boto3 names it
+        self.keys.append(RouteKey)
+
+    def update_api(self, **_: object) -> None: ...
+
+
+def test_every_route_of_the_translated_template_is_made() -> None:
+    client, body = Routes(), expand((ROOT / "template.yaml").read_text(), {})["Resources"]["HttpApi"]
+    parameters = {"CorsOrigins": "https://learn.example.com"}
+
+    made = make_routes(client, "api", body["Properties"]["Body"], str, parameters)
+
+    assert made == set(client.keys) == {route.key for route in read_template().routes}

@@ -236,7 +236,7 @@ def copies(
         output = process.stdout.readline()
         if output == "warm\n":
             world.month_passes()
-            accounts.revoke_token(ada.user_id, "revoked")
+            accounts.revoke_token(ada.user_id, "revoked", time.time())
         out, err = process.communicate("\n", timeout=60)
     assert (output, process.returncode) == ("warm\n", 0), err
     reported = [json.loads(line) for line in out.splitlines()]

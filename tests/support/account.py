@@ -6,8 +6,7 @@ from typing import Any
 
 from practice.caller import Caller
 from practice.http.endpoint import Endpoint
-from practice.schemas.transfer import TransferState
-from practice.store.idempotency import IdempotentAttempt
+from practice.schemas.transfer import TransferStatus
 from practice.transfers import jobs
 from tests.support.learners import BASE_URL, Learner, made, new_user_id
 from tests.support.planted import filled
@@ -58,7 +57,7 @@ class Account:
         if BASE_URL:
             return self.ids["import_id"]
         caller = Caller(self.owner.user_id, 2**40)
-        return jobs.start_job(caller, "export", TransferState.QUEUED, attempt=IdempotentAttempt()).transfer_id
+        return jobs.start(caller, "export", TransferStatus.QUEUED).transfer_id
 
     def path_of(self, endpoint: Endpoint, **replaced: object) -> str:
         """Without a query; a path parameter that nothing here has fails, so that a new one is thought of."""

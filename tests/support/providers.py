@@ -79,9 +79,9 @@ class FakeProvider:
                 with fake._lock:
                     fake.requests.append(body | {"model": model})
                     fake.authorizations.append(self.headers.get("authorization"))
-                    play = fake.plays.get(model, replies(f"{model} says so"))
+                played = fake.play(model, body)
                 try:
-                    self._answer(play(body))
+                    self._answer(played)
                 except (BrokenPipeError, ConnectionResetError):
                     self.close_connection = True
 
@@ -110,6 +110,9 @@ class FakeProvider:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def play(self, model: str, body: dict[str, Any]) -> Played:
+        return self.plays.get(model, replies(f"{model} says so"))(body)
 
     @property
     def url(self) -> str:

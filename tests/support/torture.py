@@ -30,6 +30,7 @@ DEFAULTS: Final = {
     "RACES": 4,  # rounds of each race
     "WRITERS": 50,  # of each race
     "FILLINGS": 12,  # sessions with every object filled to its limits
+    "FILES": 1000,  # of a thousand mutations of an export, which ones is up to the seed
     "FUZZ_WALKS": 2,  # of schemathesis, each with a seed of its own
     "FUZZ_EXAMPLES": 30,  # of each operation in each walk
 }
@@ -41,6 +42,8 @@ COUNTED: Final = {
     "states": "distinct states that histories came through",
     "faults": "faults injected",
     "fillings": "answers that show objects filled to their limits",
+    "files": "mutated exports that were imported: refused whole, or read back by every route",
+    "erasures": "interleavings of an erasure with a write",
     "requests": "requests of the fuzzer",
     "writers": "requests raced against each other",
 }

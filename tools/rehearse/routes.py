@@ -29,7 +29,9 @@ def make_routes(
     for path, operations in body["paths"].items():
         for method in {*METHODS, ANY} & set(operations):
             key = (
-                "$default" if path == "/$default" else f"{'ANY' if method == ANY else method.upper()} {path}"
+                "$default"
+                if path.lstrip("/") == "$default"
+                else f"{'ANY' if method == ANY else method.upper()} {path}"
             )
             keys.add(key)
             if key not in existing:

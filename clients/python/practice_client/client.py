@@ -5,6 +5,7 @@ from typing import Any
 
 from practice_client.models import (
     Counts,
+    EffectiveParameters,
     Example,
     ExamplePage,
     Expansion,
@@ -143,6 +144,13 @@ class Client(Transport):
     def delete_session(self, session_id: int, *, if_match: str | None = None) -> None:
         """Deletes a session with its settings, models and responses; examples stay."""
         self._request("DELETE", f"/user/practice/sessions/{session_id}", {204: None}, if_match=if_match)
+
+    def get_effective_parameters(self, session_id: int) -> EffectiveParameters:
+        """What a turn would send to each model now, and who chose each value."""
+        made: EffectiveParameters = self._request(
+            "GET", f"/user/practice/sessions/{session_id}/effective-parameters", {200: EffectiveParameters}
+        )
+        return made
 
     def get_settings(self, session_id: int) -> Settings:
         """The settings of a session."""

@@ -142,6 +142,12 @@ class ImportInProgress(Conflict):
     detail = "import_in_progress"
 
 
+class TooManyTransfers(Conflict):
+    """An account has few exports and imports at the same time."""
+
+    detail = "too_many_transfers"
+
+
 class RequestInFlight(Conflict):
     """Another attempt with the same Idempotency-Key is running, for `seconds` more at most."""
 

@@ -4,7 +4,7 @@ A response that was added by POST or queue has no item of a turn: it is a turn o
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from practice import table
@@ -16,7 +16,7 @@ from practice.schemas.response import Response
 from practice.schemas.session_model import StoredModels
 from practice.schemas.turn import Result, StoredTurn, Turn, TurnPage, TurnStatus
 from practice.store.paging import Budget, Pager
-from practice.store.turns import Answers, TurnState, cancel_queued, read, state_in, state_of
+from practice.store.turns import Answers, TurnState, cancel_queued, read, sent_with, state_in, state_of
 from practice.store.views import live_responses
 from practice.table import keys
 
@@ -110,7 +110,8 @@ def _newest_first(
         if stored and item and stored.turn_id >= turn_id:
             documents = list(group) if stored.turn_id == turn_id else []
             answers = {each.response_id: each for each in live_responses(documents, models)}
-            turn = _turn(_visible(state_in(item, stored, answers), answers))
+            state = state_in(item, stored, answers, sent_with(documents))
+            turn = _turn(_visible(state, answers))
             if turn:
                 yield turn
             item = next(items, None)
@@ -133,7 +134,7 @@ def _only_live(responses: Iterable[Response], models: StoredModels) -> Answers:
 
 
 def _visible(state: TurnState, answers: Answers) -> TurnState:
-    return TurnState(state.turn, state.status, state.errors, answers, state.is_lost)
+    return replace(state, answers=answers)
 
 
 def _turn(state: TurnState) -> Turn | None:

@@ -9,8 +9,8 @@ import json
 import secrets
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from pydantic import TypeAdapter
 
@@ -38,6 +38,8 @@ INTERRUPTED: Final = "the turn was interrupted before this model answered"
 _Errors: Final = TypeAdapter(list[TurnError])
 Answers = dict[int, Response]
 """By response id."""
+Sent = dict[int, dict[str, Any]]
+"""By response id: the parameters that a provider was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class TurnState:
     answers: Answers
     is_lost: bool = False
     """Under way in the table, but past the time in which a worker could still run it."""
+    sent: Sent = field(default_factory=dict)
 
     def missing(self) -> list[AskedModel]:
         return [asked for asked in self.turn.asked if asked.response_id not in self.answers]
@@ -81,7 +84,7 @@ class TurnState:
             Result.of(
                 self.answers[asked.response_id],
                 is_primary=asked.is_primary,
-                generation_params=asked.generation_params,
+                generation_params=self.sent.get(asked.response_id, asked.generation_params),
             )
             for asked in self.turn.asked
             if asked.response_id in self.answers
@@ -147,7 +150,7 @@ def begin_turn(
     return turn
 
 
-def store_answer(user_id: int, response: Response) -> Response | None:
+def store_answer(user_id: int, response: Response, sent: dict[str, Any]) -> Response | None:
     """Fills the item of an answer. One request. None when the item was deleted, with its session or as failed.
 
     An answer that was there first stays, and is the one that counts; it may be this one, written by a request whose
@@ -159,7 +162,7 @@ def store_answer(user_id: int, response: Response) -> Response | None:
         response.model_dump_json(),
         condition="#v = :empty",
         values={":empty": table.number(0)},
-        attributes=of_model(response),
+        attributes={**of_model(response), "sent": table.text(json.dumps(sent))},
     )
     try:
         table.write(*writes)
@@ -182,7 +185,16 @@ def state_of(user_id: int, document: table.Document) -> TurnState:
     """Of the item of a turn. One request."""
     turn = StoredTurn.model_validate_json(document.text)
     found = table.fetch(keys.response(user_id, each.response_id) for each in turn.asked)
-    return state_in(document, turn, _answers(found.values()))
+    return state_in(document, turn, _answers(found.values()), sent_with(found.values()))
+
+
+def sent_with(documents: Iterable[table.Document]) -> Sent:
+    """Of the items of answers; one that was kept before this was written down has none."""
+    return {
+        keys.number_in(each.key.sk): json.loads(each.string("sent"))
+        for each in documents
+        if "sent" in each.item
+    }
 
 
 def _answers(documents: Iterable[table.Document]) -> Answers:
@@ -190,7 +202,7 @@ def _answers(documents: Iterable[table.Document]) -> Answers:
     return {response.response_id: response for response in responses}
 
 
-def state_in(document: table.Document, turn: StoredTurn, answers: Answers) -> TurnState:
+def state_in(document: table.Document, turn: StoredTurn, answers: Answers, sent: Sent) -> TurnState:
     """The same, of what was read already."""
     status = TurnStatus(document.string("status"))
     errors = document.item.get("errors")
@@ -200,6 +212,7 @@ def state_in(document: table.Document, turn: StoredTurn, answers: Answers) -> Tu
         _Errors.validate_json(errors["S"]) if errors else [],
         answers,
         status in UNDER_WAY and document.number("lost") < time.time() * 1000,
+        sent,
     )
 
 
@@ -246,7 +259,9 @@ def extend_lease(user_id: int, turn_id: int, worker: str, lease: Lease) -> None:
         return
 
 
-def settle(user_id: int, turn: StoredTurn, answers: Answers, errors: Sequence[TurnError]) -> TurnState:
+def settle(
+    user_id: int, turn: StoredTurn, answers: Answers, sent: Sent, errors: Sequence[TurnError]
+) -> TurnState:
     """Ends a turn: its places without an answer go. One transaction; an answer that came at the last moment counts.
 
     Raises NotFound when the turn was deleted with its session.
@@ -264,6 +279,7 @@ def settle(user_id: int, turn: StoredTurn, answers: Answers, errors: Sequence[Tu
                 if each.response_id not in answers
             ],
             dict(answers),
+            sent=sent,
         )
         try:
             _end(user_id, state, was=TurnStatus.RUNNING)
@@ -273,7 +289,7 @@ def settle(user_id: int, turn: StoredTurn, answers: Answers, errors: Sequence[Tu
                 raise SessionNotFound from None
             if now.status != TurnStatus.RUNNING:
                 return now
-            answers = {**answers, **now.answers}
+            answers, sent = {**answers, **now.answers}, {**sent, **now.sent}
             continue
         return state
 

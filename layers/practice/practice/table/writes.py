@@ -222,7 +222,7 @@ def write_returning_old(one: Write) -> Item:
 def size_of(writes: Iterable[Write]) -> int:
     """Roughly, in bytes: what a transaction of at most 4 MB has to hold."""
     return sum(
-        len(next(iter(value.values()))) + len(name)
+        (1 if "BOOL" in value else len(next(iter(value.values())))) + len(name)
         for write in writes
         for name, value in write.params.get("Item", {}).items()
     )

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+from typing import Any
 
 from practice.errors import PracticeError
 from practice.runtime import log
@@ -15,14 +16,15 @@ from practice.schemas.example import Example
 from practice.schemas.response import Response
 from practice.schemas.turn import AskedModel, ErrorCode, StoredTurn, TurnError
 from practice.store import turns
-from practice.store.turns import Answers, TurnState
-from practice.turns.ask import ask
+from practice.store.turns import Answers, Sent, TurnState
+from practice.turns.ask import ask, log_failure
 from practice.turns.configuration import configuration, model_named
 from practice.turns.knowledge import Retrieval, retrieve
 from practice.turns.prompts import compose
 from practice.turns.providers import TIMED_OUT, Completion, ProviderError
 
-Outcome = Response | TurnError
+Outcome = tuple[Response, dict[str, Any]] | TurnError
+"""An answer with the parameters that the provider was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +45,15 @@ def run_turn(user_id: int, state: TurnState, background: Background, deadline: D
         return _ask_and_keep(user_id, turn, asked, background, retrieval, deadline)
 
     answers: Answers = dict(state.answers)
+    sent: Sent = dict(state.sent)
     errors: list[TurnError] = []
     missing = state.missing()
     for outcome in _at_the_same_time(work, missing, deadline):
-        if isinstance(outcome, Response):
-            answers[outcome.response_id] = outcome
-        else:
+        if isinstance(outcome, TurnError):
             errors.append(outcome)
+        else:
+            response, sent[outcome[0].response_id] = outcome
+            answers[response.response_id] = response
     done = {answer.session_model_id for answer in answers.values()} | {
         each.session_model_id for each in errors
     }
@@ -57,7 +61,7 @@ def run_turn(user_id: int, state: TurnState, background: Background, deadline: D
         asked.error(ErrorCode.TIMEOUT, TIMED_OUT) for asked in missing if asked.session_model_id not in done
     ]
     _count(errors)
-    return turns.settle(user_id, turn, answers, errors)
+    return turns.settle(user_id, turn, answers, sent, errors)
 
 
 def _count(errors: Sequence[TurnError]) -> None:
@@ -65,6 +69,8 @@ def _count(errors: Sequence[TurnError]) -> None:
     if errors:
         log.count("model_failures", len(errors))
         log.note("failed_models", ", ".join(f"{each.model_name} {each.code}" for each in errors))
+    for each in errors:
+        log_failure(each.model_name, each.code, each.reason)
 
 
 def _at_the_same_time(
@@ -108,28 +114,30 @@ def _ask_and_keep(
     )
     started = time.monotonic()
     try:
-        completion = ask(asked.model_name, prompt, asked.generation_params, deadline)
+        answer = ask(asked.model_name, prompt, asked.generation_params, deadline)
         response = Response(
             response_id=asked.response_id,
             session_model_id=asked.session_model_id,
             session_id=turn.session_id,
             model_name=asked.model_name,
             prompt_text=turn.prompt_text,
-            response_text=completion.text,
-            token_usage=_usage(asked, completion, retrieval),
+            response_text=answer.completion.text,
+            token_usage=_usage(asked, answer.completion, retrieval),
             latency_ms=int((time.monotonic() - started) * 1000),
             created_at=turn.created_at,
         )
-        kept = turns.store_answer(user_id, response)
+        kept = turns.store_answer(user_id, response, answer.sent)
     except ProviderError as error:
-        return asked.error(error.code, error.detail)
+        return asked.error(error.code, error.detail, error.reason)
     except PracticeError as error:
         _log(asked, error)
         return asked.error(ErrorCode.NOT_STORED, "the answer could not be stored")
     except Exception as error:  # noqa: BLE001  # a fault of ours costs one model its answer, not the turn
         _log(asked, error)
         return asked.error(ErrorCode.PROVIDER_ERROR, "the model could not be asked")
-    return kept or asked.error(ErrorCode.NOT_STORED, "the session was deleted meanwhile")
+    if kept is None:
+        return asked.error(ErrorCode.NOT_STORED, "the session was deleted meanwhile")
+    return kept, answer.sent
 
 
 def _log(asked: AskedModel, error: Exception) -> None:
@@ -157,5 +165,11 @@ def _usage(asked: AskedModel, completion: Completion, retrieval: Retrieval) -> d
             "retrieval": retrieval.usage_entry(),
             "sources": retrieval.sources,
             "runtime_model": completion.runtime_model or configured.id,
+            "finish_reason": completion.finish_reason,
+            **(
+                {}
+                if completion.reasoning_tokens is None
+                else {"reasoning_tokens": completion.reasoning_tokens}
+            ),
         },
     }
