@@ -21,9 +21,9 @@ ItemsOf = Callable[[Learner], dict[tuple[str, str], Any]]
 
 
 @pytest.fixture(scope="module")
-def lines(somebody_to_stay: Callable[[], Learner], stack: Stack) -> list[Json]:
+def lines(lasting_learner: Callable[[], Learner], stack: Stack) -> list[Json]:
     """An export with something of everything, an error of a model and an agent's snapshot included."""
-    who = somebody_to_stay()
+    who = lasting_learner()
     example, other = who.add_example(title="Sums", meta={"level": 1.0}), who.add_example(is_active=True)
     session = who.open_session(title="Lesson", notes="Ü 𝄞", knowledge_ids=[3, 1], project_id=4)
     path = f"/sessions/{session['session_id']}"
@@ -117,10 +117,10 @@ def chosen(lines: list[Json], thousandths: int, shard: int, shards: int) -> Iter
 
 
 def try_all(
-    chosen: Iterable[Mutation], lines: list[Json], somebody: Callable[[], Learner], items_of: ItemsOf
+    chosen: Iterable[Mutation], lines: list[Json], another_learner: Callable[[], Learner], items_of: ItemsOf
 ) -> dict[str, int]:
     seen = {"refused": 0, "taken": 0}
-    who = somebody()
+    who = another_learner()
     before = items_of(who)
     for mutation in chosen:
         torture.count("files")
@@ -148,7 +148,7 @@ def try_all(
             raise AssertionError(f"{mutation}: {error}") from error
         assert "importing" not in items_of(who)[keys.account(who.user_id)]
         assert ok(who.post("/sessions", {"class_id": 1})).status == 201
-        who = somebody()
+        who = another_learner()
         before = items_of(who)
     assert items_of(who) == before  # what was refused has written nothing
     return seen
@@ -293,9 +293,9 @@ def test_a_field_that_the_api_would_refuse_is_refused_with_its_line_and_its_name
 
 
 def test_a_mutated_export_is_refused_whole_or_can_be_read_whole(
-    lines: list[Json], somebody: Callable[[], Learner], items_of: ItemsOf
+    lines: list[Json], another_learner: Callable[[], Learner], items_of: ItemsOf
 ) -> None:
-    seen = try_all(chosen(lines, 10, 0, 1), lines, somebody, items_of)
+    seen = try_all(chosen(lines, 10, 0, 1), lines, another_learner, items_of)
 
     assert seen["refused"] > seen["taken"] > 0
 
@@ -303,6 +303,6 @@ def test_a_mutated_export_is_refused_whole_or_can_be_read_whole(
 @pytest.mark.torture
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_every_mutated_export_is_refused_whole_or_can_be_read_whole(
-    shard: int, lines: list[Json], somebody: Callable[[], Learner], items_of: ItemsOf
+    shard: int, lines: list[Json], another_learner: Callable[[], Learner], items_of: ItemsOf
 ) -> None:
-    try_all(chosen(lines, torture.SIZES["FILES"], shard, SHARDS), lines, somebody, items_of)
+    try_all(chosen(lines, torture.SIZES["FILES"], shard, SHARDS), lines, another_learner, items_of)

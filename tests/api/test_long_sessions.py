@@ -19,7 +19,7 @@ from practice.table import keys
 from tests.support.learners import Answer, Learner, made, walk
 
 Json = dict[str, Any]
-Somebody = Callable[[], Learner]
+MakeLearner = Callable[[], Learner]
 
 ANSWER_BYTES = 5_500_000
 MEGABYTE = 1024 * 1024
@@ -97,9 +97,9 @@ LongSession = tuple[Learner, Json, list[Json]]
 
 
 @pytest.fixture(scope="module", params=[1_200, pytest.param(10_000, marks=pytest.mark.torture)])
-def long_session(request: pytest.FixtureRequest, stack: Stack, somebody: Somebody) -> LongSession:
+def long_session(request: pytest.FixtureRequest, stack: Stack, another_learner: MakeLearner) -> LongSession:
     """With its responses, oldest first; they take more than one page of the store. Only its title is changed."""
-    ada = somebody()
+    ada = another_learner()
     session = ada.open_session()
     return ada, session, seed(stack, ada, session, request.param, "Because. " * 100)
 
@@ -169,8 +169,8 @@ def test_the_responses_of_a_session_come_newest_first_page_by_page_each_ascendin
 
 def size_of(response: Json, user_id: int) -> int:
     """Bytes of its item as DynamoDB counts them, for a text that needs no compression."""
-    told = Response.model_validate(response)
-    [write] = table.put(keys.response(user_id, told.response_id), told, attributes=of_model(told))
+    reported = Response.model_validate(response)
+    [write] = table.put(keys.response(user_id, reported.response_id), reported, attributes=of_model(reported))
     item = write.params["Item"]
     numbers = {name for name, value in item.items() if "N" in value}
     return sum(len(name) + (2 if name in numbers else len(item[name]["S"])) for name in item)

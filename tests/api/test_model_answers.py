@@ -18,7 +18,7 @@ from practice.turns import ask, configuration
 from practice.turns.providers import bedrock
 from tests.support.learners import Learner
 from tests.support.log_lines import written
-from tests.support.providers import FakeProvider, Played, in_turn, says
+from tests.support.providers import FakeProvider, Played, in_turn, replies
 
 Chat = Callable[..., dict[str, Any]]
 OPUS = "us.anthropic.claude-opus-4-7"
@@ -193,7 +193,7 @@ REFUSED_CAP = error(400, param="max_tokens", code="unsupported_parameter", type=
 def test_without_a_refused_parameter_that_was_not_chosen_the_model_is_asked_once_more(
     chat: Chat, fake: FakeProvider
 ) -> None:
-    fake.plays["m"] = in_turn(REFUSED_CAP, says("Because."))
+    fake.plays["m"] = in_turn(REFUSED_CAP, replies("Because."))
 
     result = chat({"cap_required": True, "max_output_tokens": 4096})
 
@@ -346,9 +346,9 @@ def test_an_answer_without_a_text_is_none(chat: Chat, fake: FakeProvider, play: 
 
 def test_thinking_and_refusals_are_not_shown_again(chat: Chat, fake: FakeProvider) -> None:
     fake.plays["m"] = in_turn(
-        says("<think>hm</think>Paris."),
+        replies("<think>hm</think>Paris."),
         message(content="I must not.", finish="content_filter"),
-        says("Rome."),
+        replies("Rome."),
     )
 
     chat({}, "France?", "Poison?", "Italy?")
@@ -370,7 +370,7 @@ def test_a_busy_service_is_waited_for(
     chat: Chat, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch, busy: Any
 ) -> None:
     monkeypatch.setattr(ask, "FIRST_PAUSE_SECONDS", 0.01)
-    fake.plays["m"] = in_turn(busy, busy, says("At last."))
+    fake.plays["m"] = in_turn(busy, busy, replies("At last."))
 
     assert chat({})["response_text"] == "At last."
 
@@ -412,7 +412,7 @@ def test_words_about_a_quota_in_a_sentence_are_none(
 ) -> None:
     monkeypatch.setattr(ask, "FIRST_PAUSE_SECONDS", 0.01)
     about = error(429, message="insufficient_quota is not what this is", code="rate_limit_exceeded")
-    fake.plays["m"] = in_turn(about, says("At last."))
+    fake.plays["m"] = in_turn(about, replies("At last."))
 
     assert chat({})["response_text"] == "At last."
 
@@ -448,9 +448,9 @@ def test_a_model_that_is_not_there_or_not_allowed_is_not_enabled(
     ],
 )
 def test_nor_is_one_that_bedrock_does_not_offer(
-    chat: Chat, fake: FakeProvider, code: str, status: int, said: str
+    chat: Chat, fake: FakeProvider, code: str, status: int, output: str
 ) -> None:
-    fake.plays[OPUS] = lambda _: Played({"message": said}, status, {"x-amzn-errortype": code})
+    fake.plays[OPUS] = lambda _: Played({"message": output}, status, {"x-amzn-errortype": code})
 
     failed = chat({"provider": "bedrock", "id": OPUS})
 

@@ -116,7 +116,7 @@ def test_preset_style_agent_and_excerpts_come_in_this_order() -> None:
     assert places == sorted(places)
 
 
-def test_an_agent_without_a_text_says_nothing() -> None:
+def test_an_agent_without_a_text_adds_nothing() -> None:
     assert composed(agent_snapshot={"system_prompt": None}).system == ""
     assert composed(agent_snapshot={}).system == ""
 
@@ -136,7 +136,7 @@ def test_an_example_with_an_empty_side_is_left_out() -> None:
     assert composed(examples=[example(1, output_text=" "), example(2, input_text="")]).examples == []
 
 
-def test_history_is_told_in_the_order_of_time_after_the_examples() -> None:
+def test_history_comes_in_the_order_of_time_after_the_examples() -> None:
     made = composed(examples=[example(1)], history=[response(9), response(8)])
 
     assert [text for _, text in made.messages()] == [
@@ -240,7 +240,7 @@ def test_presets_differ_in_temperature() -> None:
     assert params(preset="custom") == {}
 
 
-def test_null_says_nothing() -> None:
+def test_null_changes_nothing() -> None:
     assert params(agent={"temperature": 0.3}, chosen={"temperature": None})["temperature"] == 0.3
 
 
@@ -343,7 +343,7 @@ def test_caps_clamp_to_what_the_model_can() -> None:
         ("", None),
     ],
 )
-def test_the_limits_of_public_models_are_known_whoever_serves_them(name: str, tokens: int | None) -> None:
+def test_the_limits_of_public_models_are_known_with_any_provider(name: str, tokens: int | None) -> None:
     assert model_table.known(name).get("max_output_tokens") == tokens
 
 

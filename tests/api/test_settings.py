@@ -785,7 +785,7 @@ def test_a_model_added_while_the_settings_change_has_their_parameters(
     assert [model["generation_params"] for model in models] == [{**DEFAULT_PARAMS, "top_k": 7}] * len(models)
 
 
-def test_who_was_slower_is_told_the_version_that_stands(ada: Learner) -> None:
+def test_the_slower_learner_gets_the_current_version(ada: Learner) -> None:
     path = settings_path(ada.open_session())
     first = ada.get(path).etag
     current = ada.patch(path, {"style_preset": "creative"}).etag

@@ -220,7 +220,7 @@ def minutes_pass(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 def test_an_import_that_dies_anywhere_locks_nobody_out_and_is_begun_anew(
     ada: Learner,
-    somebody: Callable[[], Learner],
+    another_learner: Callable[[], Learner],
     stack: Stack,
     minutes_pass: Callable[[float], None],
     items_of: ItemsOf,
@@ -231,7 +231,7 @@ def test_an_import_that_dies_anywhere_locks_nobody_out_and_is_begun_anew(
     file, whole = ada.get("/export").body, everything(ada)
     dead = 0
     for at in count(2):
-        who = somebody()
+        who = another_learner()
         with killed_at(at) as seen:
             answer = who.post("/import", raw=file, headers=PLAIN)
         if seen[0] < at:
@@ -420,7 +420,7 @@ def test_progress_of_an_import_counts_up(
 
 @pytest.mark.usefixtures("stack")
 def test_while_an_import_is_at_work_nothing_else_is_created(ada: Learner) -> None:
-    claim = {"importing": table.text("somebody"), "import_until": table.number(2**52)}
+    claim = {"importing": table.text("another_learner"), "import_until": table.number(2**52)}
     table.write(table.update(keys.account(ada.user_id), set_to=claim))
 
     answers = [
@@ -513,7 +513,7 @@ def test_an_import_that_two_workers_are_given_is_done(
     assert (job["status"], job["problem"], job["counts"]["examples"]) == ("done", None, 1)
 
 
-def test_a_file_that_never_comes_is_looked_for_ever_more_seldom() -> None:
+def test_a_file_that_never_comes_is_looked_for_less_and_less_often() -> None:
     looks, age = 0, timedelta()
     while age < jobs.KEPT:
         age += timedelta(seconds=jobs.poll_delay(age))
@@ -547,7 +547,7 @@ def test_files_go_with_an_erasure(
 
 @pytest.mark.usefixtures("under_load")
 def test_an_export_taken_beside_a_writer_imports(
-    ada: Learner, somebody: Callable[[], Learner], monkeypatch: pytest.MonkeyPatch
+    ada: Learner, another_learner: Callable[[], Learner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever is written between two of its requests."""
     work(ada)
@@ -579,7 +579,7 @@ def test_an_export_taken_beside_a_writer_imports(
             exported = ada.get("/export")
         finally:
             events.unregister("before-call.dynamodb", between)
-        imported = somebody().post("/import", raw=exported.body, headers=PLAIN)
+        imported = another_learner().post("/import", raw=exported.body, headers=PLAIN)
         assert (exported.status, imported.status) == (200, 201), (at, imported.body)
         if seen < at or at > 25:
             break
@@ -596,7 +596,7 @@ def test_an_export_beside_an_import_says_that_it_is_incomplete(
         return first
 
     assert header()["is_complete"] is True
-    claim = {"importing": table.text("5.somebody"), "import_until": table.number(2**52)}
+    claim = {"importing": table.text("5.another_learner"), "import_until": table.number(2**52)}
     table.write(table.update(keys.account(ada.user_id), set_to=claim))
     assert header()["is_complete"] is False
 

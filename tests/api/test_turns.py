@@ -22,7 +22,7 @@ from practice.table.keys import Key
 from practice.turns import configuration, run, worker
 from tests.support.learners import BASE_URL, Answer, Learner, Send, made, walk
 from tests.support.processes import SECONDS, Killed, mortal, time_is_up_after, wait_until
-from tests.support.providers import FakeProvider, Played, completion, in_turn, says
+from tests.support.providers import FakeProvider, Played, completion, in_turn, replies
 
 Announce = Callable[..., Any]
 
@@ -200,7 +200,7 @@ def test_results_come_in_model_order_whatever_finished_first(
 
 def test_a_model_is_shown_its_own_earlier_turns(ada: Learner, class_of: Any, provider: FakeProvider) -> None:
     session = ada.open_session(class_id=class_of("alpha", "beta"))
-    provider.plays = {"alpha": says("alpha one"), "beta": says("beta one")}
+    provider.plays = {"alpha": replies("alpha one"), "beta": replies("beta one")}
     chat(ada, session, "First?")
 
     chat(ada, session, "Second?")
@@ -325,7 +325,7 @@ def test_a_refused_run_opens_no_session(
     assert ada.get("/sessions").json["total"] == 0
 
 
-def test_a_run_with_somebody_elses_agent_is_refused(
+def test_a_run_with_another_learners_agent_is_refused(
     ada: Learner, ben: Learner, class_of: Any, announce_agent: Any
 ) -> None:
     agent = announce_agent(ben.user_id)
@@ -416,7 +416,7 @@ def test_a_run_names_its_class(ada: Learner, query: str) -> None:
     assert answer.detail[0]["loc"] == ["query", "class_id"]
 
 
-def test_somebody_elses_session_answers_like_one_that_does_not_exist(ada: Learner, ben: Learner) -> None:
+def test_another_learners_session_answers_like_one_that_does_not_exist(ada: Learner, ben: Learner) -> None:
     session = ada.open_session()
     turn_id = int(chat(ada, session).headers["location"].rpartition("/")[2])
     mine = f"/sessions/{session['session_id']}"
@@ -435,7 +435,7 @@ def test_somebody_elses_session_answers_like_one_that_does_not_exist(ada: Learne
     assert len(turns_of(ada, session)["items"]) == 1
 
 
-def test_a_session_without_a_class_asks_nobody(ada: Learner) -> None:
+def test_a_session_without_a_class_asks_no_model(ada: Learner) -> None:
     session = ada.open_session()
     made(ada.patch(f"/sessions/{session['session_id']}", {"class_id": None}), 200)
 
@@ -501,12 +501,12 @@ CUT = Played(completion("never whole"), cut=True)
         (lambda _: Played(b"\xff\xfe\x00", 200, {"content-type": "audio/wav"}), "provider_error"),
         (lambda _: Played({}, 302, {"location": "http://169.254.169.254/"}), "provider_error"),
         (lambda _: CUT, "provider_error"),
-        (says(""), "provider_error"),
-        (says("  \n"), "provider_error"),
-        (says(None), "provider_error"),
-        (says(text_of(1024 * 1024 + 1)), "answer_too_long"),
-        (says(text_of(5_000_000)), "answer_too_long"),
-        (says(text_of(9_000_000)), "answer_too_long"),
+        (replies(""), "provider_error"),
+        (replies("  \n"), "provider_error"),
+        (replies(None), "provider_error"),
+        (replies(text_of(1024 * 1024 + 1)), "answer_too_long"),
+        (replies(text_of(5_000_000)), "answer_too_long"),
+        (replies(text_of(9_000_000)), "answer_too_long"),
         (lambda _: Played(b"", parts=[inf, b"late"]), "timeout"),
         (lambda _: Played(b"", parts=[b" ", inf, b"late"]), "timeout"),
         (lambda _: Played({}, 429, {"retry-after": "60"}), "throttled"),
@@ -558,7 +558,7 @@ def test_an_answer_of_exactly_one_megabyte_is_kept_whole(
 ) -> None:
     text = "".join(random.Random(7).choices('abcdefghij \n"\\é', k=900_000))
     text += "x" * (1024 * 1024 - len(text.encode()))
-    provider.plays["alpha"] = says(text)
+    provider.plays["alpha"] = replies(text)
     session = ada.open_session(class_id=class_of("alpha"))
 
     answer = chat(ada, session)
@@ -611,7 +611,7 @@ def test_a_throttled_model_is_asked_again_within_the_time(
     ada: Learner, class_of: Any, provider: FakeProvider
 ) -> None:
     provider.plays["alpha"] = in_turn(
-        lambda _: Played({}, 429, {"retry-after": "0.01"}), lambda _: Played({}, 429), says("at last")
+        lambda _: Played({}, 429, {"retry-after": "0.01"}), lambda _: Played({}, 429), replies("at last")
     )
 
     [result] = chat(ada, ada.open_session(class_id=class_of("alpha"))).json["results"]
@@ -620,7 +620,7 @@ def test_a_throttled_model_is_asked_again_within_the_time(
     assert provider.asked() == {"alpha": 3}
 
 
-def test_a_model_that_nobody_serves_is_not_enabled_where_echo_does_not_play_it(
+def test_a_model_without_a_provider_is_not_enabled_where_echo_does_not_play_it(
     ada: Learner, class_of: Any, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UNCLAIMED_MODELS", "refuse")
@@ -834,7 +834,7 @@ def test_a_turn_too_big_for_one_answer_is_accepted_and_read_in_parts(
 ) -> None:
     names = [f"model-{n}" for n in range(4)]
     # Quotes take four bytes each on their way out.
-    provider.plays = {name: says(f"{name} " + '"' * 1_000_000) for name in names}
+    provider.plays = {name: replies(f"{name} " + '"' * 1_000_000) for name in names}
     session = ada.open_session(class_id=class_of(*names))
 
     answer = chat(ada, session)
@@ -932,7 +932,7 @@ def test_a_run_can_be_left_to_the_worker_too(ada: Learner, class_of: Any, finish
     assert finished(ada, accepted.headers["location"])["status"] == "done"
 
 
-def test_a_worker_keeps_long_answers_and_tells_of_those_too_long(
+def test_a_worker_keeps_long_answers_and_reports_those_too_long(
     ada: Learner, class_of: Any, finished: Any
 ) -> None:
     session = ada.open_session(class_id=class_of("alpha", "beta"))
@@ -947,9 +947,7 @@ def test_a_worker_keeps_long_answers_and_tells_of_those_too_long(
     assert len(responses_of(ada, session)) == 2
 
 
-def test_whoever_is_faster_a_cancelled_turn_has_no_answers(
-    ada: Learner, class_of: Any, finished: Any
-) -> None:
+def test_a_turn_cancelled_at_any_moment_has_no_answers(ada: Learner, class_of: Any, finished: Any) -> None:
     session = ada.open_session(class_id=class_of("alpha"))
     locations = [chat(ada, session, headers=ASYNC).headers["location"] for _ in range(12)]
 
@@ -961,7 +959,7 @@ def test_whoever_is_faster_a_cancelled_turn_has_no_answers(
         assert (turn["status"], len(turn["results"])) == (("cancelled", 0) if status == 204 else ("done", 1))
 
 
-def test_a_message_that_is_none_is_set_aside(send: Send) -> None:
+def test_a_message_of_another_form_goes_to_the_dead_letter_queue(send: Send) -> None:
     record = {
         "messageId": "19dd0b57-b21e-4ac1-bd88-01bbb068cb78",
         "receiptHandle": "x",
@@ -1421,7 +1419,7 @@ def test_a_worker_that_is_there_keeps_its_turn_and_one_that_died_loses_it(
         die.wait(SECONDS)
         return Played({}, 500)
 
-    provider.plays["beta"] = in_turn(hang, says("beta, asked again"))
+    provider.plays["beta"] = in_turn(hang, replies("beta, asked again"))
     first = threading.Thread(target=deliver_turns)
     first.start()
     assert at_beta.wait(SECONDS)
@@ -1590,7 +1588,7 @@ def test_when_the_table_fails_at_any_step_nothing_is_lost_and_a_retry_ends_well(
     assert max(provider.asked().values()) <= 2
 
 
-def test_the_second_time_nobody_is_asked_and_the_same_is_answered(
+def test_the_second_time_no_model_is_asked_and_the_answer_is_the_same(
     ada: Learner, class_of: Any, provider: FakeProvider
 ) -> None:
     noise = random.Random(3)
@@ -1598,7 +1596,7 @@ def test_the_second_time_nobody_is_asked_and_the_same_is_answered(
         name: "".join(noise.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=1_000_000))
         for name in ("alpha", "beta", "gamma")
     }
-    provider.plays = {name: says(text) for name, text in texts.items()}
+    provider.plays = {name: replies(text) for name, text in texts.items()}
     session = ada.open_session(class_id=class_of(*texts))
 
     first = chat(ada, session, headers=KEY)
@@ -1675,10 +1673,10 @@ def test_a_turn_cancelled_before_its_request_was_answered_stays_so(
     assert provider.asked() == {}
 
 
-def test_a_turn_that_nobody_answered_may_be_tried_again_with_its_key(
+def test_a_turn_that_no_model_answered_may_be_tried_again_with_its_key(
     ada: Learner, class_of: Any, provider: FakeProvider
 ) -> None:
-    provider.plays["alpha"] = in_turn(lambda _: Played({}, 500), says("now"))
+    provider.plays["alpha"] = in_turn(lambda _: Played({}, 500), replies("now"))
     session = ada.open_session(class_id=class_of("alpha"))
 
     first = chat(ada, session, headers=KEY)

@@ -49,7 +49,7 @@ def test_tokens_issued_before_the_revocation_are_refused(ada: Learner, hand_in: 
 
 def test_a_newer_token_is_good(ada: Learner, stack: Stack, hand_in: HandIn) -> None:
     older = with_new_token(ada, stack, time.time() - 60)
-    between = datetime.fromtimestamp(time.time() - 30, UTC)  # a token tells whole seconds only
+    between = datetime.fromtimestamp(time.time() - 30, UTC)  # a token has whole seconds only
     hand_in("TokensRevoked", {"user_id": ada.user_id, "issued_before": between.isoformat()})
 
     assert older.get("/sessions").status == 401
@@ -63,7 +63,7 @@ def test_an_older_revocation_takes_nothing_back(ada: Learner, hand_in: HandIn) -
     assert ada.get("/sessions").status == 401
 
 
-def test_somebody_elses_tokens_stay_good(ada: Learner, ben: Learner, hand_in: HandIn) -> None:
+def test_another_learners_tokens_stay_good(ada: Learner, ben: Learner, hand_in: HandIn) -> None:
     hand_in("TokensRevoked", {"user_id": ada.user_id, "issued_before": later()})
 
     assert ben.get("/sessions").status == 200
@@ -80,7 +80,7 @@ def test_somebody_elses_tokens_stay_good(ada: Learner, ben: Learner, hand_in: Ha
         {"version": 2, "token_id": "a"},
     ],
 )
-def test_a_revocation_that_says_nothing_is_set_aside(
+def test_an_empty_revocation_goes_to_the_dead_letter_queue(
     ada: Learner, hand_in: HandIn, detail: dict[str, Any]
 ) -> None:
     assert hand_in("TokensRevoked", {"user_id": ada.user_id, **detail})["outcome"] == "dead_letter"

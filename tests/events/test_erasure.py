@@ -115,9 +115,9 @@ def interleavings(stack: Stack, request: pytest.FixtureRequest) -> Interleavings
 
 
 @pytest.fixture
-def world(somebody: Callable[[], Learner], monkeypatch: pytest.MonkeyPatch) -> Callable[[], World]:
+def world(another_learner: Callable[[], Learner], monkeypatch: pytest.MonkeyPatch) -> Callable[[], World]:
     monkeypatch.setattr(accounts, "REMEMBERED_SECONDS", 600.0)
-    return lambda: World(somebody(), somebody())
+    return lambda: World(another_learner(), another_learner())
 
 
 @pytest.mark.trust
@@ -134,7 +134,7 @@ def test_an_erasure_at_any_moment_of_a_write_leaves_nothing(
     def make() -> World:
         made = world()
         if keyed:
-            for who in (made.learner, made.stranger):
+            for who in (made.learner, made.other):
                 who.headers["idempotency-key"] = "a key"
         return made
 
@@ -144,7 +144,7 @@ def test_an_erasure_at_any_moment_of_a_write_leaves_nothing(
         except KeyError as error:  # a place of a job, which was refused
             return error
 
-    for number, who, answer in interleavings(write, make, lambda w: w.stranger if is_import else w.learner):
+    for number, who, answer in interleavings(write, make, lambda w: w.other if is_import else w.learner):
         assert getattr(answer, "status", 401) != 500, (number, answer)
         assert left_of(who, items_of) == ["ACCOUNT"], (number, answer)
         account = items_of(who)[keys.account(who.user_id)]
@@ -202,19 +202,19 @@ def test_an_erasure_at_any_moment_of_a_job_leaves_nothing(
 
     def make() -> World:
         made = world()
-        who = made.learner if kind == "export" else made.stranger
+        who = made.learner if kind == "export" else made.other
         begun = who.get("/export") if kind == "export" else who.post("/import", raw=file, headers=PLAIN)
         began[who.user_id] = begun.json[f"{kind}_id"]
         return made
 
     def work(w: World) -> Any:
-        who = w.learner if kind == "export" else w.stranger
+        who = w.learner if kind == "export" else w.other
         event = record(user_id=who.user_id, transfer_id=began[who.user_id])
         answer = stack.invoker.invoke("work_transfer", event)
         stack.invoker.invoke("work_transfer", event)  # which is delivered again when the first one failed
         return answer
 
-    for number, who, _ in interleavings(work, make, lambda w: w.learner if kind == "export" else w.stranger):
+    for number, who, _ in interleavings(work, make, lambda w: w.learner if kind == "export" else w.other):
         assert left_of(who, items_of) == ["ACCOUNT"], number
         assert files_of(who) == [], number
 

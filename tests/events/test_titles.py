@@ -16,7 +16,7 @@ from practice.turns.providers import ProviderError
 from tests.support import deliveries
 from tests.support.deliveries import Deliveries
 from tests.support.learners import Learner
-from tests.support.providers import FakeProvider, Played, in_turn, says
+from tests.support.providers import FakeProvider, Played, in_turn, replies
 
 Ask = Callable[..., str]
 
@@ -261,7 +261,7 @@ def test_a_cap_that_a_model_refuses_costs_no_title(
             "MODELS", json.dumps({"scribe": {"provider": "openai", "base_url": f"{fake.url}/v1"}})
         )
         configuration.clear_cache()
-        fake.plays["scribe"] = in_turn(lambda _: Played(refused, 400), says("Sky"))
+        fake.plays["scribe"] = in_turn(lambda _: Played(refused, 400), replies("Sky"))
         session = ada.open_session()
         ada.add_response(session)
 
@@ -322,7 +322,7 @@ def test_what_a_model_writes_becomes_one_short_line(written: str, title: str) ->
     assert len(titles.one_line(written)) <= 30
 
 
-def test_a_message_nobody_can_read_is_set_aside(stack: Stack, delivered: Deliveries) -> None:
+def test_an_unreadable_message_goes_to_the_dead_letter_queue(stack: Stack, delivered: Deliveries) -> None:
     record = {"messageId": "1", "body": json.dumps({"user_id": 1}), "attributes": {}}
 
     assert stack.invoker.invoke("write_titles", {"Records": [record]}) == {"batchItemFailures": []}

@@ -252,7 +252,7 @@ def row(name: str, cost: Cost) -> str:
     return f"| {name} | {cost.requests} | {cost.read_units:g} | {cost.write_units:g} |"
 
 
-def test_every_endpoint_costs_what_the_price_list_says_in_a_small_library_and_a_large_one(
+def test_every_endpoint_costs_its_price_in_a_small_library_and_a_large_one(
     small: Library, large: Library, count: Count, price_list: dict[str, Cost]
 ) -> None:
     in_large = measured(large, count)
@@ -349,7 +349,7 @@ def test_a_cursor_costs_the_same_at_any_depth(path: str, large: Library, count: 
     assert len(costs) == 1
 
 
-def test_somebody_elses_id_costs_what_an_unknown_one_costs(
+def test_another_learners_id_costs_what_an_unknown_one_costs(
     small: Library, large: Library, ben: Learner, requests_to_table: Callable[[], Any]
 ) -> None:
     ben.open_session()

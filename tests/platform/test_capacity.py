@@ -17,7 +17,7 @@ from practice.turns import configuration
 from tests.support import deliveries
 from tests.support.learners import Learner
 from tests.support.lists import assert_complete
-from tests.support.providers import FakeProvider, says
+from tests.support.providers import FakeProvider, replies
 from tools import capacity
 from tools.capacity import Figures, Load, Units
 
@@ -36,7 +36,7 @@ def test_the_tables_of_the_pages_are_as_computed(block: str) -> None:
 @pytest.fixture
 def two_models(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with FakeProvider() as fake:
-        fake.plays = {"a": says(ANSWER), "b": says(ANSWER)}
+        fake.plays = {"a": replies(ANSWER), "b": replies(ANSWER)}
         models = {"*": {"provider": "openai", "base_url": f"{fake.url}/v1"}}
         monkeypatch.setenv("MODELS", json.dumps(models))
         configuration.clear_cache()
@@ -46,7 +46,7 @@ def two_models(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("two_models")
-def test_a_turn_asks_of_the_table_what_the_arithmetic_says(
+def test_a_turn_asks_of_the_table_what_the_arithmetic_expects(
     ada: Learner,
     stack: Stack,
     announce: Callable[..., Any],
@@ -171,7 +171,7 @@ ROWS = {
     "IDEMPOTENCY_KEY_CHARACTERS": "`Idempotency-Key`",
     "DEDUP_ID_CHARACTERS": "`dedup_id` of a message",
 }
-"""Where docs/limits.md tells each constant."""
+"""The row of docs/limits.md that has each constant."""
 
 
 ELSEWHERE = {
@@ -210,15 +210,15 @@ UNITS = {
 
 
 @pytest.mark.parametrize("constant", ELSEWHERE)
-def test_the_page_tells_what_stands_in_other_modules(constant: str) -> None:
+def test_the_page_has_the_limits_of_other_modules(constant: str) -> None:
     module, _, name = constant.rpartition(".")
     value = getattr(import_module(f"practice.{module}"), name)
     row, words = ELSEWHERE[constant]
     number, _, unit = words.replace(",", "").partition(" ")
     page = (capacity.ROOT / "docs/limits.md").read_text().partition("## Own limits")[2]
-    told = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|", page, re.MULTILINE))[row]
+    reported = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|", page, re.MULTILINE))[row]
 
-    assert re.search(rf"(?<![\d,.]){re.escape(words)}(?![\d,.]\d)", told)
+    assert re.search(rf"(?<![\d,.]){re.escape(words)}(?![\d,.]\d)", reported)
     assert int(number) * UNITS.get(unit, 1) == (value.total_seconds() if name == "KEPT" else value)
 
 
@@ -232,7 +232,7 @@ def spelled(value: int) -> set[str]:
     return forms | {2**53 - 1: {"2^53-1"}, 2**63: {"2^63"}}.get(value, set())
 
 
-def test_the_page_tells_every_limit_with_its_value() -> None:
+def test_the_page_has_every_limit_with_its_value() -> None:
     values = {name: value for name, value in vars(limits).items() if name.isupper() and name != "KB"}
     page = (capacity.ROOT / "docs/limits.md").read_text().partition("## Own limits")[2]
     rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|", page, re.MULTILINE))

@@ -45,8 +45,8 @@ EXPORT = b'{"type":"practice-export","version":1,"exported_at":"2026-01-07T05:31
 class World:
     """A learner's account with something of everything, and what an operation on it needs."""
 
-    def __init__(self, learner: Learner, stranger: Learner) -> None:
-        self.learner, self.stranger = learner, stranger
+    def __init__(self, learner: Learner, other: Learner) -> None:
+        self.learner, self.other = learner, other
         self.jobs: dict[str, str] = {}
         self.example = learner.add_example()["example_id"]
         session = learner.open_session(title="Lesson")
@@ -68,16 +68,16 @@ CREATED, READ, GONE, LEFT = (201,), (200,), (204, 404), (202,)
 
 def export_later(w: World) -> Answer:
     """As if there were too much for one answer."""
-    patience, transfers.AT_ONCE_SECONDS = transfers.AT_ONCE_SECONDS, 0.0  # type: ignore[misc]
+    seconds_to_wait, transfers.AT_ONCE_SECONDS = transfers.AT_ONCE_SECONDS, 0.0  # type: ignore[misc]
     try:
         return w.learner.get("/export")
     finally:
-        transfers.AT_ONCE_SECONDS = patience  # type: ignore[misc]
+        transfers.AT_ONCE_SECONDS = seconds_to_wait  # type: ignore[misc]
 
 
 def import_into_nothing(w: World) -> Answer:
     """The account of a world is full: its stranger's is not."""
-    return w.stranger.post("/import", raw=EXPORT, headers=PLAIN)
+    return w.other.post("/import", raw=EXPORT, headers=PLAIN)
 
 
 def get_job(kind: str) -> Operation:
@@ -248,7 +248,7 @@ SAMPLE = [(name, list(FAULTS)[number % len(FAULTS)]) for number, name in enumera
     long_and_short(EVERY, SAMPLE),
 )
 def test_nothing_is_lost_or_left_half_done(
-    somebody: Callable[[], Learner],
+    another_learner: Callable[[], Learner],
     items_of: ItemsOf,
     name: str,
     fault: str,
@@ -257,7 +257,7 @@ def test_nothing_is_lost_or_left_half_done(
     is_tried_again = FAULTS[fault][1] == ONCE and fault not in NOT_TRIED_AGAIN
 
     def prepare() -> World:
-        world = World(somebody(), somebody())
+        world = World(another_learner(), another_learner())
         if name in ("get_export", "get_import"):
             operation(world)
         return world
@@ -470,7 +470,7 @@ SOME_POSTS = [
     long_and_short(EVERY_POST, SOME_POSTS),
 )
 def test_with_a_key_the_work_is_done_once_and_answered_the_same(
-    somebody: Callable[[], Learner],
+    another_learner: Callable[[], Learner],
     items_of: ItemsOf,
     asked: Counter[str],
     name: str,
@@ -479,7 +479,7 @@ def test_with_a_key_the_work_is_done_once_and_answered_the_same(
     post, work = POSTS[name]
 
     def prepare() -> Desk:
-        return Desk(somebody(), somebody(), items_of)
+        return Desk(another_learner(), another_learner(), items_of)
 
     for where, desk, first in each_request(name, fault, prepare, lambda desk: ask(post, desk)):
         answered, asked_before = desk.answered(), Counter(asked)
@@ -561,8 +561,8 @@ def erase_items(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds
         [receipt] = items_of(w.learner).values()
         assert "erasing" not in receipt
         assert int(receipt["erased_items"]["N"]) == before
-        told = [e for e in stack.bus.published if e["detail"].get("user_id") == w.learner.user_id]
-        erased = [each["detail"] for each in told if each["detail-type"] == "UserDataErased"]
+        reported = [e for e in stack.bus.published if e["detail"].get("user_id") == w.learner.user_id]
+        erased = [each["detail"] for each in reported if each["detail-type"] == "UserDataErased"]
         assert {each["items_deleted"] for each in erased} == {before}
 
     return by_queue(user_id=w.learner.user_id), holds
@@ -597,9 +597,9 @@ def stream_changes(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Ho
         return {"eventID": number, "eventName": name, "eventSource": "aws:dynamodb", "dynamodb": dynamodb}
 
     def holds() -> None:
-        told = [e for e in stack.bus.published if e["detail"].get("user_id") == w.learner.user_id]
-        assert {each["detail-type"] for each in told} == {"ExampleCreated", "SessionDeleted"}
-        assert len({each["detail"]["event_id"] for each in told}) == 2
+        reported = [e for e in stack.bus.published if e["detail"].get("user_id") == w.learner.user_id]
+        assert {each["detail-type"] for each in reported} == {"ExampleCreated", "SessionDeleted"}
+        assert len({each["detail"]["event_id"] for each in reported}) == 2
         bodies = [
             json.loads(each["body"]) for each in stack.queues.peek("practice-local-SweepQueue", 1_000_000)
         ]
@@ -633,7 +633,7 @@ def work_transfer(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Hol
         file = connection.getresponse().read()
         connection.close()
         exported = w.learner.get("/export").body
-        assert file.split(b"\n")[1:] == exported.split(b"\n")[1:]  # the first line tells when
+        assert file.split(b"\n")[1:] == exported.split(b"\n")[1:]  # the first line has the time
 
     return by_queue(user_id=w.learner.user_id, transfer_id=begun["export_id"]), holds
 
@@ -692,14 +692,14 @@ def deliver(stack: Stack, name: str, event: Event) -> bool:
     long_and_short(EVERY_DELIVERY, SOME_DELIVERIES),
 )
 def test_a_delivery_that_fails_comes_again_and_is_done(
-    somebody: Callable[[], Learner],
+    another_learner: Callable[[], Learner],
     stack: Stack,
     items_of: ItemsOf,
     name: str,
     fault: str,
 ) -> None:
     def prepare() -> tuple[World, Event, Holds]:
-        world = World(somebody(), somebody())
+        world = World(another_learner(), another_learner())
         return world, *DELIVERIES[name](world, stack, items_of)
 
     def act(prepared: tuple[World, Event, Holds]) -> bool:
@@ -716,9 +716,9 @@ def test_a_delivery_that_fails_comes_again_and_is_done(
 
 
 def test_records_that_come_twice_and_out_of_order_tell_the_same(
-    somebody: Callable[[], Learner], stack: Stack, items_of: ItemsOf
+    another_learner: Callable[[], Learner], stack: Stack, items_of: ItemsOf
 ) -> None:
-    world = World(somebody(), somebody())
+    world = World(another_learner(), another_learner())
     event, holds = stream_changes(world, stack, items_of)
     before = items_of(world.learner)
 

@@ -1,6 +1,6 @@
 """Whole histories of a learner, thousands of steps at random, against a plain model of what should be read.
 
-Every answer is compared whole. What the service alone decides (ids, moments) is taken from the answer that first tells it,
+Every answer is compared whole. What the service alone decides (ids, moments) is taken from the first answer that has it,
 and must never change afterwards.
 """
 
@@ -109,7 +109,7 @@ def without_identity(value: Any) -> Any:
 
 
 class History(RuleBasedStateMachine):
-    somebody: Callable[[], Learner]
+    another_learner: Callable[[], Learner]
     work: Callable[[Learner, int], None] | None
     """Brings a queued turn to its worker; None where a worker is at work by itself."""
     states: set[int]
@@ -120,8 +120,8 @@ class History(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.learner = self.somebody()
-        self.stranger = self.somebody()
+        self.learner = self.another_learner()
+        self.other_learner = self.another_learner()
         self.session: dict[int, dict[str, Any]] = {}
         self.models: dict[int, list[dict[str, Any]]] = {}
         self.example: dict[int, dict[str, Any]] = {}
@@ -247,7 +247,7 @@ class History(RuleBasedStateMachine):
     @rule(session_id=sessions)
     def read_session(self, session_id: int) -> None:
         answer = self.learner.get(f"/sessions/{session_id}")
-        missing(self.stranger.get(f"/sessions/{session_id}"))
+        missing(self.other_learner.get(f"/sessions/{session_id}"))
         if session_id not in self.session:
             return missing(answer)
         return self._read(session_id, answer)
@@ -322,10 +322,10 @@ class History(RuleBasedStateMachine):
             if not all(fits):
                 assert (answer.status, answer.detail) == (403, "invalid_few_shot_example_ids")
                 return None
-            told = {link["example_id"]: link for link in expect(answer, 200)["few_shot_links"]}
+            everything = {link["example_id"]: link for link in expect(answer, 200)["few_shot_links"]}
             after["few_shot_links"] = [
                 {
-                    **(known.get(each) or {k: v for k, v in told[each].items() if k != "example"}),
+                    **(known.get(each) or {k: v for k, v in everything[each].items() if k != "example"}),
                     "sort_order": order,
                 }
                 for order, each in enumerate(wanted)
@@ -373,7 +373,7 @@ class History(RuleBasedStateMachine):
         model = models[which]
         body = {"is_primary": primary, "generation_params": params}
         answer = self.learner.patch(f"/models/{model['session_model_id']}", body)
-        missing(self.stranger.patch(f"/models/{model['session_model_id']}", body))
+        missing(self.other_learner.patch(f"/models/{model['session_model_id']}", body))
         if session_id not in self.session:
             missing(answer)
             return
@@ -487,7 +487,7 @@ class History(RuleBasedStateMachine):
     def read_response(self, place: tuple[int, int]) -> None:
         answer = self.learner.get(f"/responses/{place[1]}")
         response = self._response(*place)
-        missing(self.stranger.get(f"/responses/{place[1]}"))
+        missing(self.other_learner.get(f"/responses/{place[1]}"))
         if response is None:
             return missing(answer)
         assert same(expect(answer, 200), response)
@@ -579,8 +579,8 @@ class History(RuleBasedStateMachine):
             return missing(answer)
         made = expect(answer, 202)
         path, turn_id = answer.headers["location"], made["turn_id"]
-        missing(self.stranger.delete(path))
-        missing(self.stranger.get(path))
+        missing(self.other_learner.delete(path))
+        missing(self.other_learner.get(path))
         turn = expect(self.learner.get(path), 200)
         assert (turn["status"], turn["results"], turn["errors"]) == ("queued", [], [])
         self.active_at[session_id] = turn["created_at"]
@@ -617,7 +617,7 @@ class History(RuleBasedStateMachine):
             response = live[each]
             prompt = response["prompt_text"]
             expected.append({"turn_id": each, "status": "done", "prompt_text": prompt, "answers": [response]})
-        told = [
+        everything = [
             {name: turn[name] for name in ("turn_id", "status", "prompt_text")}
             | {"answers": [{name: each[name] for name in OF_A_RESULT} for each in turn["results"]]}
             for turn in shown
@@ -626,7 +626,7 @@ class History(RuleBasedStateMachine):
             turn | {"answers": [{name: each[name] for name in OF_A_RESULT} for each in turn["answers"]]}
             for turn in sorted(expected, key=lambda turn: int(turn["turn_id"]))
         ]
-        assert same(told, expected), (told, expected)
+        assert same(everything, expected), (everything, expected)
         for turn in shown[:2]:
             assert same(expect(self.learner.get(f"{path}/{turn['turn_id']}"), 200), turn)
         return None
@@ -674,7 +674,7 @@ class History(RuleBasedStateMachine):
     @rule(example_id=examples)
     def read_example(self, example_id: int) -> None:
         answer = self.learner.get(f"/few-shot-examples/{example_id}")
-        missing(self.stranger.get(f"/few-shot-examples/{example_id}"))
+        missing(self.other_learner.get(f"/few-shot-examples/{example_id}"))
         if example_id not in self.example:
             return missing(answer)
         assert same(expect(answer, 200), self.example[example_id])
@@ -750,7 +750,7 @@ class History(RuleBasedStateMachine):
     # If-Match
 
     @rule(session_id=sessions, of=st.sampled_from(["", "/settings"]))
-    def change_what_somebody_else_changed(self, session_id: int, of: str) -> None:
+    def change_what_another_client_changed(self, session_id: int, of: str) -> None:
         path = f"/sessions/{session_id}{of}"
         seen = self.learner.get(path)
         stale = {"if-match": '"999999"'}
@@ -769,7 +769,7 @@ class History(RuleBasedStateMachine):
             assert same(answer.json, seen.json)
 
     @rule(example_id=examples)
-    def change_an_example_that_somebody_else_changed(self, example_id: int) -> None:
+    def change_an_example_that_another_client_changed(self, example_id: int) -> None:
         path, stale = f"/few-shot-examples/{example_id}", {"if-match": '"999999"'}
         answers = [
             self.learner.patch(path, {"title": "mine"}, headers=stale),
@@ -786,7 +786,7 @@ class History(RuleBasedStateMachine):
         """Everything to a newcomer, by export and import."""
         exported = self.learner.get("/export")
         assert exported.status == 200
-        newcomer = self.somebody()
+        newcomer = self.another_learner()
         plain = {"content-type": "application/x-ndjson"}
         counts = expect(newcomer.post("/import", raw=exported.body, headers=plain), 201)
         lines = [json.loads(line)["type"] for line in exported.body.splitlines()]
@@ -806,8 +806,8 @@ class History(RuleBasedStateMachine):
     def is_counted(self) -> None:
         self.steps += 1
         count("steps")
-        told: list[dict[int, Any]] = [self.session, self.models, self.example, self.turns]
-        self.states.add(hash(repr(canonical([without_identity(list(each.values())) for each in told]))))
+        everything: list[dict[int, Any]] = [self.session, self.models, self.example, self.turns]
+        self.states.add(hash(repr(canonical([without_identity(list(each.values())) for each in everything]))))
 
     @invariant()
     def totals_are_exact(self) -> None:
@@ -828,7 +828,7 @@ Explore = Callable[..., None]
 
 
 @pytest.fixture
-def explore(request: pytest.FixtureRequest, somebody_to_stay: Callable[[], Learner]) -> Explore:
+def explore(request: pytest.FixtureRequest, lasting_learner: Callable[[], Learner]) -> Explore:
     stack: Stack | None = None if BASE_URL else request.getfixturevalue("stack")
 
     def work(who: Learner, turn_id: int) -> None:
@@ -840,11 +840,11 @@ def explore(request: pytest.FixtureRequest, somebody_to_stay: Callable[[], Learn
     def run(histories: int, steps: int, number: int = 0) -> None:
         states: set[int] = set()
         members = {
-            "somebody": staticmethod(somebody_to_stay),
+            "another_learner": staticmethod(lasting_learner),
             "work": staticmethod(work) if stack else None,
             "states": states,
         }
-        machine = seed(SEED + number)(type("HistoryOfSomebody", (History,), members))
+        machine = seed(SEED + number)(type("HistoryOfALearner", (History,), members))
         try:
             run_state_machine_as_test(
                 machine,

@@ -29,11 +29,11 @@ def test_a_function_imports_what_is_listed(
 
 
 def is_success(answer: Any) -> bool:
-    """What was refused or set aside did not go the whole way."""
+    """What was refused, or is a dead letter, did not go the whole way."""
     return answer.get("statusCode", 200) in (200, 201, 204, 405) and not answer.get("batchItemFailures")
 
 
-def test_modules_are_named_as_deep_as_somebody_chooses_them() -> None:
+def test_modules_are_named_as_deep_as_they_are_chosen() -> None:
     loaded = [
         "handler",
         "_json",

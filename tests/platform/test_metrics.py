@@ -1,4 +1,4 @@
-"""What the log tells and counts, and that alarms, dashboard and runbook speak of the same."""
+"""The lines and metrics of the log, and that alarms, dashboard and runbook use the same names."""
 
 import json
 import re
@@ -109,9 +109,9 @@ def announcement(*models: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def a_bad_day(stack: Stack, somebody: Callable[[], Learner]) -> list[Line]:
+def a_bad_day(stack: Stack, another_learner: Callable[[], Learner]) -> list[Line]:
     """What the functions write on a day when a little of everything happens."""
-    ada, invoke = somebody(), stack.invoker.invoke
+    ada, invoke = another_learner(), stack.invoker.invoke
     with pytest.MonkeyPatch.context() as patch, FakeProvider() as provider, written() as read:
         patch.setattr(log, "_cold", True)
         patch.setenv("MODELS", json.dumps({"*": {"provider": "openai", "base_url": f"{provider.url}/v1"}}))
@@ -200,13 +200,13 @@ def test_a_request_writes_one_line_with_all_that_is_asked_of_it(
 
 
 def test_the_first_line_of_a_process_is_a_cold_start(a_bad_day: list[Line]) -> None:
-    told = [line for line in a_bad_day if line.get("cold_start")]
+    reported = [line for line in a_bad_day if line.get("cold_start")]
 
-    assert told == a_bad_day[:1]
-    assert told[0]["cold_starts"] == 1
+    assert reported == a_bad_day[:1]
+    assert reported[0]["cold_starts"] == 1
 
 
-def test_a_turn_says_what_it_took_and_which_model_failed(a_bad_day: list[Line]) -> None:
+def test_the_line_of_a_turn_has_its_usage_and_the_models_that_failed(a_bad_day: list[Line]) -> None:
     [line] = [each for each in a_bad_day if each.get("route", "").endswith("/chat")]
 
     assert (line["turns"], line["models_asked"], line["model_failures"]) == (1, 2, 1)
@@ -221,7 +221,7 @@ def test_a_title_that_no_model_wrote_counts_too(a_bad_day: list[Line]) -> None:
     assert line["failed_models"] == ", ".join([f"title {ErrorCode.PROVIDER_ERROR}"] * 2)
 
 
-def test_an_error_is_told_by_its_kind(a_bad_day: list[Line]) -> None:
+def test_the_line_of_an_error_has_its_kind(a_bad_day: list[Line]) -> None:
     kinds = {(line["status"], line["error"]) for line in a_bad_day if "error" in line}
 
     assert kinds == {
@@ -235,7 +235,7 @@ def test_an_error_is_told_by_its_kind(a_bad_day: list[Line]) -> None:
     assert refused == ["ERROR"]
 
 
-def test_an_event_writes_one_line_too_and_one_that_fails_says_where(a_bad_day: list[Line]) -> None:
+def test_an_event_writes_one_line_too_and_one_that_fails_names_the_place(a_bad_day: list[Line]) -> None:
     taken, failed = of_function("update_catalogue", a_bad_day)
 
     assert (taken["detail_type"], taken["request_id"], taken["level"]) == ("ClassUpdated", "e1", "INFO")
@@ -244,7 +244,7 @@ def test_an_event_writes_one_line_too_and_one_that_fails_says_where(a_bad_day: l
     assert failed["cause"].startswith("StoreUnavailable")
 
 
-def test_a_message_that_fails_and_one_that_is_set_aside_are_counted(a_bad_day: list[Line]) -> None:
+def test_a_message_that_fails_and_a_dead_letter_are_counted(a_bad_day: list[Line]) -> None:
     [erasure], [sweep] = of_function("erase_items", a_bad_day), of_function("sweep", a_bad_day)
 
     assert erasure["failures"] == 1
@@ -348,7 +348,7 @@ def test_whatever_is_watched_is_emitted_under_the_same_name_and_dimensions(a_bad
     assert not [(who, metric) for who, metric in ours if not metric.is_among(found)]
 
 
-def test_every_metric_is_looked_at_by_somebody() -> None:
+def test_every_metric_is_in_an_alarm_or_on_the_dashboard() -> None:
     looked_at = {metric.name for _, namespace, metric in watched() if namespace == metrics.NAMESPACE}
 
     assert_complete(
@@ -368,7 +368,7 @@ def anchors(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_an_alarm_rings_and_says_which_page_to_open(name: str) -> None:
+def test_an_alarm_rings_and_names_the_page_to_open(name: str) -> None:
     alarm = ALARMS[name]["Properties"]
     page = re.search(r"\. See docs/runbook\.md#([a-z0-9-]+)$", alarm["AlarmDescription"])
     assert page, alarm["AlarmDescription"]

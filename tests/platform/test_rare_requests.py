@@ -1,4 +1,4 @@
-"""Requests of which a function makes one the others seldom see, so that its role is held to it."""
+"""Requests that few tests make, so that every grant of a role is needed by one."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -106,7 +106,7 @@ def by_dead_import(who: Learner) -> None:
 
 @pytest.mark.usefixtures("stack")
 def test_a_refused_example_does_not_keep_its_idempotency_key(ada: Learner) -> None:
-    claim = {"importing": table.text("somebody"), "import_until": table.number(2**52)}
+    claim = {"importing": table.text("another_learner"), "import_until": table.number(2**52)}
     table.write(table.update(keys.account(ada.user_id), set_to=claim))
     new = {"input_text": "a", "output_text": "b"}
 
@@ -189,7 +189,9 @@ def test_of_a_learner_erased_meanwhile_no_file_stays(
 
 
 @pytest.mark.parametrize(("function", "queue"), [("erase_items", "Erasure"), ("work_transfer", "Transfer")])
-def test_a_message_that_nobody_can_take_is_set_aside(stack: Stack, function: str, queue: str) -> None:
+def test_a_message_that_no_worker_can_handle_goes_to_the_dead_letter_queue(
+    stack: Stack, function: str, queue: str
+) -> None:
     record = {"messageId": "1", "body": "nonsense"}
 
     assert stack.invoker.invoke(function, {"Records": [record]}) == {"batchItemFailures": []}

@@ -329,11 +329,11 @@ def test_a_domain_of_your_own_leads_to_the_api(expand: Expand) -> None:
 
 def test_the_outputs_name_what_a_client_and_its_operator_need() -> None:
     outputs = TEMPLATE["Outputs"]
-    set_aside = [name for name in of_type("AWS::SQS::Queue") if name.endswith("DeadLetters")]
+    dead_letters = [name for name in of_type("AWS::SQS::Queue") if name.endswith("DeadLetters")]
 
     assert {"ApiUrl", "DomainUrl", "TableName", "EventBusName", "IngestionQueueUrl"} <= outputs.keys()
-    assert {name: outputs[f"{name}Url"]["Value"] for name in set_aside} == {
-        name: {"Ref": name} for name in set_aside
+    assert {name: outputs[f"{name}Url"]["Value"] for name in dead_letters} == {
+        name: {"Ref": name} for name in dead_letters
     }
     assert all(output["Description"].endswith(".") for output in outputs.values())
 
@@ -375,7 +375,7 @@ def test_no_policy_allows_every_action_or_every_resource() -> None:
             continue
         for resource in as_list(statement["Resource"]):
             assert isinstance(resource, dict), resource
-            # The files of one bucket are named by user and job, so they can only be told by their bucket.
+            # The files of one bucket are named by user and job, so only their bucket can be named.
             assert "*" not in str(resource).replace("${TransfersBucket.Arn}/*", ""), resource
 
 

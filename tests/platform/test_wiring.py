@@ -86,7 +86,7 @@ def test_a_handler_takes_the_ids_of_its_path() -> None:
         assert endpoint.path_parameters == named, name
 
 
-def test_a_handler_says_its_route_in_its_first_line_and_what_it_does() -> None:
+def test_a_handler_has_its_route_in_its_first_line_and_a_docstring() -> None:
     for name, endpoint in ENDPOINTS.items():
         first = (ROOT / "functions" / name / "handler.py").read_text().partition("\n")[0]
 

@@ -88,9 +88,9 @@ def wait_for_turn(who: Learner, location: str, seconds: float = 60) -> None:
 
 
 def query_string(endpoint: Endpoint, query: str = "") -> str:
-    """What has to be said, all of it ids, before `query`: of two the last counts."""
+    """The required parameters, all of them ids, before `query`: of two the last counts."""
     fields = endpoint.query_model.model_fields if endpoint.query_model else {}
-    said = "&".join(
+    output = "&".join(
         [*(f"{name}=1" for name, each in fields.items() if each.is_required()), *([query] if query else [])]
     )
-    return f"?{said}" if said else ""
+    return f"?{output}" if output else ""

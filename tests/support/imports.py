@@ -88,9 +88,9 @@ def serve(function: str, event: Mapping[str, Any], variables: Mapping[str, str])
     )
     if done.returncode:
         raise AssertionError(f"{function} failed:\n{done.stderr}")
-    said = json.loads(done.stdout)
-    calls = [Call(method, url, headers, body.encode()) for method, url, headers, body in said["calls"]]
-    return Served(said["answer"], named(said["modules"]), calls)
+    output = json.loads(done.stdout)
+    calls = [Call(method, url, headers, body.encode()) for method, url, headers, body in output["calls"]]
+    return Served(output["answer"], named(output["modules"]), calls)
 
 
 HOST_NAMES: Final = {"encodings", "stringprep", "unicodedata"}

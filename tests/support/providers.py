@@ -1,4 +1,4 @@
-"""A model provider on the loopback that plays what a test tells it to, and counts how often it was asked."""
+"""A model provider on the loopback that plays what a test gives it, and counts how often it was asked."""
 
 import json
 import threading
@@ -44,7 +44,7 @@ def completion(text: object, **usage: int) -> dict[str, Any]:
     }
 
 
-def says(text: object) -> Play:
+def replies(text: object) -> Play:
     return lambda request: Played(completion(text))
 
 
@@ -112,7 +112,7 @@ class FakeProvider:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def play(self, model: str, body: dict[str, Any]) -> Played:
-        return self.plays.get(model, says(f"{model} says so"))(body)
+        return self.plays.get(model, replies(f"{model} says so"))(body)
 
     @property
     def url(self) -> str:

@@ -1,7 +1,7 @@
 """Every request to AWS that a function makes while the suite runs, held against its role.
 
-A role may allow neither less nor more than its function was seen to need. More is told only when the whole suite ran, and
-passed, on an engine that shows everything: a part of it cannot say what is needed by nothing.
+A role may allow neither less nor more than its function was seen to need. Unneeded grants are reported only when the
+whole suite ran, and passed, on an engine that shows everything: a part of it cannot say what is needed by nothing.
 """
 
 import os
@@ -48,7 +48,7 @@ class Recording:
             return response
 
         def presigned(signer: RequestSigner, request_dict: Mapping[str, Any], **named: Any) -> str:
-            """Such a link may do what its signer may, whoever holds it."""
+            """Such a link may do what its signer may, in any hands."""
             url: str = presign(signer, request_dict=request_dict, **named)
             self._noted(request_dict["method"], url, {}, b"")
             return url

@@ -135,10 +135,10 @@ class Profile:
 
     def refusal(self, refused: Refused) -> Played:
         errors = TABLE["errors"]
-        told = errors[self.dialect].get(refused.kind) or errors["openai"][refused.kind]
-        body = json.loads(_filled(json.dumps(told["body"]), refused.values))
-        headers = {"x-amzn-errortype": told["code"]} if "code" in told else {}
-        return Played(body, told["status"], headers)
+        reported = errors[self.dialect].get(refused.kind) or errors["openai"][refused.kind]
+        body = json.loads(_filled(json.dumps(reported["body"]), refused.values))
+        headers = {"x-amzn-errortype": reported["code"]} if "code" in reported else {}
+        return Played(body, reported["status"], headers)
 
 
 def _filled(template: str, values: dict[str, object]) -> str:

@@ -37,7 +37,7 @@ DEFAULTS: Final = {
 SIZES: Final = {name: int(os.environ.get(name) or size) for name, size in DEFAULTS.items()}
 
 COUNTED: Final = {
-    "attacks": "tokens, and ids and cursors of somebody else's, that were refused",
+    "attacks": "tokens, and ids and cursors of another learner, that were refused",
     "steps": "steps of histories, each answer compared whole",
     "states": "distinct states that histories came through",
     "faults": "faults injected",
@@ -105,7 +105,7 @@ class Run:
         self._is_narrowed = bool(config.option.keyword) or config.args_source.name != "TESTPATHS"
         self._sum: Counter[str] = Counter()
         self._cases = self._failed = 0
-        self._told_at = time.monotonic()
+        self._reported_at = time.monotonic()
         self._progress = Progress() if config.getoption("--torture") else None
         if self._progress:
             self._sum.update(self._progress.counted())
@@ -122,9 +122,9 @@ class Run:
         self._cases += 1
         if self._progress:
             self._progress.add(report.nodeid, counted_by(report))
-            if time.monotonic() - self._told_at > SECONDS_BETWEEN_REPORTS:
-                self._told_at = time.monotonic()
-                self._terminal.write_line(f"\n{self._cases} cases passed: {told(self._sum)}", flush=True)
+            if time.monotonic() - self._reported_at > SECONDS_BETWEEN_REPORTS:
+                self._reported_at = time.monotonic()
+                self._terminal.write_line(f"\n{self._cases} cases passed: {summary(self._sum)}", flush=True)
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         is_whole = exitstatus == pytest.ExitCode.OK and not self._failed and not self._is_narrowed
@@ -134,10 +134,10 @@ class Run:
 
     def pytest_terminal_summary(self) -> None:
         if +self._sum:
-            self._terminal.write_line(told(self._sum))
+            self._terminal.write_line(summary(self._sum))
 
 
-def told(counts: Mapping[str, int]) -> str:
+def summary(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{counts[name]:,} {name}" for name in COUNTED if counts.get(name))
 
 
@@ -195,12 +195,12 @@ def _whole_lines(path: Path) -> list[str]:
 
 def code() -> str:
     """What the run tries, and with what."""
-    told = hashlib.sha256()
+    summary = hashlib.sha256()
     folders = ("functions", "layers/practice", "local", "tests")
     files = [ROOT / "template.yaml", *(file for each in folders for file in (ROOT / each).rglob("*.py"))]
     for file in sorted(files):
-        told.update(file.read_bytes())
-    return told.hexdigest()[:16]
+        summary.update(file.read_bytes())
+    return summary.hexdigest()[:16]
 
 
 # Its figures
@@ -229,5 +229,5 @@ def with_figures(page: str, figures: Mapping[str, Any]) -> str:
         name: size for name, size in figures["sizes"].items() if size != DEFAULTS[name]
     }
     command = " ".join(["make torture", *(f"{name}={value}" for name, value in asked.items())])
-    said = f"`{command}` of {figures['on']}, Python {figures['python']}:"
-    return "\n".join([before + BEGIN, "", said, "", *table, "", END + after])
+    output = f"`{command}` of {figures['on']}, Python {figures['python']}:"
+    return "\n".join([before + BEGIN, "", output, "", *table, "", END + after])
