@@ -490,7 +490,7 @@ CUT = Played(completion("never whole"), cut=True)
 @pytest.mark.parametrize(
     ("play", "code"),
     [
-        (lambda _: Played({"error": "sk-secret is wrong"}, 401), "provider_error"),
+        (lambda _: Played({"error": "sk-secret is wrong"}, 401), "model_not_enabled"),
         (lambda _: Played({"error": "boom"}, 500), "provider_error"),
         (lambda _: Played(b"<html>", 200), "provider_error"),
         (lambda _: Played(b"[" * 200_000, 200), "provider_error"),
