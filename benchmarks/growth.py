@@ -142,7 +142,7 @@ def library(lab: Lab, count: int) -> tuple[Learner, dict[str, Asked]]:
 
 def _sessions(user_id: int, count: int, since: datetime, first_id: int) -> Iterable[Item]:
     for n in range(count):
-        session_id, moment = first_id + n * SESSION_IDS, clock.written(since + timedelta(seconds=n))
+        session_id, moment = first_id + n * SESSION_IDS, clock.to_timestamp(since + timedelta(seconds=n))
         session = OwnSession(
             session_id=session_id,
             user_id=user_id,
@@ -198,7 +198,7 @@ def _responses(
             model_name=model["model_name"],
             prompt_text=prose(300, n % 50),
             response_text=prose(1200, n % 50 + 50),
-            created_at=clock.written(since + timedelta(microseconds=n)),
+            created_at=clock.to_timestamp(since + timedelta(microseconds=n)),
             token_usage=token_usage(n),
             latency_ms=900,
         )

@@ -61,7 +61,7 @@ def seed(stack: Stack, who: Learner, session: Json, count: int, text: str) -> li
     document = table.write_returning(
         table.update(
             keys.models(who.user_id, session["session_id"]),
-            set_to={"last": table.text(clock.written(start + timedelta(microseconds=count)))},
+            set_to={"last": table.text(clock.to_timestamp(start + timedelta(microseconds=count)))},
             add={"next_id": count, "answered": count},
         )
     )
@@ -74,7 +74,7 @@ def seed(stack: Stack, who: Learner, session: Json, count: int, text: str) -> li
             model_name=models[n % len(models)]["model_name"],
             prompt_text=f"Question {n}",
             response_text=text,
-            created_at=clock.written(start + timedelta(microseconds=n // 3)),
+            created_at=clock.to_timestamp(start + timedelta(microseconds=n // 3)),
             token_usage={"total_tokens": n},
             latency_ms=n,
         )

@@ -15,7 +15,7 @@ from pydantic_core import to_json
 from local.stack import Stack
 from practice import limits
 from practice.http.paging import ResponseBudget
-from practice.limits import ANSWER_BYTES
+from practice.limits import FUNCTION_RESULT_BYTES
 from practice.turns.parameters import FREE_BYTES
 from practice.turns.providers import Completion, echo
 from tests.support import torture
@@ -171,7 +171,7 @@ def test_a_session_filled_to_its_limits_is_read_by_every_route(
     assert {answer.status for answer in answers} == {200}
     assert made(ada.patch(f"/sessions/{session_id}", {"project_id": 9}), 200)
     assert ada.get("/export").status in (200, 202)
-    assert results.largest < ANSWER_BYTES
+    assert results.largest < FUNCTION_RESULT_BYTES
     torture.count("fillings", len(answers))
 
 
@@ -188,7 +188,7 @@ def test_so_is_one_with_every_object_filled_with_other_characters(
     answers = read_everything(ada, session_id)
 
     assert {answer.status for answer in answers} == {200}
-    assert results.largest < ANSWER_BYTES
+    assert results.largest < FUNCTION_RESULT_BYTES
     torture.count("fillings", len(answers))
 
 
@@ -222,7 +222,7 @@ def test_fifty_selected_examples_that_grow_leave_their_session_readable(ada: Lea
     assert (first.status, first.detail[0]["type"], first.detail[0]["loc"]) == (422, "too_long", ["body"])
     assert {answer.status for answer in texts} == {200}
     assert {answer.status for answer in read_everything(ada, session["session_id"])} == {200}
-    assert results.largest < ANSWER_BYTES
+    assert results.largest < FUNCTION_RESULT_BYTES
 
 
 def test_an_example_grows_once_no_session_selects_it_and_counts_for_more_when_it_is_selected_again(
@@ -273,7 +273,7 @@ def test_a_page_of_models_holds_all_parameters_that_a_session_may_have(
         )
 
     assert len(ada.models_of(session)) == 22
-    assert results.largest < ANSWER_BYTES
+    assert results.largest < FUNCTION_RESULT_BYTES
 
 
 def test_a_turn_is_shown_with_the_longest_prompt_answer_and_settings(ada: Learner, results: Sizes) -> None:
@@ -285,7 +285,7 @@ def test_a_turn_is_shown_with_the_longest_prompt_answer_and_settings(ada: Learne
     assert [len(turn["results"]) for turn in made(page, 200)["items"]] == [1]
     shown = sum(len(turn["results"]) for turn in turns_of(ada, path))
     assert shown == len(ada.models_of({"session_id": session_id}))
-    assert results.largest < ANSWER_BYTES
+    assert results.largest < FUNCTION_RESULT_BYTES
 
 
 def test_a_large_body_leaves_a_function_in_base64_and_reaches_the_client_as_it_is(

@@ -1283,7 +1283,7 @@ def test_the_next_worker_of_a_cancelled_turn_asks_nobody(
     """The first one died before it saw that the turn was cancelled."""
     session = ada.open_session(class_id=class_of("alpha"))
     location = chat(ada, session, headers=ASYNC).headers["location"]
-    assert turns.claim(ada.user_id, turn_id_in(location), worker.WORKING)
+    assert turns.claim(ada.user_id, turn_id_in(location), worker.WORKER_LEASE)
 
     assert ada.delete(location).status == 204
     running = ada.get(location).json["status"]
@@ -1428,12 +1428,12 @@ def test_a_worker_that_is_there_keeps_its_turn_and_one_that_died_loses_it(
     second = threading.Thread(target=deliver_turns)
     second.start()
     for _ in range(3):
-        passed += worker.WORKING.seconds - 10
+        passed += worker.WORKER_LEASE.seconds - 10
         next_beat()
         assert next_try(), "the first worker is there, so the second one waits"
     monkeypatch.setattr(turns, "extend_lease", lambda *_: None)  # its heart stops
     assert next_try(), "its lease has not run out"
-    passed += worker.WORKING.seconds + 1
+    passed += worker.WORKER_LEASE.seconds + 1
     second.join(SECONDS)
     turn = ada.get(location).json
     die.set()

@@ -93,7 +93,7 @@ def test_an_import_whose_file_never_comes_is_looked_for_until_the_job_expires(
         begun += timedelta(seconds=asked.pop())
         looks += 1
         monkeypatch.setattr(jobs, "datetime", clock_at(begun))
-        jobs.work(ada.user_id, job["import_id"], Deadline.after(10))
+        jobs.run_job(ada.user_id, job["import_id"], Deadline.after(10))
 
     assert 100 < looks < 1000
     assert begun > datetime.fromisoformat(job["expires_at"])

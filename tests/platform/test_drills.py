@@ -504,7 +504,7 @@ def test_a_turn_that_its_workers_died_on_is_done_after_all(
     path = f"/sessions/{session['session_id']}/chat"
     accepted = ada.post(path, {"prompt_text": "Why?"}, headers={"Prefer": "respond-async"})
     turn = accepted.headers["location"]
-    broken.setattr(worker, "WORKING", turns.Lease(0, 0))
+    broken.setattr(worker, "WORKER_LEASE", turns.Lease(0, 0))
     broken.setattr(worker, "answer_turn", fails)
     delivered.run()
     broken.undo()

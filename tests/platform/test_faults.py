@@ -105,7 +105,7 @@ LAPSED = turns.Lease(-1, 3600)
 BEFORE: dict[str, Callable[[World], object]] = {
     "get_export": get_job("export"),
     "get_import": get_job("import"),
-    "cancel_turn running": run_by(worker.WORKING),
+    "cancel_turn running": run_by(worker.WORKER_LEASE),
     "cancel_turn lapsed": run_by(LAPSED),
 }
 """What has happened already when an operation begins."""
@@ -674,7 +674,7 @@ def work_turn(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
 
 def work_cancelled_turn(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
     """The first worker died before it saw that the turn was cancelled."""
-    name = turns.claim(w.learner.user_id, w.turn, worker.WORKING)
+    name = turns.claim(w.learner.user_id, w.turn, worker.WORKER_LEASE)
     assert name
     assert cancel(w).status == 204
     turns.extend_lease(w.learner.user_id, w.turn, name, LAPSED)

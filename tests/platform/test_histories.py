@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 from local.stack import Stack
 from practice.schemas.response import Response
 from practice.store import turns
-from practice.turns.worker import WORKING
+from practice.turns.worker import WORKER_LEASE
 from tests.support.learners import BASE_URL, Answer, Learner, walk
 from tests.support.torture import SEED, SIZES, count
 
@@ -612,7 +612,7 @@ class History(RuleBasedStateMachine):
         lapsed = turns.Lease(-1, 60)
         claimed = None
         if what != "cancel":
-            claimed = turns.claim(user_id, turn_id, lapsed if what == "cancel lapsed" else WORKING)
+            claimed = turns.claim(user_id, turn_id, lapsed if what == "cancel lapsed" else WORKER_LEASE)
             assert expect(self.learner.get(path), 200)["status"] == "running"
         assert [self.learner.delete(path).status for _ in range(2)] == [204, 204]
         if claimed and what == "cancel running":

@@ -9,7 +9,7 @@ MAX_ID: Final = 2**53 - 1
 MAX_KNOWLEDGE_ID: Final = 2**63
 
 TITLE_CHARACTERS: Final = 10_000
-MADE_TITLE_CHARACTERS: Final = 30
+GENERATED_TITLE_CHARACTERS: Final = 30
 """Of a title that a model writes for a session without one."""
 NOTES_CHARACTERS: Final = 100_000
 KNOWLEDGE_IDS: Final = 1_000
@@ -42,7 +42,7 @@ PAGE_SIZE: Final = 50
 MAX_PAGE_SIZE: Final = 200
 EXPANDED_PAGE_SIZE: Final = 20
 
-ANSWER_BYTES: Final = 5_500_000
+FUNCTION_RESULT_BYTES: Final = 5_500_000
 """What a function may return; Lambda stops at 6 MB."""
 BODY_BYTES: Final = 4_100_000
 """The JSON of a response, which takes a third more in base64."""

@@ -15,7 +15,7 @@ from practice.schemas.fields import Id, ModelName
 from practice.store import catalogue
 from practice.table import keys
 
-Moment = Annotated[AwareDatetime, PlainSerializer(clock.written)]
+Moment = Annotated[AwareDatetime, PlainSerializer(clock.to_timestamp)]
 
 
 class _Announcement(BaseModel):
@@ -75,6 +75,6 @@ def _announce(kind: object, detail: object) -> bool:
         return catalogue.announce(keys.agent(agent.agent_id), agent, agent.updated_at)
     if kind == "AgentDeleted":
         deleted = validate(detail, _AGENT_DELETED)
-        agent = Agent.deleted(deleted.agent_id, clock.written(deleted.updated_at))
+        agent = Agent.deleted(deleted.agent_id, clock.to_timestamp(deleted.updated_at))
         return catalogue.announce(keys.agent(agent.agent_id), agent, agent.updated_at)
     raise PermanentFailure("unknown detail-type")

@@ -146,8 +146,8 @@ def consequences(record: Mapping[str, Any]) -> Iterator[Consequence]:
     place = keys.item_ref_of(table.key_of(change["Keys"]))
     if place is None:
         return  # a part, an account, an idempotency key, or an item of a later version
-    new = table.recorded(change["NewImage"]) if name != "REMOVE" else None
-    old = table.recorded(change["OldImage"]) if name != "INSERT" else None
+    new = table.document_from_image(change["NewImage"]) if name != "REMOVE" else None
+    old = table.document_from_image(change["OldImage"]) if name != "INSERT" else None
     if new is None and old and "parts" in old.item:
         yield SweepParts(pk=old.key.pk, sk=old.key.sk, version=old.version, count=old.number("parts"))
     yield from _CONSEQUENCES[place.kind](place, old, new)

@@ -50,7 +50,7 @@ def _steps(message: Sweep) -> Iterator[None]:
     if isinstance(message, SweepModel):
         return sweeps.model(message.user_id, message.session_model_id)
     if isinstance(message, SweepExample):
-        return sweeps.example(message.user_id, message.example_id)
+        return sweeps.example_links(message.user_id, message.example_id)
     if isinstance(message, SweepTurns):
         return sweeps.turns(message.user_id, message.turn_ids)
     return sweeps.parts(keys.Key(message.pk, message.sk), message.version, message.count)

@@ -19,6 +19,6 @@ def handle(event: Mapping[str, Any], context: object) -> dict[str, Any]:
 
     def work(record: SQSRecord) -> None:
         message = parse(record.body, TRANSFER_MESSAGE)
-        jobs.work(message.user_id, message.transfer_id, deadline)
+        jobs.run_job(message.user_id, message.transfer_id, deadline)
 
     return process(event, work, config().transfer_dead_letters_url, NAME)

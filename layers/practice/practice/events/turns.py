@@ -20,6 +20,6 @@ def handle(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     deadline = Deadline.of(context)
 
     def work(record: SQSRecord) -> None:
-        worker.work(parse(record.body, QUEUED_TURN), deadline)
+        worker.run_queued_turn(parse(record.body, QUEUED_TURN), deadline)
 
     return process(event, work, config().turn_dead_letters_url, NAME)

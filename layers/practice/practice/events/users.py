@@ -111,7 +111,7 @@ def _publish(user_id: int, erasure: accounts.Erasure) -> None:
     erased = outbound.UserDataErased(
         event_id=f"erasure-{user_id}-{erasure.erased_at!r}",
         user_id=user_id,
-        erased_at=clock.written(datetime.fromtimestamp(erasure.erased_at, UTC)),
+        erased_at=clock.to_timestamp(datetime.fromtimestamp(erasure.erased_at, UTC)),
         items_deleted=erasure.counts["items"],
         sessions=erasure.counts["sessions"],
         examples=erasure.counts["examples"],

@@ -22,7 +22,7 @@ from practice.http import idempotency, rates
 from practice.http.auth import authenticate
 from practice.http.inputs import Event, Preferences, expected_versions, inputs
 from practice.http.paging import Pager
-from practice.http.replies import HttpResponse, Reply, detail, etag, http_response, json_text, refusal
+from practice.http.replies import HttpResponse, Reply, detail, error_reply, etag, http_response, json_text
 from practice.runtime import log
 from practice.runtime.deadline import Deadline
 from practice.store import accounts
@@ -87,7 +87,7 @@ class Endpoint:
         self.accepted_model = accepted
         self.takes = takes
         self.gives = gives
-        self.cost = rates.JOB if accepted else 1
+        self.cost = rates.JOB_COST if accepted else 1
         self.__doc__ = function.__doc__
         hints = dict(function.__annotations__)
         self.answer_type = hints.pop("return", None)
@@ -133,7 +133,7 @@ class Endpoint:
         except PracticeError as error:
             kind = type(error).__name__
             cause = error.reason if isinstance(error, StoreUnavailable | Unauthorized) else None
-            reply = refusal(error)
+            reply = error_reply(error)
         except Exception as error:  # noqa: BLE001  # the last line of defence: a clear 500, its place in the log
             cause = type(error).__name__ + "\n" + "".join(traceback.format_tb(error.__traceback__))
             reply = Reply(detail("internal server error"), HTTPStatus.INTERNAL_SERVER_ERROR)
@@ -171,12 +171,12 @@ class Endpoint:
             arguments[name] = _SOURCES[kind](request)
         attempt = arguments.get(self.injected.get(IdempotentAttempt, ""))
         if attempt is None:
-            return _written(self.function(**arguments))
+            return _to_reply(self.function(**arguments))
         if attempt.replay:
             return idempotency.replayed(attempt.replay)
         try:
-            reply = _written(self.function(**arguments))
-            idempotency.settle(attempt, reply)
+            reply = _to_reply(self.function(**arguments))
+            idempotency.keep_success(attempt, reply)
         except Exception:
             attempt.release()
             raise
@@ -203,7 +203,7 @@ def endpoint(
     return bind
 
 
-def _written(result: Any) -> Reply[Any]:
+def _to_reply(result: Any) -> Reply[Any]:
     """What a handler returned, its body as JSON text."""
     reply: Reply[Any]
     if isinstance(result, Reply):

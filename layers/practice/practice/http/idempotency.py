@@ -42,7 +42,7 @@ def replayed(answer: StoredAnswer) -> Reply[str]:
     return Reply(answer.body, HTTPStatus.ACCEPTED if answer.is_accepted else HTTPStatus.CREATED, headers)
 
 
-def settle(attempt: IdempotentAttempt, reply: Reply[str | None]) -> None:
+def keep_success(attempt: IdempotentAttempt, reply: Reply[str | None]) -> None:
     """Keeps a success that no transaction kept; a failure is not kept, and the next request starts anew."""
     if reply.status is not None and reply.status >= HTTPStatus.BAD_REQUEST:
         attempt.discard()

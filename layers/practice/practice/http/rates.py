@@ -18,7 +18,7 @@ WINDOW_SECONDS: Final = 60
 COUNTED_USERS: Final = 10_000
 """Buckets kept at a time, about 2 MB. The user with the oldest last request is dropped first, and starts with a full one."""
 
-JOB: Final = 10
+JOB_COST: Final = 10
 """What a turn counts as, an export or an import: what asks models or touches the whole account, and may become a job."""
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Generic, TypeVar
 from pydantic import BaseModel
 
 from practice import errors
-from practice.limits import ANSWER_BYTES
+from practice.limits import FUNCTION_RESULT_BYTES
 
 HttpResponse = dict[str, Any]
 """A response in API Gateway's payload format 2.0."""
@@ -48,11 +48,11 @@ class Reply(Generic[Body]):
         self.headers = dict(headers or {})
 
 
-def status_of(refusal: type[errors.PracticeError]) -> HTTPStatus:
-    return next(STATUSES[base] for base in refusal.__mro__ if base in STATUSES)
+def status_of(error_reply: type[errors.PracticeError]) -> HTTPStatus:
+    return next(STATUSES[base] for base in error_reply.__mro__ if base in STATUSES)
 
 
-def refusal(error: errors.PracticeError) -> Reply[str]:
+def error_reply(error: errors.PracticeError) -> Reply[str]:
     headers = {}
     if isinstance(error, errors.Unauthorized):
         headers["www-authenticate"] = "Bearer"
@@ -99,6 +99,6 @@ _WORST_ESCAPE: Final = 12
 
 def as_returned(body: str) -> dict[str, object]:
     """The fields of a function's result that hold its body. A large one is base64, which no Python runtime escapes."""
-    if len(body) * _WORST_ESCAPE <= ANSWER_BYTES:
+    if len(body) * _WORST_ESCAPE <= FUNCTION_RESULT_BYTES:
         return {"body": body}
     return {"body": b64encode(body.encode()).decode(), "isBase64Encoded": True}

@@ -6,14 +6,14 @@ _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 def now() -> str:
-    return written(datetime.now(UTC))
+    return to_timestamp(datetime.now(UTC))
 
 
-def written(moment: datetime) -> str:
+def to_timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime(_FORMAT)
 
 
 def just_after(timestamp: str) -> str:
     """The present, or a microsecond after `timestamp` when the clock here is behind it."""
     next_moment = datetime.strptime(timestamp, _FORMAT).replace(tzinfo=UTC) + timedelta(microseconds=1)
-    return written(max(datetime.now(UTC), next_moment))
+    return to_timestamp(max(datetime.now(UTC), next_moment))

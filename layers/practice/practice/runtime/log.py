@@ -65,7 +65,7 @@ def count(field: str, amount: float = 1) -> None:
             counted[field] = counted.get(field, 0) + amount
 
 
-def note(field: str, text: str) -> None:
+def append(field: str, text: str) -> None:
     """Appends to a text field of the invocation's line: our own names and codes alone."""
     counted = _counted.get()
     if counted is not None:

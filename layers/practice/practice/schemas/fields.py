@@ -157,14 +157,14 @@ FreeForm = Annotated[
 """Comes back exactly as it went in."""
 
 
-def bounded_number(value: Any) -> Any:
+def require_finite(value: Any) -> Any:
     """Integers that no double holds would overflow inside the conversion to float."""
     if isinstance(value, int) and not _is_finite(value):
         raise PydanticCustomError("finite_number", "Input should be a finite number")
     return value
 
 
-Finite = BeforeValidator(bounded_number)
+Finite = BeforeValidator(require_finite)
 
 
 def distinct(limit: int) -> Callable[[list[int]], list[int]]:

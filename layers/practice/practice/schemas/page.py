@@ -30,11 +30,13 @@ class PageQuery(BaseModel):
     @model_validator(mode="after")
     def one_way_to_page(self) -> "PageQuery":
         if self.cursor is not None and self.page is not None:
-            raise wrong("cursor", PydanticCustomError("cursor_invalid", "Send either a cursor or a page"))
+            raise parameter_error(
+                "cursor", PydanticCustomError("cursor_invalid", "Send either a cursor or a page")
+            )
         return self
 
 
-def wrong(name: str, type_: str | PydanticCustomError, **context: object) -> ValidationError:
+def parameter_error(name: str, type_: str | PydanticCustomError, **context: object) -> ValidationError:
     """Places at one parameter what only shows when all are known."""
     return ValidationError.from_exception_data(
         "query", [InitErrorDetails(type=type_, loc=(name,), input=None, ctx=context)]

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from practice import limits
 from practice.schemas.fields import Id, KnowledgeIds, Notes, Timestamp, Title
-from practice.schemas.page import PageQuery, wrong
+from practice.schemas.page import PageQuery, parameter_error
 from practice.schemas.response import Response
 from practice.schemas.settings import Settings
 
@@ -87,7 +87,7 @@ class SessionsQuery(PageQuery):
     @model_validator(mode="after")
     def expanded_pages_are_short(self) -> "SessionsQuery":
         if self.expand and self.size is not None and self.size > limits.EXPANDED_PAGE_SIZE:
-            raise wrong("size", "less_than_equal", le=limits.EXPANDED_PAGE_SIZE)
+            raise parameter_error("size", "less_than_equal", le=limits.EXPANDED_PAGE_SIZE)
         return self
 
 

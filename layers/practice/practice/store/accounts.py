@@ -84,7 +84,7 @@ def _token_rules(user_id: int) -> TokenRules:
     return TokenRules(max(moments, default=None), frozenset(tokens))
 
 
-def counted(caller: Caller, name: str, amount: int) -> table.Write:
+def count_write(caller: Caller, name: str, amount: int) -> table.Write:
     """Keeps a total exact: part of the transaction that adds what it counts.
 
     Its condition fails while the user's data is erased, for a token issued before that, and while an import is at work
@@ -126,7 +126,7 @@ def is_erased(account: table.Item, caller: Caller) -> bool:
     return caller.issued_at is not None and _moment(account, "erased_at") > caller.issued_at
 
 
-def refusal(failed: table.ConditionFailed) -> PracticeError:
+def count_refusal(failed: table.ConditionFailed) -> PracticeError:
     """Why `counted` or `admitted` did not hold."""
     if failed.item and importing(failed.item):
         return ImportInProgress()

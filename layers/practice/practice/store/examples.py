@@ -41,7 +41,7 @@ def create(caller: Caller, new: NewExample, attempt: IdempotentAttempt) -> Versi
         attempt.commit(insertion(caller, example), answer)
     except table.ConditionFailed as failed:
         if failed.index == 0:
-            raise accounts.refusal(failed) from None
+            raise accounts.count_refusal(failed) from None
         raise
     return answer
 
@@ -53,7 +53,7 @@ def insertion(caller: Caller, example: Example) -> list[table.Write]:
         "is_active": table.flag(example.is_active),
     }
     key = keys.example(caller.user_id, example.example_id)
-    return [accounts.counted(caller, "examples", 1), *table.put(key, example, attributes=attributes)]
+    return [accounts.count_write(caller, "examples", 1), *table.put(key, example, attributes=attributes)]
 
 
 def get(caller: Caller, example_id: int) -> Versioned[Example]:

@@ -48,13 +48,13 @@ class Rows(NamedTuple):
     user_id: int
     pager: Pager
     binding: tuple[object, ...]
-    entries: list[table.Entry]
+    entries: list[table.IndexRow]
     more: bool
     total: int | None
     """Counted, on the numbered pages of a filtered list."""
     page: int
 
-    def cursor_after(self, entry: table.Entry) -> str:
+    def cursor_after(self, entry: table.IndexRow) -> str:
         return self.pager.cursor(f"{self.page + 1} {entry.range_key}", *self.binding)
 
 
@@ -78,7 +78,7 @@ def rows(
     binding = (order.name, order.prefix, matching)
     pk = keys.user(user_id)
 
-    def read(after: table.Entry | None, limit: int | None) -> table.Entries:
+    def read(after: table.IndexRow | None, limit: int | None) -> table.IndexPage:
         return table.read_index(
             order.local_index,
             pk,
@@ -110,10 +110,10 @@ def rows(
 
 def _position(
     user_id: int, pager: Pager, order: Order, binding: tuple[object, ...], cursor: str
-) -> tuple[int, table.Entry]:
+) -> tuple[int, table.IndexRow]:
     number, _, range_key = pager.position(cursor, *binding).partition(" ")
     key = order.key(user_id, keys.last_number(range_key))
-    return int(number), table.Entry(key.sk, range_key)
+    return int(number), table.IndexRow(key.sk, range_key)
 
 
 class Filled(NamedTuple, Generic[Model]):
@@ -121,14 +121,14 @@ class Filled(NamedTuple, Generic[Model]):
     next_cursor: str | None
 
 
-def fill(page: Rows, items: Iterable[tuple[table.Entry, Model | None]]) -> Filled[Model]:
+def fill(page: Rows, items: Iterable[tuple[table.IndexRow, Model | None]]) -> Filled[Model]:
     """As many items as one answer holds; the cursor continues exactly after the last.
 
     A row whose item was deleted since the index was read is passed over.
     """
     budget = page.pager.budget()
     kept: list[Model] = []
-    last: table.Entry | None = None
+    last: table.IndexRow | None = None
     for entry, item in items:
         if item is not None:
             if not budget.take(item.model_dump_json()) and kept:
@@ -143,10 +143,12 @@ def fill(page: Rows, items: Iterable[tuple[table.Entry, Model | None]]) -> Fille
 
 def items(
     page: Rows, model: type[Model], extra: keys.Key, *attributes: str
-) -> tuple[table.Document | None, Iterator[tuple[table.Entry, Model | None]]]:
+) -> tuple[table.Document | None, Iterator[tuple[table.IndexRow, Model | None]]]:
     """The document at `extra`, with those attributes, in one batch with the page's items, read on as they are taken."""
     pk = keys.user(page.user_id)
-    documents = table.in_order([extra, *(keys.Key(pk, entry.sk) for entry in page.entries)], *attributes)
+    documents = table.fetch_in_order(
+        [extra, *(keys.Key(pk, entry.sk) for entry in page.entries)], *attributes
+    )
     first = next(documents)
     return first, (
         (entry, model.model_validate_json(document.text) if document else None)

@@ -32,7 +32,7 @@ def add(
     caller: Caller, session_model_id: int, new: NewResponse, attempt: IdempotentAttempt
 ) -> Versioned[Response]:
     """Two requests: one reserves an id if the model exists, a transaction writes."""
-    response = _placed(caller.user_id, session_model_id, new)
+    response = _with_reserved_id(caller.user_id, session_model_id, new)
     answer = Versioned(response, 1)
     try:
         attempt.commit(_insertion(caller.user_id, response), answer)
@@ -52,7 +52,7 @@ def ingest(user_id: int, session_model_id: int, new: NewResponse, dedup_id: str)
     """
     key = keys.ingested(user_id, hashlib.sha256(dedup_id.encode()).hexdigest()[:32])
     try:
-        response = _placed(user_id, session_model_id, new)
+        response = _with_reserved_id(user_id, session_model_id, new)
         mark = {
             "response": table.number(response.response_id),
             "ttl": table.number(int(time.time()) + INGESTED_SECONDS),
@@ -70,7 +70,7 @@ def ingest(user_id: int, session_model_id: int, new: NewResponse, dedup_id: str)
     return True
 
 
-def _placed(user_id: int, session_model_id: int, new: NewResponse) -> Response:
+def _with_reserved_id(user_id: int, session_model_id: int, new: NewResponse) -> Response:
     """With an id and a time of its session's."""
     place = reserve_ids(user_id, session_model_id, 1)
     model = place.models.by_id(session_model_id)
@@ -90,7 +90,7 @@ def _insertion(user_id: int, response: Response) -> list[table.Write]:
     is_live = {":model": table.number(response.session_model_id)}
     return [
         table.check(keys.models(user_id, response.session_id), "contains(#live, :model)", is_live),
-        active(user_id, response.session_id, response.created_at),
+        touch_session(user_id, response.session_id, response.created_at),
         *table.put(keys.response(user_id, response.response_id), response, attributes=of_model(response)),
     ]
 
@@ -131,7 +131,7 @@ def reserve_ids(user_id: int, session_model_id: int, count: int) -> ReservedIds:
         return ReservedIds(document.number("next_id") - count, now, models)
 
 
-def active(user_id: int, session_id: int, now: str) -> table.Write:
+def touch_session(user_id: int, session_id: int, now: str) -> table.Write:
     """Moves the session to the front of the list by activity, if it is still there."""
     return table.update(
         keys.session(user_id, session_id),

@@ -13,7 +13,7 @@ from practice.schemas.session_model import (
 from practice.store import catalogue
 from practice.store.classes import new_model, revise_models, sync_with_class, unchanged_checks
 from practice.store.idempotency import IdempotentAttempt
-from practice.store.settings import bounded
+from practice.store.settings import require_object_size
 from practice.store.views import read_view
 from practice.table import ExpectedVersions, Versioned, keys
 
@@ -104,7 +104,7 @@ def _with(models: StoredModels, model: StoredModel, changes: SessionModelChanges
     if changes.generation_params:
         models = models.with_params(changes.generation_params.sent(), model.session_model_id)
         merged = models.by_id(model.session_model_id)
-        bounded("generation_params", merged.generation_params if merged else {})
+        require_object_size("generation_params", merged.generation_params if merged else {})
     return models.with_primary(model.session_model_id) if changes.is_primary else models
 
 

@@ -32,7 +32,7 @@ from practice.store.classes import (
 )
 from practice.store.idempotency import IdempotentAttempt
 from practice.store.paging import Pager
-from practice.store.settings import linking, next_version
+from practice.store.settings import link_index_attributes, next_version
 from practice.store.views import View, embedded, linked_examples, read_view, settings_of, wire_session
 from practice.table import ExpectedVersions, Versioned, ids, keys
 
@@ -49,7 +49,7 @@ def create(caller: Caller, new: NewSession, attempt: IdempotentAttempt) -> Versi
         attempt.commit(writes, answer)
     except table.ConditionFailed as failed:
         if failed.index == 0:
-            raise accounts.refusal(failed) from None
+            raise accounts.count_refusal(failed) from None
         raise
     return answer
 
@@ -119,9 +119,9 @@ def insertion(
     }
     user_id, session_id = caller.user_id, session.session_id
     return [
-        accounts.counted(caller, "sessions", 1),
+        accounts.count_write(caller, "sessions", 1),
         *table.put(keys.session(user_id, session_id), session, attributes=session_attributes),
-        *table.put(keys.settings(user_id, session_id), settings, attributes=linking(settings)),
+        *table.put(keys.settings(user_id, session_id), settings, attributes=link_index_attributes(settings)),
         *table.put(keys.models(user_id, session_id), models, attributes=models_attributes),
     ]
 
@@ -169,7 +169,7 @@ def page(caller: Caller, query: SessionsQuery, pager: Pager) -> SessionPage:
 
 
 def _expanded(
-    caller: Caller, entry: table.Entry, wanted: frozenset[Expansion], pager: Pager
+    caller: Caller, entry: table.IndexRow, wanted: frozenset[Expansion], pager: Pager
 ) -> OwnSession | None:
     with_responses = Expansion.RESPONSES in wanted
     try:

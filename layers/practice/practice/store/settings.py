@@ -38,12 +38,12 @@ def change(
     after = _changed(before, given, changes, examples)
     writes = []
     if after is not before:
-        attributes = linking(after) if after.links is not before.links else {}
+        attributes = link_index_attributes(after) if after.links is not before.links else {}
         writes += table.revise(view.settings_document, after, attributes=attributes)
         writes += mark_linked(caller.user_id, before, after, found)
     models = revise_models(view.models_document, view.models, merged)
     if writes and sent and not models:
-        # A model that is added now has copied the parameters that stood before.
+        # A model added concurrently would have copied the old parameters, so the models must be unchanged.
         models = [table.unchanged(view.models_document)]
     writes += models
     if writes:
@@ -95,10 +95,10 @@ def _merged(before: StoredSettings, changes: SettingsChanges, sent: dict[str, An
         given["style_preset"] = changes.style_preset
     if changes.style_params:
         given["style_params"] = before.style_params | changes.style_params
-        bounded("style_params", given["style_params"])
+        require_object_size("style_params", given["style_params"])
     if sent:
         given["generation_params"] = before.generation_params | sent
-        bounded("generation_params", given["generation_params"])
+        require_object_size("generation_params", given["generation_params"])
         given["chosen"] = sorted({*before.chosen, *sent})
     return given
 
@@ -149,11 +149,11 @@ def _merged_models(models: StoredModels, sent: dict[str, Any]) -> StoredModels:
         return models
     merged = models.with_params(sent)
     for model in merged.models:
-        bounded("generation_params", model.generation_params)
+        require_object_size("generation_params", model.generation_params)
     return merged
 
 
-def bounded(name: str, merged: dict[str, object]) -> None:
+def require_object_size(name: str, merged: dict[str, object]) -> None:
     """Raises Invalid when an object has become larger by merging than one may be sent."""
     if compact_bytes(merged) > OBJECT_BYTES:
         message = f"Object should have at most {OBJECT_BYTES} bytes as JSON after merging"
@@ -175,13 +175,13 @@ def unlink(user_id: int, session_id: int, example_id: int) -> None:
     if links == before.links:
         return
     after = before.model_copy(update={"links": links})
-    table.write(*table.revise(document, after, attributes=linking(after)))
+    table.write(*table.revise(document, after, attributes=link_index_attributes(after)))
 
 
-def linking(settings: StoredSettings) -> dict[str, table.Value | None]:
+def link_index_attributes(settings: StoredSettings) -> dict[str, table.Value | None]:
     """The row of the sparse index that finds the selections of an example when it is deleted."""
     examples = table.numbers(link.example_id for link in settings.links)
     return {
-        "linking": table.text(keys.linking(settings.session_id)) if examples else None,
+        "linking": table.text(keys.link_index_key(settings.session_id)) if examples else None,
         "examples": examples,
     }

@@ -12,7 +12,7 @@ from practice import table
 from practice.schemas.session_model import StoredModels
 from practice.schemas.turn import StoredTurn, TurnStatus
 from practice.store.settings import unlink
-from practice.store.turns import UNDER_WAY
+from practice.store.turns import IN_PROGRESS
 from practice.table import keys
 
 
@@ -22,7 +22,7 @@ class NotDeletedYet(Exception):
 
 def session(user_id: int, session_id: int) -> Iterator[None]:
     """Everything under a deleted session, its own parts included."""
-    _gone(keys.session(user_id, session_id))
+    _require_deleted(keys.session(user_id, session_id))
     while found := table.read_keys(keys.everything_in(user_id, session_id)):
         yield from _deleted(found)
 
@@ -34,7 +34,7 @@ def model(user_id: int, session_model_id: int) -> Iterator[None]:
     models = table.get(models_key)
     if models and StoredModels.model_validate_json(models.text).by_id(session_model_id):
         raise NotDeletedYet
-    yield from _places(user_id, session_id, session_model_id)
+    yield from _delete_awaited_answers(user_id, session_id, session_model_id)
     while True:
         found = table.read_index(
             keys.BY_MODEL,
@@ -48,11 +48,11 @@ def model(user_id: int, session_model_id: int) -> Iterator[None]:
             return
 
 
-def _places(user_id: int, session_id: int, session_model_id: int) -> Iterator[None]:
+def _delete_awaited_answers(user_id: int, session_id: int, session_model_id: int) -> Iterator[None]:
     """Where turns under way would put the model's answer, which no check of theirs keeps from coming."""
     span = keys.turns(user_id, session_id)
-    under_way = {f":status{n}": table.text(status) for n, status in enumerate(UNDER_WAY)}
-    for document in table.find(span, f"#status IN ({', '.join(under_way)})", under_way):
+    under_way = {f":status{n}": table.text(status) for n, status in enumerate(IN_PROGRESS)}
+    for document in table.read_filtered(span, f"#status IN ({', '.join(under_way)})", under_way):
         for asked in StoredTurn.model_validate_json(document.text).asked:
             if asked.session_model_id == session_model_id:
                 try:
@@ -81,9 +81,9 @@ def turns(user_id: int, turn_ids: Sequence[int]) -> Iterator[None]:
         yield
 
 
-def example(user_id: int, example_id: int) -> Iterator[None]:
+def example_links(user_id: int, example_id: int) -> Iterator[None]:
     """The links to a deleted example, in every selection of its owner."""
-    _gone(keys.example(user_id, example_id))
+    _require_deleted(keys.example(user_id, example_id))
     selections = table.read_index(
         keys.BY_LINKING,
         keys.user(user_id),
@@ -98,13 +98,13 @@ def example(user_id: int, example_id: int) -> Iterator[None]:
 
 def parts(key: keys.Key, version: int, count: int) -> Iterator[None]:
     """The parts of a deleted document, all in one piece: progress is recorded nowhere."""
-    _gone(key)
+    _require_deleted(key)
     for _ in _deleted(table.parts_of(key, version, count)):
         pass
     yield from ()
 
 
-def _gone(key: keys.Key) -> None:
+def _require_deleted(key: keys.Key) -> None:
     if table.fetch([key]):
         raise NotDeletedYet
 

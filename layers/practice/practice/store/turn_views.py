@@ -19,12 +19,12 @@ from practice.store.paging import Budget, Pager
 from practice.store.turns import (
     Answers,
     TurnState,
+    build_state,
     cancel_queued,
     cancel_running,
     read,
+    read_state,
     sent_with,
-    state_in,
-    state_of,
 )
 from practice.store.views import live_responses
 from practice.table import keys
@@ -48,7 +48,7 @@ def get(caller: Caller, session_id: int, turn_id: int, pager: Pager, cursor: str
         raise TurnNotFound
     models = StoredModels.model_validate_json(found[models_key].text)
     if turn_key in found:
-        state = state_of(caller.user_id, found[turn_key])
+        state = read_state(caller.user_id, found[turn_key])
         state = _visible(state, _only_live(state.answers.values(), models))
         turn = _turn(state)
     else:
@@ -120,7 +120,7 @@ def _newest_first(
         if stored and item and stored.turn_id >= turn_id:
             documents = list(group) if stored.turn_id == turn_id else []
             answers = {each.response_id: each for each in live_responses(documents, models)}
-            state = state_in(item, stored, answers, sent_with(documents))
+            state = build_state(item, stored, answers, sent_with(documents))
             turn = _turn(_visible(state, answers))
             if turn:
                 yield turn

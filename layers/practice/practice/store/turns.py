@@ -27,12 +27,12 @@ from practice.schemas.turn import (
     TurnStatus,
 )
 from practice.store.idempotency import IdempotentAttempt
-from practice.store.responses import active, of_model, reserve_ids
+from practice.store.responses import of_model, reserve_ids, touch_session
 from practice.table import keys
 
-TRANSACTION: Final = 100
+TRANSACTION_ACTIONS: Final = 100
 """Actions that one transaction takes."""
-UNDER_WAY: Final = (TurnStatus.QUEUED, TurnStatus.RUNNING)
+IN_PROGRESS: Final = (TurnStatus.QUEUED, TurnStatus.RUNNING)
 _ENDED_BY: Final = {
     ErrorCode.INTERRUPTED: "the turn was interrupted before this model answered",
     ErrorCode.CANCELLED: "the turn was cancelled before this model answered",
@@ -144,7 +144,7 @@ def begin_turn(
     pointing = attempt.resume_with(turn.turn_id)
     head = [
         table.check(keys.models(user_id, session_id), are_live, models),
-        active(user_id, session_id, turn.created_at),
+        touch_session(user_id, session_id, turn.created_at),
         *table.put(key, turn, attributes=attributes),
     ]
     places = [
@@ -156,7 +156,7 @@ def begin_turn(
         )
         for response_id in ids
     ]
-    budget = TRANSACTION - len(head) - len(pointing)
+    budget = TRANSACTION_ACTIONS - len(head) - len(pointing)
     try:
         table.write(*head, *places[:budget], *pointing)
     except table.ConditionFailed as failed:
@@ -196,14 +196,14 @@ def read(user_id: int, turn_id: int) -> TurnState | None:
     """Two requests. The answers whose models were deleted are among them."""
     key = keys.turn(user_id, turn_id)
     document = table.get(key)
-    return state_of(user_id, document) if document else None
+    return read_state(user_id, document) if document else None
 
 
-def state_of(user_id: int, document: table.Document) -> TurnState:
+def read_state(user_id: int, document: table.Document) -> TurnState:
     """Of the item of a turn. One request."""
     turn = StoredTurn.model_validate_json(document.text)
     found = table.fetch(keys.response(user_id, each.response_id) for each in turn.asked)
-    return state_in(document, turn, _answers(found.values()), sent_with(found.values()))
+    return build_state(document, turn, _answers(found.values()), sent_with(found.values()))
 
 
 def sent_with(documents: Iterable[table.Document]) -> Sent:
@@ -220,7 +220,7 @@ def _answers(documents: Iterable[table.Document]) -> Answers:
     return {response.response_id: response for response in responses}
 
 
-def state_in(document: table.Document, turn: StoredTurn, answers: Answers, sent: Sent) -> TurnState:
+def build_state(document: table.Document, turn: StoredTurn, answers: Answers, sent: Sent) -> TurnState:
     """The same, of what was read already."""
     status = TurnStatus(document.string("status"))
     is_cancelled = "cancelled" in document.item
@@ -231,7 +231,7 @@ def state_in(document: table.Document, turn: StoredTurn, answers: Answers, sent:
         _errors(document.item, turn, answers),
         answers,
         is_cancelled=is_cancelled,
-        is_lost=status in UNDER_WAY and document.number(end) < time.time() * 1000,
+        is_lost=status in IN_PROGRESS and document.number(end) < time.time() * 1000,
         sent=sent,
     )
 
@@ -313,7 +313,7 @@ def store_error(user_id: int, turn_id: int, error: TurnError) -> None:
         return
 
 
-def settle(user_id: int, state: TurnState) -> TurnState:
+def settle_turn(user_id: int, state: TurnState) -> TurnState:
     """Ends a running turn: its places without an answer go. One transaction; an answer that came at the last moment counts.
 
     Raises NotFound when the turn was deleted with its session.
@@ -362,19 +362,19 @@ def _end(user_id: int, state: TurnState, *, was: TurnStatus) -> None:
         set_to={
             "status": table.text(state.status),
             "errors": table.text(_Errors.dump_json(state.errors).decode()),
-            "outcome": table.text(json.dumps(_outcome(state))),
+            "outcome": table.text(json.dumps(_event_detail(state))),
             **dict.fromkeys(("until", "lost", "failed", "cancelled")),
         },
         condition=condition,
         values={":was": table.text(was)},
     )
-    while len(removals) >= TRANSACTION:
-        table.write(*removals[:TRANSACTION])
-        removals = removals[TRANSACTION:]
+    while len(removals) >= TRANSACTION_ACTIONS:
+        table.write(*removals[:TRANSACTION_ACTIONS])
+        removals = removals[TRANSACTION_ACTIONS:]
     table.write(ending, *removals)
 
 
-def _outcome(state: TurnState) -> dict[str, object]:
+def _event_detail(state: TurnState) -> dict[str, object]:
     """What an event may carry of a turn: names and figures, no text."""
     models = []
     for asked in state.turn.asked:
@@ -408,4 +408,4 @@ def cancel_running(user_id: int, state: TurnState) -> None:
     except table.ConditionFailed as failed:
         if failed.item is None or failed.item["status"] != table.text(TurnStatus.RUNNING):
             raise
-        settle(user_id, replace(state, is_cancelled=True))
+        settle_turn(user_id, replace(state, is_cancelled=True))

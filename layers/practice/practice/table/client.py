@@ -25,7 +25,7 @@ TIMEOUT_SECONDS: Final = 8.0
 
 
 class ConditionFailed(Exception):
-    """A condition did not hold; `item` is what stood there, None when nothing did."""
+    """A condition did not hold. `item` is the current item, None when there is none."""
 
     def __init__(self, index: int, item: Item | None) -> None:
         super().__init__(f"condition of write {index} failed")
@@ -101,7 +101,7 @@ class Contended(Exception):
     """Another transaction holds one of the items: worth another try."""
 
 
-def ask(operation: str, params: dict[str, Any]) -> dict[str, Any]:
+def request(operation: str, params: dict[str, Any]) -> dict[str, Any]:
     """One request. Raises ConditionFailed, Contended, StorageFull or StoreUnavailable.
 
     A fault that none of them covers is ours, and stays the ClientError it is.
@@ -115,13 +115,13 @@ def ask(operation: str, params: dict[str, Any]) -> dict[str, Any]:
         raise StoreUnavailable(type(error).__name__) from error
 
 
-def settle(operation: str, params: dict[str, Any]) -> dict[str, Any]:
+def request_with_retries(operation: str, params: dict[str, Any]) -> dict[str, Any]:
     """The same, repeated while another transaction holds one of the items."""
     tries = attempts()
     while True:
         next(tries)
         try:
-            return ask(operation, params)
+            return request(operation, params)
         except Contended:
             pass
 

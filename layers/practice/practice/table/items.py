@@ -110,11 +110,13 @@ def body_of(key: Key, version: int, json_text: str) -> tuple[Item, list[Item]]:
     if len(packed) <= PART_BYTES:
         return ({"z": {"B": packed}} if len(packed) < len(encoded) else {"doc": text(json_text)}), []
     chunks = [packed[start : start + PART_BYTES] for start in range(0, len(packed), PART_BYTES)]
-    parts = [keyed(part(key, version, index)) | {"z": {"B": chunk}} for index, chunk in enumerate(chunks)]
+    parts = [
+        key_attributes(part(key, version, index)) | {"z": {"B": chunk}} for index, chunk in enumerate(chunks)
+    ]
     return {"parts": number(len(chunks))}, parts
 
 
-def keyed(key: Key) -> Item:
+def key_attributes(key: Key) -> Item:
     return {"pk": text(key.pk), "sk": text(key.sk)}
 
 
@@ -145,7 +147,7 @@ def parts_of(key: Key, version: int, count: int) -> list[Key]:
     return [part(key, version, index) for index in range(count)]
 
 
-def recorded(image: Item) -> Document:
+def document_from_image(image: Item) -> Document:
     """The document in an image of a stream record, as Lambda spells it; its text is empty when it is in parts.
 
     Raises KeyError, TypeError or ValueError when the image is no document's.

@@ -257,7 +257,7 @@ def model_in(of_model: str) -> int:
     return int(of_model.partition("#")[0])
 
 
-def linking(session_id: int) -> str:
+def link_index_key(session_id: int) -> str:
     """`by_linking`: the settings that select examples."""
     return _padded(session_id)
 

@@ -4,8 +4,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from practice.runtime.config import config
-from practice.table.client import ask, attempts
-from practice.table.items import Document, Item, Value, document_in, key_of, keyed, names_in, part_keys, text
+from practice.table.client import attempts, request
+from practice.table.items import (
+    Document,
+    Item,
+    Value,
+    document_in,
+    key_attributes,
+    key_of,
+    names_in,
+    part_keys,
+    text,
+)
 from practice.table.keys import Index, Key, Span
 
 BATCH: Final = 100
@@ -56,7 +66,7 @@ def peek(key: Key, *attributes: str) -> Item | None:
             return found.get(key)
 
 
-def in_order(keys: Sequence[Key], *attributes: str) -> Iterator[Document | None]:
+def fetch_in_order(keys: Sequence[Key], *attributes: str) -> Iterator[Document | None]:
     """A document for each key, None where there is none, asked for as they are taken; beside it the named attributes alone.
     No two keys have one sort key. One request for every hundred keys (more where they exceed 16 MB), and for each text in
     parts one more where `v` is among them, else two.
@@ -108,11 +118,11 @@ def _items(keys: Sequence[Key]) -> dict[Key, Item]:
 def _some_items(keys: Sequence[Key], attributes: Sequence[str] = ()) -> tuple[dict[Key, Item], list[Key]]:
     """The items of one request, or those attributes of them; and the keys that it left unanswered."""
     table_name = config().table_name
-    asked: dict[str, Any] = {"ConsistentRead": True, "Keys": [keyed(key) for key in keys]}
+    asked: dict[str, Any] = {"ConsistentRead": True, "Keys": [key_attributes(key) for key in keys]}
     if attributes:
         asked["ProjectionExpression"] = ", ".join(f"#{name}" for name in attributes)
         asked["ExpressionAttributeNames"] = {f"#{name}": name for name in attributes}
-    answer = ask("batch_get_item", {"RequestItems": {table_name: asked}})
+    answer = request("batch_get_item", {"RequestItems": {table_name: asked}})
     left = (answer.get("UnprocessedKeys") or {}).get(table_name, {}).get("Keys", [])
     items = answer["Responses"].get(table_name, [])
     if attributes:
@@ -130,7 +140,7 @@ def _ends(span: Span) -> dict[str, Value]:
 
 
 def _query(params: dict[str, Any]) -> dict[str, Any]:
-    return ask("query", {"TableName": config().table_name, **params})
+    return request("query", {"TableName": config().table_name, **params})
 
 
 class Found(NamedTuple):
@@ -150,7 +160,7 @@ def read(span: Span, *, backwards: bool = True, after: str | None = None, limit:
         "Limit": limit,
     }
     if after is not None:
-        params["ExclusiveStartKey"] = keyed(Key(span.pk, after))
+        params["ExclusiveStartKey"] = key_attributes(Key(span.pk, after))
     answer = _query(params)
     items: list[Item] = answer["Items"]
     by_key = {key_of(item): item for item in items}
@@ -176,7 +186,7 @@ def walk(span: Span, *, backwards: bool = True, limit: int = ROWS) -> Iterator[D
             return
 
 
-def find(span: Span, condition: str, values: Mapping[str, Value]) -> Iterator[Document]:
+def read_filtered(span: Span, condition: str, values: Mapping[str, Value]) -> Iterator[Document]:
     """Those of neighbouring items for which the condition holds, strongly consistent; one request for each megabyte."""
     params: dict[str, Any] = {
         "KeyConditionExpression": _WITHIN,
@@ -211,15 +221,15 @@ def read_keys(span: Span) -> list[Key]:
 _MOST_ROWS: Final = 2**31 - 1
 
 
-class Entry(NamedTuple):
+class IndexRow(NamedTuple):
     """One row of a local index."""
 
     sk: str
     range_key: str
 
 
-class Entries(NamedTuple):
-    entries: list[Entry]
+class IndexPage(NamedTuple):
+    entries: list[IndexRow]
     more: bool
 
 
@@ -229,12 +239,12 @@ def read_index(
     prefix: str,
     *,
     backwards: bool,
-    after: Entry | None = None,
+    after: IndexRow | None = None,
     limit: int | None = None,
     equal: Mapping[str, Value] | None = None,
     containing: tuple[str, Value] | None = None,
     sk_of: Callable[[str], str] | None = None,
-) -> Entries:
+) -> IndexPage:
     """Rows of a local index, strongly consistent, keys only; where the range key contains the sort key, less is requested.
 
     One request for each megabyte (some 6,000 rows) until `limit` rows are found that match `equal` or hold `containing`.
@@ -261,16 +271,18 @@ def read_index(
     elif limit is not None:
         params["Limit"] = min(limit + 1, _MOST_ROWS)
     if after is not None:
-        params["ExclusiveStartKey"] = keyed(Key(pk, after.sk)) | {index.range_key: text(after.range_key)}
-    rows: list[Entry] = []
+        params["ExclusiveStartKey"] = key_attributes(Key(pk, after.sk)) | {
+            index.range_key: text(after.range_key)
+        }
+    rows: list[IndexRow] = []
     while True:
         answer = _query(params)
         for item in answer["Items"]:
             range_key = item[index.range_key]["S"]
-            rows.append(Entry(sk_of(range_key) if sk_of else item["sk"]["S"], range_key))
+            rows.append(IndexRow(sk_of(range_key) if sk_of else item["sk"]["S"], range_key))
         last = answer.get("LastEvaluatedKey")
         if limit is not None and len(rows) > limit:
-            return Entries(rows[:limit], more=True)
+            return IndexPage(rows[:limit], more=True)
         if last is None:
-            return Entries(rows, more=False)
+            return IndexPage(rows, more=False)
         params["ExclusiveStartKey"] = last

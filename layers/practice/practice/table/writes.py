@@ -6,15 +6,15 @@ from typing import Any, Final, NamedTuple
 from pydantic import BaseModel
 
 from practice.runtime.config import config
-from practice.table.client import Contended, ask, attempts, settle
+from practice.table.client import Contended, attempts, request, request_with_retries
 from practice.table.items import (
     Document,
     Item,
     Value,
     body_of,
     document_in,
+    key_attributes,
     key_of,
-    keyed,
     names_in,
     number,
     part_keys,
@@ -64,7 +64,7 @@ def put(
     """A new document, with its parts."""
     body, parts = body_of(key, version, model.model_dump_json())
     present = {name: value for name, value in (attributes or {}).items() if value is not None}
-    item = keyed(key) | {"v": number(version)} | body | present
+    item = key_attributes(key) | {"v": number(version)} | body | present
     return [
         Write("Put", _conditioned({"Item": item}, condition, values or {})),
         *(Write("Put", {"Item": each}) for each in parts),
@@ -76,7 +76,7 @@ def put_attributes(
 ) -> Write:
     """An item without a document."""
     present = {name: value for name, value in attributes.items() if value is not None}
-    return Write("Put", _conditioned({"Item": keyed(key) | present}, condition, values))
+    return Write("Put", _conditioned({"Item": key_attributes(key) | present}, condition, values))
 
 
 def fill(
@@ -118,7 +118,7 @@ def update(
     clauses = [("SET", assignments), ("REMOVE", removals), ("ADD", additions)]
     expression = " ".join(f"{word} {', '.join(terms)}" for word, terms in clauses if terms)
     return Write(
-        "Update", _conditioned({"Key": keyed(key), "UpdateExpression": expression}, condition, given)
+        "Update", _conditioned({"Key": key_attributes(key), "UpdateExpression": expression}, condition, given)
     )
 
 
@@ -131,7 +131,7 @@ def add_to_set(
     values: Mapping[str, Value] | None = None,
 ) -> Write:
     """Adds texts to a set."""
-    params = {"Key": keyed(key), "UpdateExpression": f"ADD #{name} :texts"}
+    params = {"Key": key_attributes(key), "UpdateExpression": f"ADD #{name} :texts"}
     return Write("Update", _conditioned(params, condition, {":texts": {"SS": list(texts)}, **(values or {})}))
 
 
@@ -156,12 +156,12 @@ def revise(
     return [
         main,
         *(Write("Put", {"Item": each}) for each in parts),
-        *(Write("Delete", {"Key": keyed(key)}) for key in part_keys(document.item)),
+        *(Write("Delete", {"Key": key_attributes(key)}) for key in part_keys(document.item)),
     ]
 
 
 def check(key: Key, condition: str, values: Mapping[str, Value] | None = None) -> Write:
-    return Write("ConditionCheck", _conditioned({"Key": keyed(key)}, condition, values or {}))
+    return Write("ConditionCheck", _conditioned({"Key": key_attributes(key)}, condition, values or {}))
 
 
 def unchanged(document: Document) -> Write:
@@ -169,7 +169,7 @@ def unchanged(document: Document) -> Write:
 
 
 def delete(key: Key, condition: str | None = None, values: Mapping[str, Value] | None = None) -> Write:
-    return Write("Delete", _conditioned({"Key": keyed(key)}, condition, values or {}))
+    return Write("Delete", _conditioned({"Key": key_attributes(key)}, condition, values or {}))
 
 
 def delete_unchanged(document: Document) -> Write:
@@ -180,10 +180,10 @@ def delete_unchanged(document: Document) -> Write:
 def delete_together(keys: Sequence[Key]) -> None:
     """At most `DELETIONS` items, each for itself, whether they exist or not; one request, more when throttled."""
     table_name = config().table_name
-    asked: dict[str, Any] = {table_name: [{"DeleteRequest": {"Key": keyed(key)}} for key in keys]}
+    asked: dict[str, Any] = {table_name: [{"DeleteRequest": {"Key": key_attributes(key)}} for key in keys]}
     for _ in attempts():
         try:
-            answer = ask("batch_write_item", {"RequestItems": asked})
+            answer = request("batch_write_item", {"RequestItems": asked})
         except Contended:
             continue
         asked = dict(answer.get("UnprocessedItems") or {})
@@ -201,14 +201,14 @@ def write(*writes: Write) -> None:
         return
     table_name = config().table_name
     actions = [{one.action: {"TableName": table_name, **one.params}} for one in writes]
-    settle("transact_write_items", {"TransactItems": actions})
+    request_with_retries("transact_write_items", {"TransactItems": actions})
 
 
 _SINGLE: Final = {"Put": "put_item", "Update": "update_item", "Delete": "delete_item"}
 
 
 def _settle_one(operation: str, params: dict[str, Any]) -> dict[str, Any]:
-    return settle(operation, {"TableName": config().table_name, **params})
+    return request_with_retries(operation, {"TableName": config().table_name, **params})
 
 
 def write_returning(one: Write) -> Document:

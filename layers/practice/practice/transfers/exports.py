@@ -59,7 +59,7 @@ def _line(kind: str, **fields: Any) -> str:
     return to_json({"type": kind, **fields}).decode()
 
 
-def _index(user_id: int, prefix: str) -> list[table.Entry]:
+def _index(user_id: int, prefix: str) -> list[table.IndexRow]:
     """Oldest first."""
     pk = keys.user(user_id)
     return table.read_index(keys.BY_CREATED, pk, prefix, backwards=False).entries

@@ -373,7 +373,7 @@ def clear(claim: Claim, deadline: Deadline, most: int | None = None) -> bool:
 
 def _cleared(claim: Claim) -> Iterator[None]:
     examples: list[keys.Key] = []
-    for document in table.find(keys.examples_of(claim.user_id), _MARKED, {}):
+    for document in table.read_filtered(keys.examples_of(claim.user_id), _MARKED, {}):
         examples.append(document.key)
         if len(examples) == _DELETIONS:
             _delete_counted(claim, "examples", examples)
@@ -383,7 +383,7 @@ def _cleared(claim: Claim) -> Iterator[None]:
         _delete_counted(claim, "examples", examples)
         yield
     last = 0
-    for document in table.find(keys.sessions_of(claim.user_id), _MARKED, {}):
+    for document in table.read_filtered(keys.sessions_of(claim.user_id), _MARKED, {}):
         session_id = keys.session_id_in(document.key.sk)
         if session_id == last:
             continue

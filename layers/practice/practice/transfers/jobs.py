@@ -245,8 +245,8 @@ def _new(
             transfer_id=transfer_id,
             kind=kind,
             status=status,
-            created_at=clock.written(now),
-            expires_at=clock.written(now + KEPT),
+            created_at=clock.to_timestamp(now),
+            expires_at=clock.to_timestamp(now + KEPT),
             has_file=has_file,
         )
         condition, values = accounts.not_erased(caller)
@@ -272,7 +272,7 @@ def _new(
             if failed.index > len(puts):
                 raise RequestInFlight(1) from None
             if accounts.is_erased(failed.item or {}, caller):
-                raise accounts.refusal(failed) from None
+                raise accounts.count_refusal(failed) from None
             continue
         return transfer
     raise AssertionError("attempts() ends by raising")
@@ -350,7 +350,7 @@ def _read(user_id: int, transfer_id: int) -> StoredTransfer | None:
 # Done by a worker
 
 
-def work(user_id: int, transfer_id: int, deadline: Deadline) -> None:
+def run_job(user_id: int, transfer_id: int, deadline: Deadline) -> None:
     """Does one job, at most `ATTEMPTS` times if it is delivered again. What is wrong with it becomes its `problem`."""
     transfer = _read(user_id, transfer_id)
     if transfer is None:

@@ -63,14 +63,14 @@ def _open_session(caller: Caller, class_id: int, new: NewRun, attempt: Idempoten
         table.write(*writes, *attempt.resume_with(session.session_id))
     except table.ConditionFailed as failed:
         if failed.index == 0:
-            raise accounts.refusal(failed) from None
+            raise accounts.count_refusal(failed) from None
         if failed.index >= len(writes):
             raise RequestInFlight(1) from None
         raise
     return session.session_id
 
 
-def begin(
+def prepare_turn(
     request: TurnRequest, session_id: int, *, status: TurnStatus, lease: Lease
 ) -> tuple[View, StoredTurn]:
     """The session as it was read, and its new turn. Four requests; one more when the models follow their class."""
@@ -78,12 +78,12 @@ def begin(
     while True:
         next(tries)
         try:
-            return _begin(request, session_id, status, lease)
+            return _prepare_turn(request, session_id, status, lease)
         except (table.ConditionFailed, ModelNotFound):
             pass  # the session or one of its models has changed or gone
 
 
-def _begin(
+def _prepare_turn(
     request: TurnRequest, session_id: int, status: TurnStatus, lease: Lease
 ) -> tuple[View, StoredTurn]:
     user_id = request.caller.user_id

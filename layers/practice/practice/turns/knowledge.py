@@ -31,7 +31,7 @@ class Retrieval:
     sources: list[dict[str, Any]] = field(default_factory=list)
 
     def usage_entry(self) -> dict[str, Any]:
-        """As `token_usage` tells it."""
+        """The entry for `token_usage`."""
         return {
             "used": self.used,
             "retrieved_count": len(self.excerpts),

@@ -91,7 +91,7 @@ def compose(
         examples=[
             Pair(each.input_text, each.output_text)
             for each in examples
-            if each.is_active and _is_said(each.input_text, each.output_text)
+            if each.is_active and _has_text(each.input_text, each.output_text)
         ],
         history=_window(history, history_tokens),
         text=text,
@@ -135,7 +135,7 @@ def _window(newest_first: Iterable[Response], budget: int) -> list[Pair]:
     kept: list[Pair] = []
     for response in newest_first:
         answer, _ = without_thinking(response.response_text)
-        if not _is_said(response.prompt_text, answer) or _was_filtered(response):
+        if not _has_text(response.prompt_text, answer) or _was_filtered(response):
             continue
         budget -= tokens(response.prompt_text) + tokens(answer)
         if budget < 0:
@@ -150,7 +150,7 @@ def _was_filtered(response: Response) -> bool:
     return isinstance(ours, dict) and ours.get("finish_reason") == FinishReason.CONTENT_FILTER
 
 
-def _is_said(*texts: str) -> bool:
+def _has_text(*texts: str) -> bool:
     """Providers refuse messages without any text."""
     return all(text.strip() for text in texts)
 

@@ -31,11 +31,11 @@ from practice.store import turns
 from practice.store.turns import Lease, TurnState
 from practice.store.views import View, read_view
 from practice.table import keys
-from practice.turns.beginning import TurnRequest, begin, open_session
+from practice.turns.beginning import TurnRequest, open_session, prepare_turn
 from practice.turns.configuration import configuration
 from practice.turns.worker import answer_turn
 
-QUEUED: Final = Lease(0, 24 * 3600)
+QUEUE_LEASE: Final = Lease(0, 24 * 3600)
 """A message waits a day at most."""
 
 
@@ -69,14 +69,14 @@ def chat(session_id: int, request: TurnRequest) -> TurnOutcome:
     """Five requests and one for each model, without those of the models themselves."""
     if request.attempt.resume_id:
         return _resumed(request.attempt.resume_id, request)
-    return _next_turn(session_id, request)
+    return _queue_or_run(session_id, request)
 
 
 def run(class_id: int, new: NewRun, request: TurnRequest) -> TurnOutcome:
     """A session and its first turn. The session survives whatever becomes of the turn."""
     if request.attempt.resume_id:
         return _resumed(request.attempt.resume_id, request)
-    return _next_turn(open_session(class_id, new, request), request)
+    return _queue_or_run(open_session(class_id, new, request), request)
 
 
 def _resumed(turn_id: int, request: TurnRequest) -> TurnOutcome:
@@ -85,23 +85,23 @@ def _resumed(turn_id: int, request: TurnRequest) -> TurnOutcome:
     state = turns.read(user_id, turn_id)
     if state is None:
         # Only the session had been opened, or it was deleted since with all that was in it.
-        return _next_turn(session_id, request)
+        return _queue_or_run(session_id, request)
     view = read_view(user_id, session_id, with_responses=True)
     if state.status == TurnStatus.QUEUED:
         return _queued(state.turn, view, request)
     if state.status == TurnStatus.RUNNING and turns.claim(user_id, turn_id, _lease(request)):
         state = answer_turn(user_id, state, view, request.deadline)
-    return _outcome(view, state, request)
+    return _to_outcome(view, state, request)
 
 
-def _next_turn(session_id: int, request: TurnRequest) -> TurnOutcome:
+def _queue_or_run(session_id: int, request: TurnRequest) -> TurnOutcome:
     if request.is_queued:
-        view, turn = begin(request, session_id, status=TurnStatus.QUEUED, lease=QUEUED)
+        view, turn = prepare_turn(request, session_id, status=TurnStatus.QUEUED, lease=QUEUE_LEASE)
         return _queued(turn, view, request)
-    view, turn = begin(request, session_id, status=TurnStatus.RUNNING, lease=_lease(request))
+    view, turn = prepare_turn(request, session_id, status=TurnStatus.RUNNING, lease=_lease(request))
     state = TurnState(turn, TurnStatus.RUNNING, [], {})
     state = answer_turn(request.caller.user_id, state, view, request.deadline)
-    return _outcome(view, state, request)
+    return _to_outcome(view, state, request)
 
 
 def _lease(request: TurnRequest) -> Lease:
@@ -110,10 +110,10 @@ def _lease(request: TurnRequest) -> Lease:
     return Lease(remaining, remaining)
 
 
-def _outcome(view: View, state: TurnState, request: TurnRequest) -> TurnOutcome:
+def _to_outcome(view: View, state: TurnState, request: TurnRequest) -> TurnOutcome:
     turn = state.turn
     status, errors = state.shown()
-    if status in turns.UNDER_WAY or (status == TurnStatus.CANCELLED and request.is_queued):
+    if status in turns.IN_PROGRESS or (status == TurnStatus.CANCELLED and request.is_queued):
         return _accepted(view, turn, status)
     if not state.answers:
         body = NoModelAnsweredBody(detail=NoModelAnswered.detail, session_id=turn.session_id, errors=errors)

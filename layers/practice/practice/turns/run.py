@@ -27,26 +27,26 @@ from practice.turns.providers import TIMED_OUT, Completion, ProviderError
 POLL_SECONDS: Final = 1.0
 """How often a running turn looks whether it was cancelled."""
 
-Outcome = tuple[Response, dict[str, Any]] | TurnError
+ModelOutcome = tuple[Response, dict[str, Any]] | TurnError
 """An answer with the parameters that the provider was sent."""
 
 
 @dataclass(frozen=True, slots=True)
-class Background:
-    """What the models of a turn are told beside the prompt."""
+class PromptContext:
+    """What every model of a turn gets beside the prompt."""
 
     examples: Sequence[Example]
     history: Callable[[int], Iterable[Response]]
     """Of a session model, newest first, read as it is taken."""
 
 
-def run_turn(user_id: int, state: TurnState, background: Background, deadline: Deadline) -> TurnState:
+def run_turn(user_id: int, state: TurnState, background: PromptContext, deadline: Deadline) -> TurnState:
     """Asks the models that have neither an answer nor an error yet, and settles the turn.
 
     What arrives after the deadline does not count. A turn that is cancelled stops the deadline.
     """
     turn = state.turn
-    arrived: SimpleQueue[Outcome | None] = SimpleQueue()
+    arrived: SimpleQueue[ModelOutcome | None] = SimpleQueue()
     pending = [] if state.is_cancelled else state.pending()
 
     def stop() -> None:
@@ -76,7 +76,7 @@ def run_turn(user_id: int, state: TurnState, background: Background, deadline: D
         late = [asked.error(ErrorCode.TIMEOUT, TIMED_OUT) for asked in state.pending()]
         state = replace(state, errors=[*state.errors, *late])
     _count(state.final_errors())
-    return turns.settle(user_id, state)
+    return turns.settle_turn(user_id, state)
 
 
 @contextmanager
@@ -114,7 +114,7 @@ def _count(errors: Sequence[TurnError]) -> None:
     failures = [each for each in errors if each.code != ErrorCode.CANCELLED]
     if failures:
         log.count("model_failures", len(failures))
-        log.note("failed_models", ", ".join(f"{each.model_name} {each.code}" for each in failures))
+        log.append("failed_models", ", ".join(f"{each.model_name} {each.code}" for each in failures))
     for each in failures:
         log_failure(each.model_name, each.code, each.reason)
 
@@ -122,9 +122,9 @@ def _count(errors: Sequence[TurnError]) -> None:
 def _at_the_same_time(
     work: Callable[[AskedModel], None],
     models: Sequence[AskedModel],
-    arrived: SimpleQueue[Outcome | None],
+    arrived: SimpleQueue[ModelOutcome | None],
     deadline: Deadline,
-) -> list[Outcome]:
+) -> list[ModelOutcome]:
     """What came in time. A thread that is late is left behind: its answer finds no place any more."""
     for asked in models:
         # Each with a copy of the context, which counts what the invocation asks of the table.
@@ -132,7 +132,7 @@ def _at_the_same_time(
         threading.Thread(
             target=context.run, args=(work, asked), name=f"ask {asked.model_name}", daemon=True
         ).start()
-    outcomes: list[Outcome] = []
+    outcomes: list[ModelOutcome] = []
     while len(outcomes) < len(models):
         try:
             outcome = arrived.get(timeout=deadline.remaining())
@@ -148,10 +148,10 @@ def _ask_and_keep(
     user_id: int,
     turn: StoredTurn,
     asked: AskedModel,
-    background: Background,
+    background: PromptContext,
     retrieval: Retrieval,
     deadline: Deadline,
-) -> Outcome:
+) -> ModelOutcome:
     prompt = compose(
         turn.settings,
         background.examples,

@@ -14,11 +14,11 @@ from practice.store import turns
 from practice.store.turns import Lease, TurnState
 from practice.store.views import View, linked_examples, read_view
 from practice.table import keys
-from practice.turns.run import Background, run_turn
+from practice.turns.run import PromptContext, run_turn
 
 MARGIN_SECONDS: Final = 3.0
 """Kept back from a function's time, to settle the turn and to answer."""
-WORKING: Final = Lease(60, 3 * 960)
+WORKER_LEASE: Final = Lease(60, 3 * 960)
 """A worker renews its lease every third of a minute; its message comes back twice, after 16 minutes each."""
 BEAT_SECONDS: Final = 20.0
 PAUSE_SECONDS: Final = 1.0
@@ -29,7 +29,7 @@ def answer_turn(user_id: int, state: TurnState, view: View, deadline: Deadline) 
     turn = state.turn
     selected = turn.settings.few_shot_example_ids
     examples = linked_examples(user_id, selected)
-    background = Background(
+    background = PromptContext(
         [examples[example_id] for example_id in selected if example_id in examples],
         lambda session_model_id: view.history(session_model_id, turn.turn_id),
     )
@@ -40,17 +40,17 @@ class TurnInProgress(Exception):
     """Another worker has the turn; should it die, the message is needed."""
 
 
-def work(message: QueuedTurn, deadline: Deadline) -> None:
+def run_queued_turn(message: QueuedTurn, deadline: Deadline) -> None:
     """A queued turn, or one whose worker died; nothing for one that is settled or deleted.
 
-    Of two workers one waits whether the other is alive. Raises StillUnderWay when it is, for as long as there is time.
+    While another worker holds the lease, waits for it to lapse. Raises TurnInProgress when too little time is left.
     """
     user_id, turn_id = message.user_id, message.turn_id
-    while (worker := turns.claim(user_id, turn_id, WORKING)) is None:
+    while (worker := turns.claim(user_id, turn_id, WORKER_LEASE)) is None:
         state = turns.read(user_id, turn_id)
-        if state is None or state.status not in turns.UNDER_WAY:
+        if state is None or state.status not in turns.IN_PROGRESS:
             return
-        if deadline.remaining() < 2 * WORKING.seconds:
+        if deadline.remaining() < 2 * WORKER_LEASE.seconds:
             raise TurnInProgress
         time.sleep(PAUSE_SECONDS)
     state = turns.read(user_id, turn_id)
@@ -71,7 +71,7 @@ def _heartbeat(user_id: int, turn_id: int, worker: str) -> Iterator[None]:
     def beat() -> None:
         while not done.wait(BEAT_SECONDS):
             try:
-                turns.extend_lease(user_id, turn_id, worker, WORKING)
+                turns.extend_lease(user_id, turn_id, worker, WORKER_LEASE)
             except PracticeError as error:
                 logger.warning("no heartbeat", extra={"cause": type(error).__name__})
 
