@@ -362,10 +362,16 @@ def answers_of(endpoint: Endpoint, schemas: Schemas, found: Sequence[Endpoint]) 
         made[HTTPStatus.REQUEST_URI_TOO_LONG] = ref("responses", "TooLarge")
     if endpoint.body_model or endpoint.takes:
         made[HTTPStatus.REQUEST_ENTITY_TOO_LARGE] = ref("responses", "TooLarge")
+    if is_conditional_read(endpoint):
+        made[HTTPStatus.NOT_MODIFIED] = success(None, endpoint, schemas, found)
     made[HTTPStatus.TOO_MANY_REQUESTS] = ref("responses", "TooMany")
     made[HTTPStatus.INTERNAL_SERVER_ERROR] = ref("responses", "InternalError")
     made[HTTPStatus.SERVICE_UNAVAILABLE] = ref("responses", "Unavailable")
     return {str(int(status)): made[status] for status in sorted(made)}
+
+
+def is_conditional_read(endpoint: Endpoint) -> bool:
+    return endpoint.method == "GET" and get_origin(endpoint.answer_type) is Versioned
 
 
 def refusals_of(endpoint: Endpoint) -> dict[HTTPStatus, list[type[PracticeError]]]:
@@ -469,6 +475,8 @@ def parameters_of(endpoint: Endpoint, schemas: Schemas) -> Iterator[Json]:
             yield query_parameter(name, dict(schema), required=name in model.get("required", ()))
     if endpoint.takes_a(ExpectedVersions):
         yield ref("parameters", "If-Match")
+    if is_conditional_read(endpoint):
+        yield ref("parameters", "If-None-Match")
     if endpoint.takes_a(IdempotentAttempt):
         yield ref("parameters", "Idempotency-Key")
     if endpoint.takes_a(Preferences):
@@ -507,6 +515,12 @@ def shared_parameters(found: Iterable[Endpoint]) -> Json:
         "name": "If-Match",
         "in": "header",
         "description": 'ETags of the versions that may be changed, as `"3"` or a list; `*` for any.',
+        "schema": {"type": "string"},
+    }
+    made["If-None-Match"] = {
+        "name": "If-None-Match",
+        "in": "header",
+        "description": "An ETag that the client has: 304 while it is the version of the object's own fields.",
         "schema": {"type": "string"},
     }
     made["Idempotency-Key"] = {

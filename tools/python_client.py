@@ -124,7 +124,7 @@ class Client:
             },
             is_text=bool(content) and not body,
             has_body=bool(body),
-            headers=[SENT_AS[each["name"]] for each in parameters if each["in"] == "header"],
+            headers=[SENT_AS[each["name"]] for each in parameters if each["name"] in SENT_AS],
             answers=answers,
             item=item,
             order=order,

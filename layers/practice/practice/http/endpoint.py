@@ -20,7 +20,7 @@ from practice.caller import Caller
 from practice.errors import Invalid, PracticeError, StoreUnavailable, Unauthorized
 from practice.http import idempotency, rates
 from practice.http.auth import authenticate
-from practice.http.inputs import Event, Preferences, expected_versions, inputs
+from practice.http.inputs import Event, Preferences, expected_versions, inputs, is_current
 from practice.http.paging import Pager
 from practice.http.replies import HttpResponse, Reply, detail, error_reply, etag, http_response, json_text
 from practice.runtime import log
@@ -171,7 +171,12 @@ class Endpoint:
             arguments[name] = _SOURCES[kind](request)
         attempt = arguments.get(self.injected.get(IdempotentAttempt, ""))
         if attempt is None:
-            return _to_reply(self.function(**arguments))
+            reply = _to_reply(self.function(**arguments))
+            if self.method == "GET" and is_current(
+                request.header("if-none-match"), reply.headers.get("etag")
+            ):
+                return Reply(None, HTTPStatus.NOT_MODIFIED, reply.headers)
+            return reply
         if attempt.replay:
             return idempotency.replayed(attempt.replay)
         try:

@@ -1,6 +1,7 @@
 """The `Idempotency-Key` header: which requests are the same, and how a kept answer becomes a response."""
 
 import hashlib
+import json
 from http import HTTPStatus
 
 from practice.caller import Caller
@@ -8,6 +9,7 @@ from practice.errors import Invalid, Problem
 from practice.http.inputs import Event, body_bytes
 from practice.http.replies import Reply, etag
 from practice.limits import IDEMPOTENCY_KEY_CHARACTERS
+from practice.schemas.json_text import parse_json
 from practice.store.idempotency import IdempotentAttempt, StoredAnswer, claim_key
 
 
@@ -29,8 +31,18 @@ def fingerprint(event: Event, route: str) -> str:
     digest = hashlib.sha256()
     for part in (route, repr(ids), event.get("rawQueryString", "")):
         digest.update(part.encode() + b"\0")
-    digest.update(body_bytes(event))
+    digest.update(_comparable(body_bytes(event)))
     return digest.hexdigest()
+
+
+def _comparable(body: bytes) -> bytes:
+    """A JSON body without white space and with its keys in order, so that only its content counts; others as they are."""
+    try:
+        return json.dumps(
+            parse_json(body.decode("utf-8-sig")), sort_keys=True, separators=(",", ":")
+        ).encode()
+    except (Invalid, UnicodeDecodeError):
+        return body
 
 
 def replayed(answer: StoredAnswer) -> Reply[str]:

@@ -94,6 +94,16 @@ def _listed(problems: list[Problem]) -> list[Problem]:
     return [*problems[:PROBLEMS], Problem("too_many_problems", ("body",), message)]
 
 
+_ETAG: Final = re.compile(r'(?:^|,)\s*(?:W/)?("[^"]*")(?=\s*(?:,|$))', re.ASCII)
+
+
+def is_current(if_none_match: str | None, etag: str | None) -> bool:
+    """Whether the client has this version already (`If-None-Match`, a weak comparison: RFC 9110, 13.1.2)."""
+    if if_none_match is None or etag is None:
+        return False
+    return if_none_match.strip() == "*" or etag in _ETAG.findall(if_none_match)
+
+
 def problems_of(error: ValidationError, *where: str) -> list[Problem]:
     found = error.errors(include_url=False, include_context=False, include_input=False)
     return [Problem(each["type"], (*where, *map(_shortened, each["loc"])), each["msg"]) for each in found]
