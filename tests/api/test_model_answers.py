@@ -2,14 +2,18 @@
 
 import json
 import random
+import threading
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from local.stack import Stack
+from practice.runtime import aws
+from practice.runtime.config import ConfigurationError
 from practice.turns import ask, configuration
 from practice.turns.providers import bedrock
 from tests.support.learners import Learner
@@ -589,3 +593,62 @@ def test_prices_are_exact_and_those_of_the_deployment_win(monkeypatch: pytest.Mo
     assert b is not None
     assert a.prices == configuration.Prices(prompt=Decimal("0.15"), completion=Decimal("0.6"))
     assert b.prices == configuration.Prices(prompt=Decimal("2.5"), completion=Decimal(10))
+
+
+class Store(BaseHTTPRequestHandler):
+    """An SSM parameter and an S3 object."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        assert self.headers["x-amz-target"] == "AmazonSSM.GetParameter"
+        self._answer({"Parameter": {"Value": json.dumps({asked["Name"]: {"provider": "echo", "id": "ssm"}})}})
+
+    def do_GET(self) -> None:
+        self._answer(
+            {self.path: {"provider": "echo", "id": "s3"}, "/models": {"provider": "echo", "id": "s3"}}
+        )
+
+    def _answer(self, body: dict[str, Any]) -> None:
+        assert "AWS4-HMAC-SHA256" in self.headers["authorization"]
+        raw = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def log_message(self, *_: Any) -> None:
+        """Silence."""
+
+
+def test_models_can_come_from_a_parameter_and_an_object(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Store) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        sources = {"MODELS_PARAMETER": "/models", "MODELS_OBJECT": "s3://bucket/models.json"}
+        own = {"MODELS": json.dumps({"own": {"provider": "echo"}})}
+        for name, value in {
+            **sources,
+            **own,
+            "AWS_ENDPOINT_URL_SSM": url,
+            "AWS_ENDPOINT_URL_S3": url,
+        }.items():
+            monkeypatch.setenv(name, value)
+        configuration.clear_cache()
+        aws.session.cache_clear()
+
+        found = {name: configuration.model_named(name) for name in ("/models", "/bucket/models.json", "own")}
+
+        assert {name: each and each.id for name, each in found.items()} == {
+            "/models": "ssm",
+            "/bucket/models.json": "s3",
+            "own": "own",
+        }
+        server.shutdown()
+        configuration.clear_cache()
+        with pytest.raises(ConfigurationError, match="MODELS_OBJECT cannot be used: s3"):
+            configuration.configuration()
+    monkeypatch.undo()
+    configuration.clear_cache()
+    aws.session.cache_clear()

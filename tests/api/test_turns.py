@@ -16,9 +16,10 @@ from local.stack import Stack
 from practice import table
 from practice.errors import StoreUnavailable
 from practice.runtime import queues
+from practice.schemas.turn import TurnError
 from practice.store import turns
 from practice.table.keys import Key
-from practice.turns import configuration, worker
+from practice.turns import configuration, run, worker
 from tests.support.learners import BASE_URL, Answer, Learner, Send, made, walk
 from tests.support.processes import SECONDS, Killed, mortal, time_is_up_after, wait_until
 from tests.support.providers import FakeProvider, Played, completion, in_turn, replies
@@ -489,7 +490,7 @@ CUT = Played(completion("never whole"), cut=True)
 @pytest.mark.parametrize(
     ("play", "code"),
     [
-        (lambda _: Played({"error": "sk-secret is wrong"}, 401), "provider_error"),
+        (lambda _: Played({"error": "sk-secret is wrong"}, 401), "model_not_enabled"),
         (lambda _: Played({"error": "boom"}, 500), "provider_error"),
         (lambda _: Played(b"<html>", 200), "provider_error"),
         (lambda _: Played(b"[" * 200_000, 200), "provider_error"),
@@ -757,6 +758,7 @@ def test_turns_are_listed_in_order_with_answers_parameters_and_what_made_them(
         "status",
         "prompt_text",
         "created_at",
+        "asked",
         "results",
         "errors",
         "settings",
@@ -1018,18 +1020,337 @@ def test_a_turn_that_waits_can_be_cancelled(
     assert not [sk for _, sk in items_of(ada) if "RESPONSE" in sk]
 
 
-def test_a_turn_that_has_started_cannot_be_cancelled(ada: Learner, class_of: Any) -> None:
+def test_a_turn_that_has_ended_cannot_be_cancelled(
+    ada: Learner, class_of: Any, provider: FakeProvider
+) -> None:
+    provider.plays["beta"] = lambda _: Played({}, 500)
     session = ada.open_session(class_id=class_of("alpha"))
     by_hand = ada.add_response(session)["response_id"]
-    locations = [
-        chat(ada, session).headers["location"],
-        f"/sessions/{session['session_id']}/turns/{by_hand}",
+    chat(ada, session)
+    failed = ada.open_session(class_id=class_of("beta"))
+    chat(ada, failed)
+    turn_ids = [turn["turn_id"] for turn in turns_of(ada, session)["items"]]
+    assert turn_ids[0] == by_hand
+
+    answers = [ada.delete(f"/sessions/{session['session_id']}/turns/{turn_id}") for turn_id in turn_ids]
+    answers.append(
+        ada.delete(f"/sessions/{failed['session_id']}/turns/{turns_of(ada, failed)['items'][0]['turn_id']}")
+    )
+
+    assert [(each.status, each.detail) for each in answers] == [(409, "turn_finished")] * 3
+    assert [turn["status"] for turn in turns_of(ada, session)["items"]] == ["done", "done"]
+    assert turns_of(ada, failed)["items"][0]["status"] == "failed"
+
+
+# Cancelled while it runs
+
+
+class Underway:
+    """A chat in a thread of its own, whose model `slow` is silent until the end of the test."""
+
+    def __init__(self, who: Learner, session: dict[str, Any], provider: FakeProvider) -> None:
+        self._who, self._session = who, session
+        self._asked, self._released = threading.Event(), threading.Event()
+        self._answers: list[Any] = []
+        self._thread: threading.Thread | None = None
+        provider.plays["slow"] = self._play
+
+    def _play(self, request: dict[str, Any]) -> Played:
+        self._asked.set()
+        self._released.wait(30)
+        return Played(completion("too late"))
+
+    def begin(self, act: Callable[[], Any]) -> str:
+        """The path of the turn, once `slow` was asked and every other model has an answer or an error."""
+        self._thread = threading.Thread(target=lambda: self._answers.append(act()))
+        self._thread.start()
+        assert self._asked.wait(30)
+        for _ in range(3000):
+            [turn] = turns_of(self._who, self._session)["items"]
+            if len(turn["results"]) + len(turn["errors"]) == len(turn["asked"]) - 1:
+                assert turn["status"] == "running"
+                return f"/sessions/{self._session['session_id']}/turns/{turn['turn_id']}"
+            time.sleep(0.01)
+        raise AssertionError("the other models have not finished")
+
+    def answer(self) -> Any:
+        assert self._thread
+        self._thread.join(30)
+        [answer] = self._answers
+        return answer
+
+    def end(self) -> Any:
+        """What the client got, with `slow` still silent."""
+        answer = self.answer()
+        assert not self._released.is_set()
+        return answer
+
+    def release(self) -> None:
+        self._released.set()
+        wait_for_models()
+
+
+@pytest.fixture
+def underway(
+    ada: Learner, class_of: Any, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., tuple[dict[str, Any], Underway]]]:
+    """A session with these models beside `slow`, and a turn of it that is to begin. Its runner polls all the time."""
+    monkeypatch.setattr(run, "POLL_SECONDS", 0.01)
+    made_here: list[Underway] = []
+
+    def make(*models: str) -> tuple[dict[str, Any], Underway]:
+        session = ada.open_session(class_id=class_of(*models, "slow"))
+        made_here.append(Underway(ada, session, provider))
+        return session, made_here[-1]
+
+    yield make
+    for each in made_here:
+        each.release()
+
+
+def test_the_models_of_a_turn_are_shown_from_its_beginning_on(
+    ada: Learner, class_of: Any, deliver_turns: Any
+) -> None:
+    session = ada.open_session(class_id=class_of("alpha", "beta"))
+    by_hand = ada.add_response(session)
+    location = chat(ada, session, headers=ASYNC).headers["location"]
+
+    queued = ada.get(location).json
+    listed = turns_of(ada, session)["items"]
+    deliver_turns()
+    done = ada.get(location).json
+
+    names = ("session_model_id", "model_name", "response_id", "is_primary")
+    assert [[each[name] for name in names] for each in queued["asked"]] == [
+        [each[name] for name in names] for each in done["results"]
     ]
+    assert [list(each) for each in queued["asked"]] == [list(names)] * 2
+    assert [each["asked"] for each in listed] == [
+        [{**{name: by_hand[name] for name in names[:-1]}, "is_primary": True}],
+        queued["asked"],
+    ]
+    assert done["asked"] == queued["asked"]
 
-    answers = [ada.delete(location) for location in locations]
 
-    assert [(each.status, each.detail) for each in answers] == [(409, "turn_already_started")] * 2
-    assert len(turns_of(ada, session)["items"]) == 2
+def test_the_error_of_a_model_is_shown_while_the_others_run(
+    ada: Learner, provider: FakeProvider, underway: Any
+) -> None:
+    provider.plays["broken"] = lambda _: Played({}, 500)
+    session, turn = underway("broken")
+    path = turn.begin(lambda: chat(ada, session))
+
+    shown = ada.get(path).json
+    [listed] = turns_of(ada, session)["items"]
+    turn.release()
+    answer = turn.answer()
+    settled = ada.get(path).json
+
+    assert (shown["status"], shown["results"]) == ("running", [])
+    assert [(each["model_name"], each["code"]) for each in shown["errors"]] == [("broken", "provider_error")]
+    assert listed == shown
+    assert settled["errors"] == shown["errors"] == answer.json["errors"]
+
+
+def test_a_running_turn_that_is_cancelled_keeps_its_answers(
+    ada: Learner, ben: Learner, underway: Any, items_of: Any
+) -> None:
+    session, turn = underway("alpha")
+    path = turn.begin(lambda: chat(ada, session))
+
+    missing = ben.delete(path).status
+    first = ada.delete(path).status
+    answer = turn.end()
+    again = ada.delete(path).status
+    shown = ada.get(path).json
+    turn.release()
+
+    assert (missing, first, again) == (404, 204, 204)
+    assert answer.status == 201
+    assert [each["model_name"] for each in answer.json["results"]] == ["alpha"]
+    assert [(each["model_name"], each["code"]) for each in answer.json["errors"]] == [("slow", "cancelled")]
+    assert (shown["status"], shown["results"], shown["errors"]) == (
+        "cancelled",
+        answer.json["results"],
+        answer.json["errors"],
+    )
+    assert ada.get(path).json == shown
+    assert turns_of(ada, session)["items"] == [shown]
+    assert len([sk for _, sk in items_of(ada) if "RESPONSE" in sk]) == 1
+
+
+def test_when_no_model_has_answered_a_cancelled_turn_answers_502(ada: Learner, underway: Any) -> None:
+    session, turn = underway()
+    path = turn.begin(lambda: chat(ada, session))
+
+    ada.delete(path)
+    answer = turn.end()
+
+    assert (answer.status, answer.detail) == (502, "no_model_answered")
+    assert [each["code"] for each in answer.json["errors"]] == ["cancelled"]
+    assert ada.get(path).json["status"] == "cancelled"
+
+
+def test_a_worker_stops_for_a_cancelled_turn(
+    ada: Learner, provider: FakeProvider, underway: Any, deliver_turns: Any
+) -> None:
+    session, turn = underway("alpha")
+    location = chat(ada, session, headers=ASYNC).headers["location"]
+    path = turn.begin(deliver_turns)
+
+    assert ada.delete(path).status == 204
+    turn.end()
+    deliver_turns()
+
+    shown = ada.get(location).json
+    assert (shown["status"], [each["code"] for each in shown["errors"]]) == ("cancelled", ["cancelled"])
+    assert [each["model_name"] for each in shown["results"]] == ["alpha"]
+    assert provider.asked() == {"alpha": 1, "slow": 1}
+
+
+def test_a_failure_that_was_shown_stays_when_the_turn_is_cancelled(
+    ada: Learner, provider: FakeProvider, underway: Any
+) -> None:
+    provider.plays["broken"] = lambda _: Played({}, 500)
+    session, turn = underway("broken")
+    path = turn.begin(lambda: chat(ada, session))
+
+    ada.delete(path)
+    answer = turn.end()
+
+    assert [each["code"] for each in answer.json["errors"]] == ["provider_error", "cancelled"]
+
+
+def test_a_turn_cancelled_when_its_last_answer_comes_is_cancelled_with_all_answers(
+    ada: Learner, class_of: Any, provider: FakeProvider
+) -> None:
+    """Its runner had no time to see it before it settled the turn."""
+    session = ada.open_session(class_id=class_of("alpha"))
+    statuses = []
+
+    def cancel_first(request: dict[str, Any]) -> Played:
+        [turn] = turns_of(ada, session)["items"]
+        statuses.append(ada.delete(f"/sessions/{session['session_id']}/turns/{turn['turn_id']}").status)
+        return Played(completion("just in time"))
+
+    provider.plays["alpha"] = cancel_first
+
+    answer = chat(ada, session)
+
+    assert (statuses, answer.status, answer.json["errors"]) == ([204], 201, [])
+    [turn] = turns_of(ada, session)["items"]
+    assert (turn["status"], turn["results"]) == ("cancelled", answer.json["results"])
+
+
+def test_a_turn_of_a_deleted_session_stops(ada: Learner, underway: Any, items_of: Any) -> None:
+    session, turn = underway()
+    turn.begin(lambda: chat(ada, session))
+
+    assert ada.delete(f"/sessions/{session['session_id']}").status == 204
+    for pk, sk in [each for each in items_of(ada) if "SESSION#" in each[1]]:
+        table.write(table.delete(Key(pk, sk)))  # the sweep
+    answer = turn.end()
+
+    assert (answer.status, answer.detail) == (404, "session not found")
+
+
+def test_a_turn_whose_function_died_is_cancelled_at_once(
+    ada: Learner, class_of: Any, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, items_of: Any
+) -> None:
+    session = ada.open_session(class_id=class_of("alpha", "beta"))
+    die_at(9, lambda: chat(ada, session, headers=KEY))
+    later = time.time() + 60
+    monkeypatch.setattr(time, "time", lambda: later)
+    [left] = turns_of(ada, session)["items"]
+    path = f"/sessions/{session['session_id']}/turns/{left['turn_id']}"
+    asked = provider.asked()
+
+    statuses = [ada.delete(path).status for _ in range(2)]
+    turn = ada.get(path).json
+    retried = chat(ada, session, headers=KEY)
+
+    assert (left["status"], statuses, turn["status"]) == ("failed", [204, 204], "cancelled")
+    assert turn["results"] == left["results"]
+    assert [each["code"] for each in turn["errors"]] == ["cancelled"] * (2 - len(turn["results"]))
+    assert retried.status == (201 if turn["results"] else 502)
+    assert retried.json["errors"] == turn["errors"]
+    assert provider.asked() == asked
+    assert len([sk for _, sk in items_of(ada) if "RESPONSE" in sk]) == len(turn["results"])
+
+
+def test_the_next_worker_of_a_cancelled_turn_asks_nobody(
+    ada: Learner, class_of: Any, provider: FakeProvider, deliver_turns: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one died before it saw that the turn was cancelled."""
+    session = ada.open_session(class_id=class_of("alpha"))
+    location = chat(ada, session, headers=ASYNC).headers["location"]
+    assert turns.claim(ada.user_id, turn_id_in(location), worker.WORKING)
+
+    assert ada.delete(location).status == 204
+    running = ada.get(location).json["status"]
+    later = time.time() + 120
+    monkeypatch.setattr(time, "time", lambda: later)
+    lapsed = ada.get(location).json
+    deliver_turns()
+
+    assert (running, lapsed["status"]) == ("running", "cancelled")
+    assert [each["code"] for each in lapsed["errors"]] == ["cancelled"]
+    assert ada.get(location).json == lapsed
+    assert provider.asked() == {}
+
+
+def test_the_next_worker_asks_only_models_with_neither_an_answer_nor_an_error(
+    ada: Learner, class_of: Any, provider: FakeProvider, deliver_turns: Any
+) -> None:
+    """The first one died after the failure of alpha was shown."""
+    session = ada.open_session(class_id=class_of("alpha", "beta"))
+    location = chat(ada, session, headers=ASYNC).headers["location"]
+    turn_id = turn_id_in(location)
+    assert turns.claim(ada.user_id, turn_id, turns.Lease(-1, 60))
+    model = ada.get(location).json["asked"][0]
+    error = {name: model[name] for name in ("session_model_id", "model_name")}
+    error |= {"code": "provider_error", "detail": "it failed"}
+    turns.store_error(ada.user_id, turn_id, TurnError.model_validate(error))
+
+    deliver_turns()
+
+    turn = ada.get(location).json
+    assert provider.asked() == {"beta": 1}
+    assert (turn["status"], [each["code"] for each in turn["errors"]]) == ("done", ["provider_error"])
+    assert [each["model_name"] for each in turn["results"]] == ["beta"]
+
+
+def turn_id_in(location: str) -> int:
+    return int(location.rpartition("/")[2])
+
+
+def test_a_running_turn_reads_whether_it_was_cancelled_in_one_request(
+    ada: Learner, underway: Any, requests_to_table: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the price list of docs/table.md says. A failure of that request does not end the looking."""
+    session, turn = underway()
+    quiet, measured = threading.Event(), threading.Event()
+    looks: list[Any] = []
+    is_over = turns.is_over
+
+    def look(user_id: int, turn_id: int) -> bool:
+        assert quiet.wait(30)
+        if not looks:
+            looks.append("failed")
+            raise StoreUnavailable("injected")
+        with requests_to_table() as requests:
+            answer = is_over(user_id, turn_id)
+        looks.append(requests)
+        measured.set()
+        return answer
+
+    monkeypatch.setattr(turns, "is_over", look)
+    path = turn.begin(lambda: chat(ada, session))
+    quiet.set()
+    assert measured.wait(30)
+
+    assert ada.delete(path).status == 204
+    assert turn.end().status == 502
+    assert looks[:2] == ["failed", [("BatchGetItem", 1.0)]]
 
 
 def test_a_message_delivered_twice_asks_once(

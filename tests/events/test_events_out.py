@@ -12,6 +12,7 @@ from local import consumers
 from local.stack import Stack
 from practice.events import outbound
 from practice.runtime import queues
+from practice.turns.providers import Completion, echo
 from tests.support import deliveries
 from tests.support.deliveries import Deliveries
 from tests.support.learners import Learner, made
@@ -139,6 +140,36 @@ def test_a_turn_is_published_once_with_all_its_models(ada: Learner, delivered: D
     ]
     assert [each["total_tokens"] for each in published_events["results"]] == [
         each["token_usage"]["total_tokens"] for each in answer["results"]
+    ]
+
+
+def test_a_turn_that_is_cancelled_is_published_when_its_models_were_asked(
+    ada: Learner, delivered: Deliveries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = ada.open_session(title="t")
+    path = f"/sessions/{session['session_id']}"
+    queued = made(
+        ada.post(f"{path}/chat", {"prompt_text": "Later?"}, headers={"prefer": "respond-async"}), 202
+    )
+    assert ada.delete(f"{path}/turns/{queued['turn_id']}").status == 204
+    complete = echo.complete
+
+    def cancel_first(*asked: Any) -> Completion:
+        assert (
+            ada.delete(f"{path}/turns/{ada.get(f'{path}/turns').json['items'][-1]['turn_id']}").status == 204
+        )
+        return complete(*asked)
+
+    monkeypatch.setattr(echo, "complete", cancel_first)
+    answer = made(ada.post(f"{path}/chat", {"prompt_text": "Why?"}), 201)
+    delivered.run()
+
+    [event] = [e for e in delivered.published(ada.user_id) if e["detail-type"] == "TurnCompleted"]
+
+    validate(event)
+    assert (event["detail"]["status"], event["detail"]["errors"]) == ("cancelled", [])
+    assert [each["response_id"] for each in event["detail"]["results"]] == [
+        each["response_id"] for each in answer["results"]
     ]
 
 

@@ -21,7 +21,9 @@ import pytest
 from local.functions import FunctionError
 from local.stack import Stack
 from practice.runtime import clock
+from practice.store import turns
 from practice.transfers import jobs as transfers
+from practice.turns import worker
 from practice.turns.providers import Completion, echo
 from tests.support import faults
 from tests.support.invariants import broken
@@ -88,6 +90,25 @@ def get_job(kind: str) -> Operation:
         return w.learner.get(w.jobs[kind])
 
     return get
+
+
+def cancel(w: World) -> Answer:
+    return w.learner.delete(f"/sessions/{w.session}/turns/{w.turn}")
+
+
+def run_by(lease: turns.Lease) -> Callable[[World], object]:
+    """The queued turn of a world as its worker claims it."""
+    return lambda w: turns.claim(w.learner.user_id, w.turn, lease)
+
+
+LAPSED = turns.Lease(-1, 3600)
+BEFORE: dict[str, Callable[[World], object]] = {
+    "get_export": get_job("export"),
+    "get_import": get_job("import"),
+    "cancel_turn running": run_by(worker.WORKING),
+    "cancel_turn lapsed": run_by(LAPSED),
+}
+"""What has happened already when an operation begins."""
 
 
 OPERATIONS: dict[str, tuple[Operation, tuple[int, ...]]] = {
@@ -160,7 +181,9 @@ OPERATIONS: dict[str, tuple[Operation, tuple[int, ...]]] = {
         CREATED,
     ),
     "get_turn": (lambda w: w.learner.get(f"/sessions/{w.session}/turns/{w.turn}"), READ),
-    "cancel_turn": (lambda w: w.learner.delete(f"/sessions/{w.session}/turns/{w.turn}"), (204,)),
+    "cancel_turn": (cancel, (204,)),
+    "cancel_turn running": (cancel, (204,)),
+    "cancel_turn lapsed": (cancel, (204,)),
     "create_export": (lambda w: w.learner.get("/export"), READ),
     "create_export later": (export_later, LEFT),
     "get_export": (get_job("export"), READ),
@@ -258,8 +281,8 @@ def test_nothing_is_lost_or_left_half_done(
 
     def prepare() -> World:
         world = World(another_learner(), another_learner())
-        if name in ("get_export", "get_import"):
-            operation(world)
+        if name in BEFORE:
+            BEFORE[name](world)
         return world
 
     for where, world, answer in each_request(name, fault, prepare, lambda world: ask(operation, world)):
@@ -649,6 +672,21 @@ def work_turn(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
     return by_queue(user_id=w.learner.user_id, turn_id=w.turn), holds
 
 
+def work_cancelled_turn(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
+    """The first worker died before it saw that the turn was cancelled."""
+    name = turns.claim(w.learner.user_id, w.turn, worker.WORKING)
+    assert name
+    assert cancel(w).status == 204
+    turns.extend_lease(w.learner.user_id, w.turn, name, LAPSED)
+
+    def holds() -> None:
+        turn = w.learner.get(f"/sessions/{w.session}/turns/{w.turn}").json
+        assert (turn["status"], turn["results"]) == ("cancelled", [])
+        assert [each["code"] for each in turn["errors"]] == ["cancelled"] * len(w.models)
+
+    return by_queue(user_id=w.learner.user_id, turn_id=w.turn), holds
+
+
 def write_titles(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
     session = w.learner.open_session()
     w.learner.add_response(session)
@@ -670,6 +708,7 @@ DELIVERIES: dict[str, Callable[[World, Stack, ItemsOf], tuple[Event, Holds]]] = 
     "update_catalogue": update_catalogue,
     "work_transfer": work_transfer,
     "work_turn": work_turn,
+    "work_turn cancelled": work_cancelled_turn,
     "write_titles": write_titles,
 }
 

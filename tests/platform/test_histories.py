@@ -26,6 +26,8 @@ from hypothesis.stateful import (
 
 from local.stack import Stack
 from practice.schemas.response import Response
+from practice.store import turns
+from practice.turns.worker import WORKING
 from tests.support.learners import BASE_URL, Answer, Learner, walk
 from tests.support.torture import SEED, SIZES, count
 
@@ -568,7 +570,11 @@ class History(RuleBasedStateMachine):
             {"turn_id": ids[0], "status": "done", "prompt_text": prompt, "answers": ids}
         )
 
-    @rule(session_id=sessions, then=st.sampled_from(["work", "cancel", "leave"]), twice=st.booleans())
+    @rule(
+        session_id=sessions,
+        then=st.sampled_from(["work", "cancel", "leave", "cancel running", "cancel lapsed"]),
+        twice=st.booleans(),
+    )
     def chat_later(self, session_id: int, then: str, twice: bool) -> None:
         if self.work is None:
             return None
@@ -587,15 +593,38 @@ class History(RuleBasedStateMachine):
         if then == "work":
             for _ in range(2):
                 self.work(self.learner, turn_id)
+            refused = self.learner.delete(path)
+            assert (refused.status, refused.detail) == (409, "turn_finished")
             self._turned(session_id, "Later?", expect(self.learner.get(path), 200)["results"])
             return self.read_turns(session_id)
-        if then == "cancel":
-            assert [self.learner.delete(path).status for _ in range(2)] == [204, 204]
-        status = "cancelled" if then == "cancel" else "queued"
+        if then != "leave":
+            self._cancel(then, path, turn_id)
+        status = "queued" if then == "leave" else "cancelled"
         self.turns[session_id].append(
             {"turn_id": turn_id, "status": status, "prompt_text": "Later?", "answers": []}
         )
         return self.read_turns(session_id)
+
+    def _cancel(self, what: str, path: str, turn_id: int) -> None:
+        """Queued, or claimed by a worker that dies before or after it is cancelled."""
+        assert self.work is not None
+        user_id = self.learner.user_id
+        lapsed = turns.Lease(-1, 60)
+        claimed = None
+        if what != "cancel":
+            claimed = turns.claim(user_id, turn_id, lapsed if what == "cancel lapsed" else WORKING)
+            assert expect(self.learner.get(path), 200)["status"] == "running"
+        assert [self.learner.delete(path).status for _ in range(2)] == [204, 204]
+        if claimed and what == "cancel running":
+            assert expect(self.learner.get(path), 200)["status"] == "running"
+            turns.extend_lease(user_id, turn_id, claimed, lapsed)
+        before = expect(self.learner.get(path), 200)
+        self.work(self.learner, turn_id)
+        turn = expect(self.learner.get(path), 200)
+        errors = ["cancelled"] * len(turn["asked"]) if claimed else []
+        assert same(before, turn)
+        assert (turn["status"], turn["results"]) == ("cancelled", [])
+        assert [each["code"] for each in turn["errors"]] == errors
 
     @rule(session_id=sessions)
     def read_turns(self, session_id: int) -> None:
@@ -627,6 +656,10 @@ class History(RuleBasedStateMachine):
             for turn in sorted(expected, key=lambda turn: int(turn["turn_id"]))
         ]
         assert same(everything, expected), (everything, expected)
+        for turn in shown:
+            asked = [each["response_id"] for each in turn["asked"]]
+            assert asked == sorted(asked)
+            assert {each["response_id"] for each in turn["results"]} <= set(asked)
         for turn in shown[:2]:
             assert same(expect(self.learner.get(f"{path}/{turn['turn_id']}"), 200), turn)
         return None

@@ -521,7 +521,11 @@ class Client(Transport):
         return made
 
     def cancel_turn(self, session_id: int, turn_id: int) -> None:
-        """Cancels a turn that waits in the queue; it stays readable, as cancelled."""
+        """Cancels a turn; it stays readable, as cancelled.
+
+        A queued turn asks no model. Of a running turn the models that have not answered stop within two seconds; the answers
+        that are there stay.
+        """
         self._request("DELETE", f"/user/practice/sessions/{session_id}/turns/{turn_id}", {204: None})
 
     def create_export(self) -> str | Export:

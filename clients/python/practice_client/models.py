@@ -266,8 +266,11 @@ class Turn:
     status: TurnStatus
     prompt_text: str
     created_at: datetime
+    asked: list[TurnModel]
+    """All models of the turn, from its beginning on."""
     results: list[Result]
     errors: list[TurnError]
+    """Of the models that failed so far."""
     settings: TurnSettings | None
     """null for a response that was added by POST or queue: it is a turn of its own."""
     next_cursor: str | None = field(default=None, compare=False)
@@ -303,6 +306,16 @@ class TurnError:
     detail: str
     reason: dict[str, Any] | None
     """What the provider said in machine words: `status`, `code`, `param`, `type`; null where none refused anything."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnModel:
+    """A model of a turn, with the id of its answer."""
+
+    session_model_id: int
+    model_name: str
+    response_id: int
+    is_primary: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

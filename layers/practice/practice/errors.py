@@ -124,10 +124,10 @@ class SessionFull(Conflict):
     detail = "session_full"
 
 
-class TurnAlreadyStarted(Conflict):
-    """Only what has not started can be cancelled."""
+class TurnFinished(Conflict):
+    """Only a turn that has not ended can be cancelled."""
 
-    detail = "turn_already_started"
+    detail = "turn_finished"
 
 
 class AccountNotEmpty(Conflict):

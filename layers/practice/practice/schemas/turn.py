@@ -64,13 +64,18 @@ class TurnError(BaseModel):
     """What the provider said in machine words: `status`, `code`, `param`, `type`; null where none refused anything."""
 
 
-class AskedModel(BaseModel):
-    """A model as it is asked in a turn: the id its answer will have, the parameters that were chosen."""
+class TurnModel(BaseModel):
+    """A model of a turn, with the id of its answer."""
 
     session_model_id: int
     model_name: str
     response_id: int
     is_primary: bool
+
+
+class AskedModel(TurnModel):
+    """A model as it is asked in a turn, with the parameters that were chosen."""
+
     generation_params: dict[str, Any]
 
     def error(self, code: ErrorCode, detail: str, reason: Reason | None = None) -> TurnError:
@@ -175,8 +180,11 @@ class Turn(BaseModel):
     status: TurnStatus
     prompt_text: str
     created_at: Timestamp
+    asked: list[TurnModel]
+    """All models of the turn, from its beginning on."""
     results: list[Result]
     errors: list[TurnError]
+    """Of the models that failed so far."""
     settings: TurnSettings | None
     """null for a response that was added by POST or queue: it is a turn of its own."""
 

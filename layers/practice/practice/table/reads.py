@@ -46,6 +46,16 @@ def get(key: Key) -> Document | None:
     return fetch([key]).get(key)
 
 
+def peek(key: Key, *attributes: str) -> Item | None:
+    """Attributes of one item, without its document. One request."""
+    tries = attempts()
+    while True:
+        next(tries)
+        found, left = _some_items([key], ("sk", *attributes))
+        if not left:
+            return found.get(key)
+
+
 def in_order(keys: Sequence[Key], *attributes: str) -> Iterator[Document | None]:
     """A document for each key, None where there is none, asked for as they are taken; beside it the named attributes alone.
     No two keys have one sort key. One request for every hundred keys (more where they exceed 16 MB), and for each text in

@@ -122,10 +122,17 @@ def update(
     )
 
 
-def add_to_set(key: Key, name: str, texts: Sequence[str]) -> Write:
+def add_to_set(
+    key: Key,
+    name: str,
+    texts: Sequence[str],
+    *,
+    condition: str | None = None,
+    values: Mapping[str, Value] | None = None,
+) -> Write:
     """Adds texts to a set."""
     params = {"Key": keyed(key), "UpdateExpression": f"ADD #{name} :texts"}
-    return Write("Update", _conditioned(params, None, {":texts": {"SS": list(texts)}}))
+    return Write("Update", _conditioned(params, condition, {":texts": {"SS": list(texts)}, **(values or {})}))
 
 
 def revise(
