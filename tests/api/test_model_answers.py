@@ -433,7 +433,7 @@ def test_a_model_that_is_not_there_or_not_allowed_is_not_enabled(
 
 
 @pytest.mark.parametrize(
-    ("code", "status", "said"),
+    ("code", "status", "output"),
     [
         ("AccessDeniedException", 403, "You don't have access to the model with the specified model ID."),
         ("UnrecognizedClientException", 403, "The security token included in the request is invalid."),

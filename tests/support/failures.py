@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-LOGGER = "practice-api"
+from practice.runtime.log import logger
+
 NOT_SHOWN = {"_aws", "location", "service", "stage", "lambda_request_id", "cold_start"}
 
 
@@ -30,7 +31,7 @@ def shortened(title: str, text: str) -> tuple[str, str]:
     """The section without the log of earlier requests."""
     lines = text.splitlines()
     if " log" in title:  # the messages of the lines that standard output has in full
-        return title, "\n".join(line for line in lines if f" {LOGGER}:" not in line)
+        return title, "\n".join(line for line in lines if f" {logger.name}:" not in line)
     parsed = [log_line(line) for line in lines]
     ends = [number for number, line in enumerate(parsed) if line and line["message"] == "invocation"]
     start = ends[-2] + 1 if len(ends) > 1 else 0
@@ -49,7 +50,7 @@ def log_line(line: str) -> dict[str, Any] | None:
         record = json.loads(line)
     except ValueError:
         return None
-    is_ours = isinstance(record, dict) and record.get("service") == LOGGER and "message" in record
+    is_ours = isinstance(record, dict) and record.keys() >= {"level", "message", "service"}
     return record if is_ours else None
 
 
