@@ -21,6 +21,8 @@ from local.intrinsics import TemplateError
 from local.stack import Stack, read_template, settings
 from local.terminal import JsonLines, Readable
 from local.tokens import mint
+from practice.runtime.config import ConfigurationError, config
+from practice.turns.configuration import read_models
 
 PLACEHOLDER = "<token>"
 """What an event file has instead of a token of user 1."""
@@ -130,6 +132,10 @@ def run(as_json: bool) -> int:
     with stack:
         assert isinstance(stack.invoker, InProcess)
         stack.invoker.load()
+        try:
+            read_models(config().variables)
+        except ConfigurationError as error:
+            return _refuse(str(error))
         stack.triggers.start()
         print(f"ready: {stack.url} (docs at /docs, data in {stack.data.path})", file=out, flush=True)
         os.read(stop, 1)

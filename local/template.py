@@ -255,7 +255,7 @@ class Template:
 
     def _called(self, arn: str) -> str:
         """The function that an ARN or a name means, whatever alias it is called by."""
-        physical_name = re.sub(r"^.*:function:([^:/]+).*$", r"\1", arn)
+        physical_name = re.split("[:/]", arn.rpartition(":function:")[2], maxsplit=1)[0]
         for function in self.functions.values():
             if function.physical_name == physical_name:
                 return function.name

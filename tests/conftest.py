@@ -35,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(config.stash[RECORDING])
 
 
-pytest_plugins = ["tests.support.torture"]
+pytest_plugins = ["tests.support.failures", "tests.support.torture"]
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +78,7 @@ def signing_secret(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def somebody(send: Send, signing_secret: str) -> Iterator[Callable[[], Learner]]:
+def another_learner(send: Send, signing_secret: str) -> Iterator[Callable[[], Learner]]:
     """Makes a learner whom no other test knows. Where only tokens are given it is theirs in turn, emptied each time."""
     named = [os.environ[name] for name in ("TOKEN", "ANOTHER_TOKEN") if os.environ.get(name)]
     given = deque(Returning(send, token) for token in named)
@@ -97,7 +97,7 @@ def somebody(send: Send, signing_secret: str) -> Iterator[Callable[[], Learner]]
 
 
 @pytest.fixture(scope="session")
-def somebody_to_stay(send: Send, signing_secret: str) -> Callable[[], Learner]:
+def lasting_learner(send: Send, signing_secret: str) -> Callable[[], Learner]:
     """Makes a learner for several tests, whose account is as it was left."""
 
     def make() -> Learner:
@@ -109,14 +109,14 @@ def somebody_to_stay(send: Send, signing_secret: str) -> Callable[[], Learner]:
 
 
 @pytest.fixture
-def ada(somebody: Callable[[], Learner]) -> Learner:
-    return somebody()
+def ada(another_learner: Callable[[], Learner]) -> Learner:
+    return another_learner()
 
 
 @pytest.fixture
-def ben(ada: Learner, somebody: Callable[[], Learner]) -> Learner:
-    """Somebody else."""
-    other = somebody()
+def ben(ada: Learner, another_learner: Callable[[], Learner]) -> Learner:
+    """Another learner."""
+    other = another_learner()
     if other.token == ada.token:
         pytest.skip("needs a second learner, as ANOTHER_TOKEN")
     return other
@@ -151,16 +151,20 @@ def requests_to_table(stack: Stack) -> Callable[[], Any]:
 
 @pytest.fixture(scope="session")
 def items_of(stack: Stack) -> Callable[[Learner], dict[tuple[str, str], Any]]:
-    """Every item of a learner as it stands in the table."""
+    """Every item of a learner in the table."""
     client = stack.engine.client()
 
     def read(who: Learner) -> dict[tuple[str, str], Any]:
-        pages = client.get_paginator("query").paginate(
-            TableName=stack.template.environment["TABLE_NAME"],
-            KeyConditionExpression="pk = :pk",
-            ExpressionAttributeValues={":pk": {"S": f"USER#{who.user_id}"}},
-            ConsistentRead=True,
-        )
+        pages = [
+            page
+            for pk in (f"USER#{who.user_id}#ACCOUNT", f"USER#{who.user_id}")
+            for page in client.get_paginator("query").paginate(
+                TableName=stack.template.environment["TABLE_NAME"],
+                KeyConditionExpression="pk = :pk",
+                ExpressionAttributeValues={":pk": {"S": pk}},
+                ConsistentRead=True,
+            )
+        ]
         return {(item["pk"]["S"], item["sk"]["S"]): item for page in pages for item in page["Items"]}
 
     return read

@@ -21,6 +21,7 @@ import botocore.session
 from botocore.exceptions import BotoCoreError
 
 from local.intrinsics import Evaluator, TemplateError, parse
+from practice.turns.configuration import checked
 from tools.build import BUILD, ROOT, SAM, build, sam_environment
 
 
@@ -84,7 +85,11 @@ def refusals(template: Mapping[str, Any], chosen: Mapping[str, str]) -> list[str
 
 
 def unready(chosen: Mapping[str, str], arguments: list[str]) -> Iterator[str]:
-    """What is missing beside the template's parameters."""
+    """What is missing beside the template's parameters, or wrong in one that the template cannot check."""
+    try:
+        checked(chosen.get("Models", "{}"))
+    except ValueError as error:
+        yield f"Models cannot be used: {error}"
     if chosen["Stage"] == "prod" and not chosen.get("AlarmTopicArn") and os.environ.get("ALARMS") != "none":
         yield "prod without AlarmTopicArn sends no alarms: add it to PARAMETERS, or confirm with ALARMS=none"
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)

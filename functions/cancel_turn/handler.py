@@ -3,7 +3,7 @@
 from http import HTTPStatus
 
 from practice.caller import Caller
-from practice.errors import SessionNotFound, TurnAlreadyStarted, TurnNotFound
+from practice.errors import SessionNotFound, TurnFinished, TurnNotFound
 from practice.http.endpoint import endpoint
 from practice.http.paging import Pager
 from practice.schemas.fields import PathId
@@ -13,8 +13,12 @@ from practice.store import turn_views
 @endpoint(
     "DELETE /user/practice/sessions/{session_id}/turns/{turn_id}",
     HTTPStatus.NO_CONTENT,
-    refuses=(SessionNotFound, TurnNotFound, TurnAlreadyStarted),
+    refuses=(SessionNotFound, TurnNotFound, TurnFinished),
 )
 def lambda_handler(caller: Caller, session_id: PathId, turn_id: PathId, pager: Pager) -> None:
-    """Cancels a turn that waits in the queue; it stays readable, as cancelled."""
+    """Cancels a turn; it stays readable, as cancelled.
+
+    A queued turn asks no model. Of a running turn the models that have not answered stop within two seconds; the answers
+    that are there stay.
+    """
     turn_views.cancel(caller, session_id, turn_id, pager)

@@ -3,16 +3,16 @@
 from http import HTTPStatus
 
 from practice.caller import Caller
-from practice.errors import AccountNotEmpty, BodyNotBase64, BodyNotUtf8, ImportInProgress
+from practice.errors import AccountNotEmpty, BodyNotBase64, BodyNotUtf8, ImportInProgress, TooManyTransfers
 from practice.http.endpoint import endpoint
-from practice.http.inputs import Event
+from practice.http.inputs import Event, body_bytes
 from practice.http.replies import Reply
 from practice.runtime.deadline import Deadline
 from practice.schemas.transfer import Counts, Import
 from practice.store.idempotency import IdempotentAttempt
-from practice.transfers import requests
+from practice.transfers import jobs
 
-REFUSES = (AccountNotEmpty, ImportInProgress, BodyNotBase64, BodyNotUtf8)
+REFUSES = (AccountNotEmpty, ImportInProgress, TooManyTransfers, BodyNotBase64, BodyNotUtf8)
 
 
 @endpoint(
@@ -26,4 +26,8 @@ def lambda_handler(
     caller: Caller, event: Event, attempt: IdempotentAttempt, deadline: Deadline
 ) -> Reply[Counts | Import]:
     """Puts an export back into an empty account; without a body, 202 with a link to upload a larger file to."""
-    return requests.restore(caller, event, attempt, deadline)
+    made = jobs.restore(caller, body_bytes(event), attempt, deadline)
+    if isinstance(made, Counts):
+        return Reply(made)
+    location = f"/user/practice/import/{made.import_id}"
+    return Reply(made, HTTPStatus.ACCEPTED, {"location": location})

@@ -162,7 +162,7 @@ WRONG: dict[str, dict[str, list[Any]]] = {
 
 
 def wrong_values(field: Field) -> Iterator[tuple[Any, str, Place]]:
-    """Values that do not fit, each with the type and the place of what is said of it."""
+    """Values that do not fit, each with the type and the place of its error."""
     here = ("body", *field.place)
     rules = field.schema
     for type_, values in WRONG[field.kind].items():
@@ -225,8 +225,8 @@ class World(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def world(somebody_to_stay: Callable[[], Learner]) -> World:
-    ada = somebody_to_stay()
+def world(lasting_learner: Callable[[], Learner]) -> World:
+    ada = lasting_learner()
     session = ada.open_session(title="Prompting 101", knowledge_ids=[1, 2])
     example = ada.add_example()
     settings = f"/sessions/{session['session_id']}/settings"
@@ -248,7 +248,7 @@ Items = Mapping[tuple[str, str], Any]
 
 @pytest.fixture
 def unchanged(world: World, contents_of: Callable[[Learner], Items]) -> Iterator[None]:
-    """Every item of the learner's stands as it stood."""
+    """No item of the learner's changes."""
     before = contents_of(world.owner)
     assert before
     yield
@@ -483,7 +483,7 @@ def test_what_is_no_id_is_refused_in_the_path(endpoint: Endpoint, name: str, wor
     ("endpoint", "name"), WITH_PATH, ids=lambda one: one if isinstance(one, str) else one.name
 )
 @pytest.mark.usefixtures("unchanged")
-def test_an_id_that_is_nobodys_or_somebody_elses_is_not_found(
+def test_an_id_that_is_unknown_or_another_learners_is_not_found(
     endpoint: Endpoint, name: str, world: World, ben: Learner, contents_of: Callable[[Learner], Items]
 ) -> None:
     body = written(good_body(endpoint)).encode() if endpoint.body_model else None
@@ -517,7 +517,7 @@ PARAMETERS = [
 
 
 def wrong_parameters(rules: Json) -> Iterator[tuple[str, str]]:
-    """Texts that a parameter does not take, with what is said of them."""
+    """Texts that a parameter does not take, with their errors."""
     kind = "enum" if "enum" in rules or "enum" in rules.get("items", {}) else rules["type"]
     if kind == "integer":
         yield from [
@@ -622,7 +622,7 @@ def test_path_query_and_body_are_judged_together_in_this_order(ada: Learner) -> 
 @pytest.mark.parametrize(
     "endpoint", [each for each in WITH_BODY if each.path_parameters], ids=lambda each: each.name
 )
-def test_what_is_wrong_is_said_before_what_is_not_there(endpoint: Endpoint, ada: Learner) -> None:
+def test_what_is_wrong_is_reported_before_what_is_not_there(endpoint: Endpoint, ada: Learner) -> None:
     path = endpoint.path
     for name in endpoint.path_parameters:
         path = path.replace("{" + name + "}", str(MAX_ID))
@@ -654,8 +654,8 @@ def test_a_field_that_is_the_servers_is_not_written(
     unknown = {name: value for name, value in theirs.items() if name not in endpoint.body_model.model_fields}
     is_strict = endpoint.body_model.model_config.get("extra") == "forbid"
     if is_strict:
-        del unknown["\ud800"]  # which is not even a name, and said to be none
-    stranger = contents_of(ben)
+        del unknown["\ud800"]  # which is not even a name, and has an error of its own
+    other = contents_of(ben)
 
     plain = world.send(endpoint, good_body(endpoint))
     laced = world.send(endpoint, unknown | good_body(endpoint))
@@ -672,7 +672,7 @@ def test_a_field_that_is_the_servers_is_not_written(
         assert laced.json.get("created_at", "9") > "2026"
         assert laced.json.get("updated_at", "9") > "2026"
         assert 77 not in laced.json.values()
-    assert contents_of(ben) == stranger
+    assert contents_of(ben) == other
     assert "planted" not in str(contents_of(world.owner))
 
 

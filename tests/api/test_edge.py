@@ -33,7 +33,7 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_wrong_method_is_told_the_right_ones(path: str, send: Send) -> None:
+def test_the_answer_to_a_wrong_method_has_the_right_ones(path: str, send: Send) -> None:
     for method in METHODS:
         if is_taken(method, path):
             continue

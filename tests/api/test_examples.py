@@ -59,7 +59,7 @@ def test_a_new_example_is_what_was_sent(ada: Learner) -> None:
 
 
 @pytest.mark.parametrize("nothing", [{}, {"title": None, "meta": None, "is_active": None}, {"meta": {}}])
-def test_what_is_not_said_of_an_example_has_its_default(nothing: Json, ada: Learner) -> None:
+def test_what_is_not_given_of_an_example_has_its_default(nothing: Json, ada: Learner) -> None:
     made = ada.add_example(input_text="", output_text="", **nothing)
 
     assert (made["title"], made["meta"], made["is_active"]) == (None, {}, True)
@@ -180,7 +180,7 @@ def test_the_limit_holds_also_after_merging(ada: Learner, contents_of: ItemsOf) 
     assert ada.patch(path_of(made), {"output_text": "x" * 30 * KB, "input_text": ""}).status == 200
 
 
-def test_who_was_slower_is_told_the_version_that_stands(ada: Learner) -> None:
+def test_the_slower_learner_gets_the_current_version(ada: Learner) -> None:
     made = ada.add_example()
     first = ada.get(path_of(made)).etag
     second = ada.patch(path_of(made), {"title": "a"}, headers={"if-match": first}).etag
@@ -226,8 +226,8 @@ def test_a_deleted_example_disappears_from_every_selection_and_the_others_keep_t
     for session, links, version in zip(sessions, before, versions, strict=True):
         assert links_of(ada, session) == [link for link in links if link["sort_order"] != 1]
         assert [link["sort_order"] for link in links_of(ada, session)] == [0, 2, 3]
-        stands = ada.get(f"/sessions/{session['session_id']}/settings")
-        assert stands.json["updated_at"] == version.json["updated_at"]
+        current = ada.get(f"/sessions/{session['session_id']}/settings")
+        assert current.json["updated_at"] == version.json["updated_at"]
 
 
 def test_an_inactive_example_is_shown_where_it_was_selected(ada: Learner) -> None:
@@ -250,8 +250,8 @@ def test_an_example_is_shown_as_it_is_now(ada: Learner) -> None:
     changed = ada.patch(path_of(example), {"input_text": "3+3", "output_text": "6"}).json
 
     assert links_of(ada, session) == [link | {"example": changed}]
-    stands = ada.get(f"/sessions/{session['session_id']}/settings").json["updated_at"]
-    assert settings < selected == stands
+    current = ada.get(f"/sessions/{session['session_id']}/settings").json["updated_at"]
+    assert settings < selected == current
 
 
 def test_examples_stay_when_their_session_goes(ada: Learner) -> None:
@@ -267,9 +267,9 @@ def test_examples_stay_when_their_session_goes(ada: Learner) -> None:
 
 
 @pytest.fixture(scope="module")
-def library(somebody_to_stay: Callable[[], Learner]) -> tuple[Learner, list[Json]]:
+def library(lasting_learner: Callable[[], Learner]) -> tuple[Learner, list[Json]]:
     """Seven examples, newest first, of which those with an odd title are active."""
-    ada = somebody_to_stay()
+    ada = lasting_learner()
     ada.open_session()
     made = [ada.add_example(title=str(number), is_active=number % 2 == 1) for number in range(7)]
     return ada, made[::-1]

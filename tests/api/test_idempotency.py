@@ -10,6 +10,7 @@ import pytest
 from local.stack import Stack
 from practice import table
 from tests.support.learners import Answer, Learner
+from tests.support.processes import Killed
 
 KEY = {"idempotency-key": "lesson-1"}
 
@@ -105,10 +106,6 @@ def test_twins_in_flight_make_one_session(ada: Learner) -> None:
     assert len({answer.json["session_id"] for answer in answers if answer.status == 201}) == 1
     assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers if answer.status == 409)
     assert ada.get("/sessions").json["total"] == 1
-
-
-class Killed(BaseException):
-    """The function's process ends here."""
 
 
 @pytest.mark.parametrize("operation", ["PutItem", "BatchGetItem", "TransactWriteItems"])

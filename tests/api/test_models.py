@@ -490,7 +490,7 @@ def test_each_model_has_a_version_of_its_own(ada: Learner) -> None:
 
 
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
-def test_who_was_slower_is_told_the_version_that_stands(ada: Learner, method: str) -> None:
+def test_the_slower_learner_gets_the_current_version(ada: Learner, method: str) -> None:
     session = ada.open_session()
     model = ada.models_of(session)[1]
     first = ada.patch(path_of(model), {}).etag

@@ -204,7 +204,7 @@ def test_a_reader_never_sees_half_of_a_change(ada: Learner) -> None:
     assert all(text in versions for text in seen)
 
 
-def test_of_two_long_texts_written_at_once_one_stands_whole(ada: Learner, items_of: ItemsOf) -> None:
+def test_of_two_long_texts_written_at_once_one_is_kept_whole(ada: Learner, items_of: ItemsOf) -> None:
     made = keep(ada, model_of(ada))
     path = f"/responses/{made['response_id']}"
     texts = [SOME, SOME[::-1]]
@@ -213,9 +213,9 @@ def test_of_two_long_texts_written_at_once_one_stands_whole(ada: Learner, items_
 
     assert [answer.status for answer in answers] == [200, 200]
     assert ada.get(path).json["response_text"] in texts
-    stands = [sk for _, sk in items_of(ada) if "RESPONSE" in sk]
-    whole = next(sk for sk in stands if sk.count("#") == 3)
-    assert len({sk.removeprefix(whole).split("#")[1] for sk in stands if sk != whole}) == 1, (
+    current = [sk for _, sk in items_of(ada) if "RESPONSE" in sk]
+    whole = next(sk for sk in current if sk.count("#") == 3)
+    assert len({sk.removeprefix(whole).split("#")[1] for sk in current if sk != whole}) == 1, (
         "one version's parts"
     )
 
@@ -395,7 +395,7 @@ def test_one_one_point_zero_and_true_are_three_values(ada: Learner) -> None:
         assert json.dumps(ada.get(path).json["token_usage"]) == json.dumps({"a": [{"b": value}]})
 
 
-def test_who_was_slower_is_told_the_version_that_stands(ada: Learner) -> None:
+def test_the_slower_learner_gets_the_current_version(ada: Learner) -> None:
     made = keep(ada, model_of(ada))
     path = f"/responses/{made['response_id']}"
     first = ada.get(path).etag

@@ -466,7 +466,7 @@ def test_refusals_come_in_their_order(ada: Learner, announce_agent: Announce) ->
 
 
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
-def test_who_was_slower_is_told_the_version_that_stands(ada: Learner, method: str) -> None:
+def test_the_slower_learner_gets_the_current_version(ada: Learner, method: str) -> None:
     opened = ada.post("/sessions", {"class_id": 1})
     path = path_of(opened.json)
     body = {"title": "mine"} if method == "PATCH" else ...
@@ -558,9 +558,9 @@ def test_a_deleted_session_is_gone_at_once_for_every_reader(ada: Learner) -> Non
 
 
 @pytest.fixture(scope="module")
-def library(somebody_to_stay: Callable[[], Learner]) -> tuple[Learner, list[Json]]:
+def library(lasting_learner: Callable[[], Learner]) -> tuple[Learner, list[Json]]:
     """A learner with 23 sessions, newest first, of classes 1 to 3 and projects None, 1 and 2. Not to be changed."""
-    ada = somebody_to_stay()
+    ada = lasting_learner()
     opened = [
         ada.open_session(class_id=n % 3 + 1, project_id=(None, 1, 2)[n % 4 % 3], title=f"{n}")
         for n in range(23)

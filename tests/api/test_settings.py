@@ -731,7 +731,7 @@ def test_an_agent_set_before_stays_when_it_may_not_be_set_any_more(
 @pytest.mark.parametrize(
     ("first", "step"),
     [
-        ("settings", "settings.linked_examples"),
+        ("settings", "settings.versioned_examples"),
         ("model", "session_models.sync_with_class"),
         ("class", "sessions.sync_with_class"),
     ],
@@ -785,7 +785,7 @@ def test_a_model_added_while_the_settings_change_has_their_parameters(
     assert [model["generation_params"] for model in models] == [{**DEFAULT_PARAMS, "top_k": 7}] * len(models)
 
 
-def test_who_was_slower_is_told_the_version_that_stands(ada: Learner) -> None:
+def test_the_slower_learner_gets_the_current_version(ada: Learner) -> None:
     path = settings_path(ada.open_session())
     first = ada.get(path).etag
     current = ada.patch(path, {"style_preset": "creative"}).etag

@@ -25,8 +25,8 @@ WITH_QUERY = [each for each in ENDPOINTS if each.query_model]
 
 
 @pytest.fixture(scope="module")
-def account(somebody: Callable[[], Learner]) -> Account:
-    return Account(somebody())
+def account(another_learner: Callable[[], Learner]) -> Account:
+    return Account(another_learner())
 
 
 @pytest.fixture(autouse=True)
@@ -38,8 +38,8 @@ def unchanged(account: Account, contents_of: ItemsOf) -> Iterator[None]:
 
 def refused(answer: Answer, what: str, *statuses: int) -> None:
     assert answer.status in (statuses or (422,)), (what, answer.status, answer.body[:300])
-    said = answer.json
-    assert said.keys() in ({"detail"}, {"message"}), what
+    refusal = answer.json
+    assert refusal.keys() in ({"detail"}, {"message"}), what
     assert len(answer.body) < 10_000, what
 
 
@@ -116,7 +116,7 @@ def test_a_query_without_measure_is_refused(endpoint: Endpoint, account: Account
 
 
 @pytest.mark.parametrize("endpoint", WITH_QUERY, ids=lambda each: each.name)
-def test_a_query_of_ten_thousand_parameters_is_answered_by_what_it_says(
+def test_a_query_of_ten_thousand_parameters_is_answered_by_its_content(
     endpoint: Endpoint, account: Account, stack: Stack
 ) -> None:
     """The gateway stops long before."""
@@ -131,9 +131,9 @@ def test_a_query_of_ten_thousand_parameters_is_answered_by_what_it_says(
         "=" * BIG,
         "a;" * BIG,
     ):
-        said = f"{query}&{event['rawQueryString']}" if event["rawQueryString"] else query
+        refusal = f"{query}&{event['rawQueryString']}" if event["rawQueryString"] else query
 
-        answer = stack.invoker.invoke(match.route.function, event | {"rawQueryString": said})
+        answer = stack.invoker.invoke(match.route.function, event | {"rawQueryString": refusal})
 
         assert answer["statusCode"] in (200, 404, 422), query[:20]
 

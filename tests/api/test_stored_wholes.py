@@ -13,7 +13,10 @@ import pytest
 from pydantic_core import to_json
 
 from local.stack import Stack
+from practice import limits
+from practice.http.paging import ResponseBudget
 from practice.limits import ANSWER_BYTES
+from practice.turns.parameters import FREE_BYTES
 from practice.turns.providers import Completion, echo
 from tests.support import torture
 from tests.support.learners import Answer, Learner, at_once, made, walk
@@ -187,6 +190,22 @@ def test_so_is_one_with_every_object_filled_with_other_characters(
     assert {answer.status for answer in answers} == {200}
     assert results.largest < ANSWER_BYTES
     torture.count("fillings", len(answers))
+
+
+def test_the_largest_parts_of_a_session_and_of_a_turn_leave_room_for_each_other() -> None:
+    """As JSON, where a character of a text takes six bytes at most and one of an object's text is counted there."""
+    own = 6 * (limits.TITLE_CHARACTERS + limits.NOTES_CHARACTERS) + 21 * limits.KNOWLEDGE_IDS
+    announced = 256 * limits.KB  # of an agent, by EventBridge
+    objects = 2 * limits.OBJECT_BYTES + announced
+    prompt = 6 * limits.PROMPT_BYTES
+    result = prompt + limits.RESPONSE_JSON_BYTES + limits.OBJECT_BYTES + FREE_BYTES
+    errors = limits.SESSION_MODELS * (6 * limits.MODEL_NAME_CHARACTERS + 200)
+    room = ResponseBudget().left
+
+    assert own + objects + limits.SELECTION_BYTES < room
+    assert prompt + objects + 21 * limits.KNOWLEDGE_IDS + result + errors < room
+    assert room > limits.MODELS_BYTES
+    assert 2 * limits.RESPONSE_BYTES < limits.RESPONSE_JSON_BYTES
 
 
 def test_fifty_selected_examples_that_grow_leave_their_session_readable(ada: Learner, results: Sizes) -> None:

@@ -1,25 +1,30 @@
 """A learner takes everything out, and puts it back into an empty account."""
 
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import Context
 from datetime import timedelta
 from http.client import HTTPConnection
+from itertools import count
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from local.functions import FunctionError
 from local.stack import Stack
 from practice import table
-from practice.caller import Caller
+from practice.errors import StorageFull
 from practice.store import accounts
-from practice.store.idempotency import IdempotentAttempt
 from practice.table import keys
-from practice.transfers import exports, imports, jobs
-from practice.transfers import requests as at_once
+from practice.transfers import files, imports, jobs
 from tests.support.learners import Answer, Learner
+from tests.support.processes import Killed
 
 PLAIN = {"content-type": "application/x-ndjson"}
+ItemsOf = Callable[[Learner], dict[tuple[str, str], Any]]
 
 
 def work(who: Learner) -> None:
@@ -177,46 +182,245 @@ def test_what_is_no_text_is_a_400(ada: Learner) -> None:
     assert ada.post("/import", raw=b"\xff\xfe", headers=PLAIN).status == 400
 
 
-class Killed(BaseException):
-    """The function's process ends here."""
+@contextmanager
+def killed_at(number: int, operation: str = "") -> Iterator[list[int]]:
+    """The process ends at its request of that number to the table; the list holds how many there were."""
+    seen = [0]
+
+    def kill(**_: Any) -> None:
+        seen[0] += 1
+        if seen[0] == number:
+            raise Killed
+
+    events = table.dynamodb().meta.events
+    event = f"before-call.dynamodb.{operation}".rstrip(".")
+    events.register_first(event, kill)
+    try:
+        yield seen
+    finally:
+        events.unregister(event, kill)
 
 
-@pytest.mark.usefixtures("stack")
-def test_an_import_that_dies_anywhere_is_begun_anew(
-    ada: Learner, ben: Learner, monkeypatch: pytest.MonkeyPatch
+WRITING = "TransactWriteItems"
+"""The first of an import begins its job, the second claims the account."""
+
+
+@pytest.fixture
+def minutes_pass(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Moves the clock on."""
+    passed = [0.0]
+    real = time.time
+
+    def move(minutes: float) -> None:
+        passed[0] += minutes * 60
+        monkeypatch.setattr(time, "time", lambda: real() + passed[0])
+
+    return move
+
+
+def test_an_import_that_dies_anywhere_locks_nobody_out_and_is_begun_anew(
+    ada: Learner,
+    another_learner: Callable[[], Learner],
+    stack: Stack,
+    minutes_pass: Callable[[float], None],
+    items_of: ItemsOf,
+) -> None:
+    ada.add_example()
+    session = ada.open_session()
+    ada.add_response(session)
+    file, whole = ada.get("/export").body, everything(ada)
+    dead = 0
+    for at in count(2):
+        who = another_learner()
+        with killed_at(at) as seen:
+            answer = who.post("/import", raw=file, headers=PLAIN)
+        if seen[0] < at:
+            assert answer.status == 201
+            break
+        dead += 1
+        minutes_pass(2)
+        if at % 2:
+            for transfer_id in transfers_of(who, items_of):
+                deliver(stack, who, transfer_id)
+            assert not any("imported" in item for item in items_of(who).values())
+        again = who.post("/import", raw=file, headers=PLAIN)
+        if again.status == 409:  # all was done but the answer
+            assert again.detail == "account_not_empty"
+        else:
+            assert again.status == 201, (at, again.body)
+        assert everything(who) == whole, at
+        minutes_pass(-2)
+
+    assert dead > 8
+
+
+def transfers_of(who: Learner, items_of: ItemsOf) -> list[int]:
+    return [int(sk.partition("#")[2]) for _, sk in items_of(who) if sk.startswith("TRANSFER#")]
+
+
+def test_what_a_user_creates_after_a_dead_import_stays_and_what_was_imported_goes(
+    ada: Learner,
+    ben: Learner,
+    stack: Stack,
+    minutes_pass: Callable[[float], None],
+    items_of: ItemsOf,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     work(ada)
-    lines = list(exports.lines(ada.user_id))
-    counts = imports.check(lambda: lines)
-    events = table.dynamodb().meta.events
-    deaths = 0
-    for at in range(1, 14, 3):
-        seen = 0
+    file = ada.get("/export").body
+    monkeypatch.setattr(imports, "_CHUNK_WRITES", 2)
+    with killed_at(7, WRITING):
+        assert ben.post("/import", raw=file, headers=PLAIN).status == 500
+    assert any("imported" in item for item in items_of(ben).values())
+    assert ben.post("/sessions", {"class_id": 1}).detail == "import_in_progress"
+    minutes_pass(2)
 
-        def kill(at: int = at, **_: Any) -> None:
-            nonlocal seen
-            seen += 1
-            if seen == at:
-                raise Killed
+    own = ben.open_session(title="Mine")
+    [job] = transfers_of(ben, items_of)
+    deliver(stack, ben, job)
 
-        events.register_first("before-call.dynamodb", kill)
-        try:
-            imports.restore(Caller(ben.user_id), lambda: lines, counts, IdempotentAttempt(), seconds=-10)
-        except Killed:
-            deaths += 1
-        finally:
-            events.unregister("before-call.dynamodb", kill)
+    assert [each["session_id"] for each in ben.get("/sessions").json["items"]] == [own["session_id"]]
+    assert ben.get("/sessions").json["total"] == 1
+    assert ben.get("/few-shot-examples").json == ben.get("/few-shot-examples").json | {
+        "items": [],
+        "total": 0,
+    }
+    assert not any("imported" in item for item in items_of(ben).values())
+    shown = ben.get(f"/import/{job}").json
+    assert (shown["status"], shown["problem"]) == ("failed", "interrupted")
 
-    assert ben.post("/sessions", {"class_id": 1}).status in (201, 409)
-    imports.restore(Caller(ben.user_id), lambda: lines, counts, IdempotentAttempt(), seconds=30)
 
-    assert deaths >= 3
+def test_a_failing_import_removes_what_it_wrote_and_ends_with_its_reason(
+    ada: Learner, ben: Learner, items_of: ItemsOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work(ada)
+    file = ada.get("/export").body
+    commit, done = imports.Claim.commit, count(1)
+
+    def full(claim: imports.Claim, *writes: table.Write, **counted: int) -> None:
+        if writes and "Item" in writes[0].params and next(done) == 3:
+            raise StorageFull
+        commit(claim, *writes, **counted)
+
+    monkeypatch.setattr(imports.Claim, "commit", full)
+    monkeypatch.setattr(imports, "_CHUNK_WRITES", 2)
+    failed = ben.post("/import", raw=file, headers=PLAIN)
+
+    assert (failed.status, failed.detail) == (507, "storage_full")
+    left = {sk.partition("#")[0] for _, sk in items_of(ben)}
+    assert left == {"ACCOUNT", "TRANSFER"}
+    [job] = transfers_of(ben, items_of)
+    shown = ben.get(f"/import/{job}").json
+    assert (shown["status"], shown["problem"]) == ("failed", "storage_full")
+    assert ben.post("/import", raw=file, headers=PLAIN).status == 201
     assert everything(ben) == everything(ada)
+
+
+def test_a_large_dead_import_is_cleared_by_the_worker(
+    ada: Learner,
+    ben: Learner,
+    stack: Stack,
+    minutes_pass: Callable[[float], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for number in range(30):
+        ada.add_example(title=str(number))
+    file = ada.get("/export").body
+    monkeypatch.setattr(imports, "_CHUNK_WRITES", 10)
+    monkeypatch.setattr(imports, "_DELETIONS", 5)
+    monkeypatch.setattr(jobs, "CLEARED_AT_ONCE", 2)
+    with killed_at(5, WRITING):
+        assert ben.post("/import", raw=file, headers=PLAIN).status == 500
+    minutes_pass(2)
+
+    accepted = ben.post("/import", raw=file, headers=PLAIN)
+    deliver(stack, ben, accepted.json["import_id"])
+
+    assert accepted.status == 202
+    assert ben.get(accepted.headers["location"]).json["status"] == "done"
+    assert everything(ben) == everything(ada)
+
+
+def test_a_job_whose_worker_is_killed_waits_for_its_claim_and_is_begun_anew(
+    ada: Learner,
+    ben: Learner,
+    stack: Stack,
+    minutes_pass: Callable[[float], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    work(ada)
+    file = ada.get("/export").body
+    monkeypatch.setattr(jobs, "LINES_AT_ONCE", 1)
+    accepted = ben.post("/import", raw=file, headers=PLAIN)
+    job = accepted.json["import_id"]
+    asked: list[int] = []
+    monkeypatch.setattr(jobs, "_ask", lambda user_id, transfer_id, delay=0: asked.append(delay))
+
+    with killed_at(2, WRITING), pytest.raises(FunctionError, match="Killed"):
+        deliver(stack, ben, job)
+    deliver(stack, ben, job)  # at once, as a queue that was restarted does
+
+    assert ben.get(accepted.headers["location"]).json["status"] == "running"
+    assert asked == [pytest.approx(60, abs=5)]
+    minutes_pass(2)
+    ben.delete(f"/sessions/{ben.open_session()['session_id']}")  # nobody is locked out
+    deliver(stack, ben, job)
+    assert ben.get(accepted.headers["location"]).json["status"] == "done"
+    assert everything(ben) == everything(ada)
+
+
+def test_a_job_that_kills_its_worker_again_and_again_ends_as_failed(
+    ada: Learner,
+    ben: Learner,
+    stack: Stack,
+    items_of: ItemsOf,
+    minutes_pass: Callable[[float], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    work(ada)
+    file = ada.get("/export").body
+    monkeypatch.setattr(jobs, "LINES_AT_ONCE", 1)
+    accepted = ben.post("/import", raw=file, headers=PLAIN)
+    job = accepted.json["import_id"]
+
+    for _ in range(jobs.ATTEMPTS):
+        with killed_at(2, WRITING), pytest.raises(FunctionError, match="Killed"):
+            deliver(stack, ben, job)
+        minutes_pass(2)
+    deliver(stack, ben, job)
+
+    shown = ben.get(accepted.headers["location"]).json
+    assert (shown["status"], shown["problem"]) == ("failed", "interrupted")
+    assert {sk.partition("#")[0] for _, sk in items_of(ben)} == {"ACCOUNT", "TRANSFER"}
+
+
+def test_progress_of_an_import_counts_up(
+    ada: Learner, ben: Learner, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(30):
+        ada.add_example()
+    monkeypatch.setattr(jobs, "LINES_AT_ONCE", 1)
+    monkeypatch.setattr(jobs, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(imports, "_CHUNK_WRITES", 10)
+    accepted = ben.post("/import", raw=ada.get("/export").body, headers=PLAIN)
+    seen: list[int] = []
+    change = jobs._change
+
+    def noted(user_id: int, transfer_id: int, **update: Any) -> None:
+        change(user_id, transfer_id, **update)
+        seen.append((ben.get(accepted.headers["location"]).json["counts"] or {}).get("examples", 0))
+
+    monkeypatch.setattr(jobs, "_change", noted)
+    deliver(stack, ben, accepted.json["import_id"])
+
+    assert seen == sorted(seen)
+    assert len({*seen}) >= 3
+    assert ben.get(accepted.headers["location"]).json["counts"]["examples"] == 30
 
 
 @pytest.mark.usefixtures("stack")
 def test_while_an_import_is_at_work_nothing_else_is_created(ada: Learner) -> None:
-    claim = {"importing": table.text("somebody"), "import_until": table.number(2**52)}
+    claim = {"importing": table.text("another_learner"), "import_until": table.number(2**52)}
     table.write(table.update(keys.account(ada.user_id), set_to=claim))
 
     answers = [
@@ -249,7 +453,7 @@ def test_what_does_not_fit_an_answer_becomes_a_file_and_is_restore_from_one(
     ada: Learner, ben: Learner, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work(ada)
-    monkeypatch.setattr(at_once, "AT_ONCE_SECONDS", 0.0)
+    monkeypatch.setattr(jobs, "AT_ONCE_SECONDS", 0.0)
 
     accepted = ada.get("/export")
     deliver(stack, ada, accepted.json["export_id"])
@@ -262,10 +466,10 @@ def test_what_does_not_fit_an_answer_becomes_a_file_and_is_restore_from_one(
     deliver(stack, ben, waiting.json["import_id"])
     imported = ben.get(waiting.headers["location"])
 
-    assert (accepted.status, accepted.json["state"], accepted.json["url"]) == (202, "queued", None)
-    assert (done.status, done.json["state"], file.status) == (200, "done", 200)
-    assert (waiting.status, still_waiting.json["state"]) == (202, "waiting")
-    assert (imported.json["state"], imported.json["counts"]["sessions"]) == ("done", 2)
+    assert (accepted.status, accepted.json["status"], accepted.json["url"]) == (202, "queued", None)
+    assert (done.status, done.json["status"], file.status) == (200, "done", 200)
+    assert (waiting.status, still_waiting.json["status"]) == (202, "waiting")
+    assert (imported.json["status"], imported.json["counts"]["sessions"]) == ("done", 2)
     assert everything(ben) == everything(ada)
 
 
@@ -285,7 +489,7 @@ def test_a_bad_file_fails_its_job_with_the_reason(ada: Learner, stack: Stack) ->
     deliver(stack, ada, waiting.json["import_id"])
 
     job = ada.get(waiting.headers["location"]).json
-    assert job["state"] == "failed"
+    assert job["status"] == "failed"
     assert "2" in job["problem"]
 
 
@@ -306,10 +510,10 @@ def test_an_import_that_two_workers_are_given_is_done(
     deliver(stack, ben, waiting.json["import_id"])
 
     job = ben.get(waiting.headers["location"]).json
-    assert (job["state"], job["problem"], job["counts"]["examples"]) == ("done", None, 1)
+    assert (job["status"], job["problem"], job["counts"]["examples"]) == ("done", None, 1)
 
 
-def test_a_file_that_never_comes_is_looked_for_ever_more_seldom() -> None:
+def test_a_file_that_never_comes_is_looked_for_less_and_less_often() -> None:
     looks, age = 0, timedelta()
     while age < jobs.KEPT:
         age += timedelta(seconds=jobs.poll_delay(age))
@@ -324,7 +528,7 @@ def test_files_go_with_an_erasure(
     ada: Learner, stack: Stack, monkeypatch: pytest.MonkeyPatch, hand_in: Callable[..., Any]
 ) -> None:
     ada.add_example()
-    monkeypatch.setattr(at_once, "AT_ONCE_SECONDS", 0.0)
+    monkeypatch.setattr(jobs, "AT_ONCE_SECONDS", 0.0)
     monkeypatch.setattr(accounts, "REMEMBERED_SECONDS", 0.0)
     accepted = ada.get("/export")
     deliver(stack, ada, accepted.json["export_id"])
@@ -336,3 +540,185 @@ def test_files_go_with_an_erasure(
     stack.invoker.invoke("erase_items", event)
 
     assert by_link("GET", link).status == 404
+
+
+# Beside others
+
+
+@pytest.mark.usefixtures("under_load")
+def test_an_export_taken_beside_a_writer_imports(
+    ada: Learner, another_learner: Callable[[], Learner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is written between two of its requests."""
+    work(ada)
+    session = ada.get("/sessions").json["items"][-1]
+    path = f"/sessions/{session['session_id']}"
+    events = table.dynamodb().meta.events
+
+    def writes() -> None:
+        ada.add_response(session)
+        ada.post(f"{path}/chat", {"prompt_text": "And now?"})
+        added = {"model_name": "claude-3-haiku-20240307", "is_primary": True}
+        for model in ada.models_of(session)[1:]:
+            ada.delete(f"/models/{model['session_model_id']}")
+        ada.post(f"{path}/models", added)
+        ada.patch(f"{path}/settings", {"few_shot_example_ids": [ada.add_example()["example_id"]]})
+        ada.delete(f"/few-shot-examples/{ada.get('/few-shot-examples').json['items'][0]['example_id']}")
+
+    for at in count(1):
+        seen = 0
+
+        def between(at: int = at, **_: Any) -> None:
+            nonlocal seen
+            seen += 1
+            if seen == at:
+                Context().run(writes)
+
+        events.register_first("before-call.dynamodb", between)
+        try:
+            exported = ada.get("/export")
+        finally:
+            events.unregister("before-call.dynamodb", between)
+        imported = another_learner().post("/import", raw=exported.body, headers=PLAIN)
+        assert (exported.status, imported.status) == (200, 201), (at, imported.body)
+        if seen < at or at > 25:
+            break
+
+    assert at > 8
+
+
+@pytest.mark.usefixtures("stack")
+def test_an_export_beside_an_import_says_that_it_is_incomplete(
+    ada: Learner, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def header() -> dict[str, Any]:
+        first: dict[str, Any] = json.loads(ada.get("/export").body.splitlines()[0])
+        return first
+
+    assert header()["is_complete"] is True
+    claim = {"importing": table.text("5.another_learner"), "import_until": table.number(2**52)}
+    table.write(table.update(keys.account(ada.user_id), set_to=claim))
+    assert header()["is_complete"] is False
+
+    monkeypatch.setattr(jobs, "AT_ONCE_SECONDS", 0.0)
+    accepted = ada.get("/export")
+    deliver(stack, ada, accepted.json["export_id"])
+    done = ada.get(accepted.headers["location"]).json
+    assert (done["status"], done["problem"]) == ("done", "import_in_progress")
+    assert json.loads(by_link("GET", done["url"]).body.splitlines()[0])["is_complete"] is False
+
+
+def test_an_export_under_way_and_an_import_that_waits_are_reused(
+    ada: Learner, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "AT_ONCE_SECONDS", 0.0)
+
+    exports = [ada.get("/export").json["export_id"] for _ in range(3)]
+    waiting = [ada.post("/import").json["import_id"] for _ in range(3)]
+    deliver(stack, ada, exports[0])
+
+    assert len({*exports}) == len({*waiting}) == 1
+    assert ada.get("/export").json["export_id"] not in exports
+
+
+def test_an_account_has_a_few_transfers_at_once(ada: Learner, ben: Learner, stack: Stack) -> None:
+    file = f"{HEADER}\n{EXAMPLE}".encode() + b"\n" * jobs.LINES_AT_ONCE
+    begun = [ben.post("/import", raw=file, headers=PLAIN) for _ in range(jobs.TRANSFERS_AT_ONCE)]
+    more = ben.post("/import", raw=file, headers=PLAIN)
+
+    assert [each.status for each in begun] == [202] * jobs.TRANSFERS_AT_ONCE
+    assert (more.status, more.detail) == (409, "too_many_transfers")
+    for each in begun:
+        deliver(stack, ben, each.json["import_id"])
+    states = [ben.get(each.headers["location"]).json["status"] for each in begun]
+    assert states == ["done", "failed", "failed"]
+    assert ada.post("/import").status == 202
+
+
+# What a file may be
+
+
+def test_a_byte_order_mark_before_an_import_is_accepted(
+    ada: Learner, ben: Learner, stack: Stack, items_of: ItemsOf
+) -> None:
+    marked = b"\xef\xbb\xbf" + f"{HEADER}\n{EXAMPLE}".encode()
+
+    assert ada.post("/import", raw=marked, headers=PLAIN).status == 201
+    waiting = ben.post("/import")
+    by_link("PUT", waiting.json["upload_url"], marked)
+    deliver(stack, ben, waiting.json["import_id"])
+    assert ben.get(waiting.headers["location"]).json["status"] == "done"
+
+
+@pytest.mark.parametrize("kind", ["file", "line"])
+def test_a_file_or_a_line_that_is_too_large_is_refused_before_it_is_held(
+    ada: Learner, stack: Stack, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = ada.post("/import")
+    by_link("PUT", waiting.json["upload_url"], f"{HEADER}\n".encode() + b"x" * 3_000_000)
+    if kind == "file":
+        monkeypatch.setattr(jobs, "FILE_BYTES", 1_000_000)
+    else:
+        monkeypatch.setattr(files, "LINE_CHARACTERS", 1_000_000)
+
+    deliver(stack, ada, waiting.json["import_id"])
+
+    job = ada.get(waiting.headers["location"]).json
+    assert job["status"] == "failed"
+    assert "at most" in job["problem"]
+    if kind == "file":
+        assert files.size(files.name(ada.user_id, waiting.json["import_id"])) is None
+
+
+def test_what_an_agent_and_a_class_may_be_is_exported_and_imported(
+    ada: Learner, ben: Learner, announce: Callable[..., Any], announce_agent: Callable[..., int]
+) -> None:
+    deep: Any = {"a": 1}
+    for _ in range(30):
+        deep = {"a": deep}
+    agent = announce_agent(
+        ada.user_id, system_prompt="é" * 35_000, generation_params={"temperature": 0.2, "deep": deep}
+    )
+    class_id = agent % 2**40
+    announce(class_id, *[f"model {number}" for number in range(100)], primary="model 7")
+    session = ada.open_session(class_id=class_id, agent_id=agent)
+    assert len(ada.models_of(session)) == 100
+
+    imported = ben.post("/import", raw=ada.get("/export").body, headers=PLAIN)
+
+    assert imported.status == 201, imported.body
+    assert everything(ben) == everything(ada)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"system_prompt": "x" * 102_401},
+        {"name": "x" * 10_001},
+        {"generation_params": {"temperature": "hot"}},
+        {"generation_params": {"top_p": 7}},
+    ],
+    ids=str,
+)
+def test_an_agent_that_could_not_be_imported_is_refused_when_it_is_announced(
+    ada: Learner, hand_in: Callable[..., Any], fields: dict[str, Any]
+) -> None:
+    agent = {
+        "agent_id": 5,
+        "user_id": ada.user_id,
+        "is_active": True,
+        "shared_class_ids": [],
+        "name": "n",
+        "system_prompt": "p",
+        "generation_params": {},
+    }
+
+    assert hand_in("AgentUpdated", agent | fields)["outcome"] not in ("stored", "superseded")
+
+
+def test_a_class_with_another_primary_beside_a_hundred_models_is_refused(
+    announce: Callable[..., Any],
+) -> None:
+    answer = announce(2**40, *[f"model {number}" for number in range(100)], primary="another")
+
+    assert answer["outcome"] not in ("stored", "superseded")

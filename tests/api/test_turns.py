@@ -5,6 +5,8 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from math import inf
 from typing import Any
 
 import pytest
@@ -14,11 +16,13 @@ from local.stack import Stack
 from practice import table
 from practice.errors import StoreUnavailable
 from practice.runtime import queues
+from practice.schemas.turn import TurnError
 from practice.store import turns
 from practice.table.keys import Key
-from practice.turns import configuration, worker
+from practice.turns import configuration, run, worker
 from tests.support.learners import BASE_URL, Answer, Learner, Send, made, walk
-from tests.support.providers import FakeProvider, Played, completion, in_turn, says
+from tests.support.processes import SECONDS, Killed, mortal, time_is_up_after, wait_until
+from tests.support.providers import FakeProvider, Played, completion, in_turn, replies
 
 Announce = Callable[..., Any]
 
@@ -43,16 +47,6 @@ def class_of(announce: Announce) -> Callable[..., int]:
         return class_id
 
     return make
-
-
-@pytest.fixture
-def hurry(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Leaves the models so many seconds."""
-
-    def leave(seconds: float) -> None:
-        monkeypatch.setattr(worker, "MARGIN_SECONDS", 29 - seconds)
-
-    return leave
 
 
 @pytest.fixture
@@ -163,7 +157,7 @@ def test_only_the_models_that_are_named_answer_and_unknown_names_are_ignored(
 
 def test_models_are_asked_at_the_same_time(ada: Learner, class_of: Any, provider: FakeProvider) -> None:
     """Each waits until all three have been asked."""
-    all_there = threading.Barrier(3, timeout=10)
+    all_there = threading.Barrier(3, timeout=SECONDS)
 
     def together(request: dict[str, Any]) -> Played:
         all_there.wait()
@@ -190,7 +184,7 @@ def test_results_come_in_model_order_whatever_finished_first(
     beta_is_done = threading.Event()
 
     def last(request: dict[str, Any]) -> Played:
-        assert beta_is_done.wait(10)
+        assert beta_is_done.wait(SECONDS)
         return Played(completion("alpha, late"))
 
     def first(request: dict[str, Any]) -> Played:
@@ -206,7 +200,7 @@ def test_results_come_in_model_order_whatever_finished_first(
 
 def test_a_model_is_shown_its_own_earlier_turns(ada: Learner, class_of: Any, provider: FakeProvider) -> None:
     session = ada.open_session(class_id=class_of("alpha", "beta"))
-    provider.plays = {"alpha": says("alpha one"), "beta": says("beta one")}
+    provider.plays = {"alpha": replies("alpha one"), "beta": replies("beta one")}
     chat(ada, session, "First?")
 
     chat(ada, session, "Second?")
@@ -331,7 +325,7 @@ def test_a_refused_run_opens_no_session(
     assert ada.get("/sessions").json["total"] == 0
 
 
-def test_a_run_with_somebody_elses_agent_is_refused(
+def test_a_run_with_another_learners_agent_is_refused(
     ada: Learner, ben: Learner, class_of: Any, announce_agent: Any
 ) -> None:
     agent = announce_agent(ben.user_id)
@@ -422,7 +416,7 @@ def test_a_run_names_its_class(ada: Learner, query: str) -> None:
     assert answer.detail[0]["loc"] == ["query", "class_id"]
 
 
-def test_somebody_elses_session_answers_like_one_that_does_not_exist(ada: Learner, ben: Learner) -> None:
+def test_another_learners_session_answers_like_one_that_does_not_exist(ada: Learner, ben: Learner) -> None:
     session = ada.open_session()
     turn_id = int(chat(ada, session).headers["location"].rpartition("/")[2])
     mine = f"/sessions/{session['session_id']}"
@@ -441,7 +435,7 @@ def test_somebody_elses_session_answers_like_one_that_does_not_exist(ada: Learne
     assert len(turns_of(ada, session)["items"]) == 1
 
 
-def test_a_session_without_a_class_asks_nobody(ada: Learner) -> None:
+def test_a_session_without_a_class_asks_no_model(ada: Learner) -> None:
     session = ada.open_session()
     made(ada.patch(f"/sessions/{session['session_id']}", {"class_id": None}), 200)
 
@@ -496,7 +490,7 @@ CUT = Played(completion("never whole"), cut=True)
 @pytest.mark.parametrize(
     ("play", "code"),
     [
-        (lambda _: Played({"error": "sk-secret is wrong"}, 401), "provider_error"),
+        (lambda _: Played({"error": "sk-secret is wrong"}, 401), "model_not_enabled"),
         (lambda _: Played({"error": "boom"}, 500), "provider_error"),
         (lambda _: Played(b"<html>", 200), "provider_error"),
         (lambda _: Played(b"[" * 200_000, 200), "provider_error"),
@@ -507,32 +501,32 @@ CUT = Played(completion("never whole"), cut=True)
         (lambda _: Played(b"\xff\xfe\x00", 200, {"content-type": "audio/wav"}), "provider_error"),
         (lambda _: Played({}, 302, {"location": "http://169.254.169.254/"}), "provider_error"),
         (lambda _: CUT, "provider_error"),
-        (says(""), "provider_error"),
-        (says("  \n"), "provider_error"),
-        (says(None), "provider_error"),
-        (says(text_of(1024 * 1024 + 1)), "answer_too_long"),
-        (says(text_of(5_000_000)), "answer_too_long"),
-        (says(text_of(9_000_000)), "answer_too_long"),
-        (lambda _: Played(completion("late"), silence=2), "timeout"),
-        (lambda _: Played(b"", parts=[b" ", 0.3] * 20, cut=True), "timeout"),
+        (replies(""), "provider_error"),
+        (replies("  \n"), "provider_error"),
+        (replies(None), "provider_error"),
+        (replies(text_of(1024 * 1024 + 1)), "answer_too_long"),
+        (replies(text_of(5_000_000)), "answer_too_long"),
+        (replies(text_of(9_000_000)), "answer_too_long"),
+        (lambda _: Played(b"", parts=[inf, b"late"]), "timeout"),
+        (lambda _: Played(b"", parts=[b" ", inf, b"late"]), "timeout"),
         (lambda _: Played({}, 429, {"retry-after": "60"}), "throttled"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_one_model_that_fails_is_an_entry_of_errors(
-    ada: Learner, class_of: Any, provider: FakeProvider, hurry: Any, play: Any, code: str
+    ada: Learner, class_of: Any, provider: FakeProvider, play: Any, code: str
 ) -> None:
-    hurry(1.0)
     provider.plays["broken"] = play
     session = ada.open_session(class_id=class_of("alpha", "broken", "beta"))
     models = {each["model_name"]: each["session_model_id"] for each in ada.models_of(session)}
 
-    answer = chat(ada, session)
+    with time_is_up_after(2) if code == "timeout" else nullcontext():
+        answer = chat(ada, session)
 
     assert answer.status == 201
     assert [each["model_name"] for each in answer.json["results"]] == ["alpha", "beta"]
     [error] = answer.json["errors"]
-    assert list(error) == ["session_model_id", "model_name", "code", "detail"]
+    assert list(error) == ["session_model_id", "model_name", "code", "detail", "reason"]
     assert (error["session_model_id"], error["model_name"], error["code"]) == (
         models["broken"],
         "broken",
@@ -564,7 +558,7 @@ def test_an_answer_of_exactly_one_megabyte_is_kept_whole(
 ) -> None:
     text = "".join(random.Random(7).choices('abcdefghij \n"\\é', k=900_000))
     text += "x" * (1024 * 1024 - len(text.encode()))
-    provider.plays["alpha"] = says(text)
+    provider.plays["alpha"] = replies(text)
     session = ada.open_session(class_id=class_of("alpha"))
 
     answer = chat(ada, session)
@@ -617,7 +611,7 @@ def test_a_throttled_model_is_asked_again_within_the_time(
     ada: Learner, class_of: Any, provider: FakeProvider
 ) -> None:
     provider.plays["alpha"] = in_turn(
-        lambda _: Played({}, 429, {"retry-after": "0.01"}), lambda _: Played({}, 429), says("at last")
+        lambda _: Played({}, 429, {"retry-after": "0.01"}), lambda _: Played({}, 429), replies("at last")
     )
 
     [result] = chat(ada, ada.open_session(class_id=class_of("alpha"))).json["results"]
@@ -626,7 +620,7 @@ def test_a_throttled_model_is_asked_again_within_the_time(
     assert provider.asked() == {"alpha": 3}
 
 
-def test_a_model_that_nobody_serves_is_not_enabled_where_echo_does_not_play_it(
+def test_a_model_without_a_provider_is_not_enabled_where_echo_does_not_play_it(
     ada: Learner, class_of: Any, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UNCLAIMED_MODELS", "refuse")
@@ -645,23 +639,23 @@ def test_a_model_that_nobody_serves_is_not_enabled_where_echo_does_not_play_it(
 
 
 def test_an_answer_that_comes_too_late_leaves_no_trace(
-    ada: Learner, class_of: Any, provider: FakeProvider, hurry: Any, items_of: Any
+    ada: Learner, class_of: Any, provider: FakeProvider, items_of: Any
 ) -> None:
     """The provider answers after the turn was settled; the thread that waited finds no place for it."""
     settled, answered = threading.Event(), threading.Event()
 
     def late(request: dict[str, Any]) -> Played:
-        settled.wait(10)
+        settled.wait(SECONDS)
         answered.set()
         return Played(completion("too late"))
 
     provider.plays["slow"] = late
-    hurry(0.5)
     session = ada.open_session(class_id=class_of("alpha", "slow"))
 
-    answer = chat(ada, session)
+    with time_is_up_after(1):
+        answer = chat(ada, session)
     settled.set()
-    assert answered.wait(10)
+    assert answered.wait(SECONDS)
     wait_for_models()
 
     assert [each["code"] for each in answer.json["errors"]] == ["timeout"]
@@ -673,7 +667,7 @@ def wait_for_models() -> None:
     """Until no thread of a turn is left behind."""
     for thread in threading.enumerate():
         if thread.name.startswith("ask "):
-            thread.join(10)
+            thread.join(SECONDS)
 
 
 def test_a_session_deleted_meanwhile_does_not_come_back(
@@ -764,6 +758,7 @@ def test_turns_are_listed_in_order_with_answers_parameters_and_what_made_them(
         "status",
         "prompt_text",
         "created_at",
+        "asked",
         "results",
         "errors",
         "settings",
@@ -839,7 +834,7 @@ def test_a_turn_too_big_for_one_answer_is_accepted_and_read_in_parts(
 ) -> None:
     names = [f"model-{n}" for n in range(4)]
     # Quotes take four bytes each on their way out.
-    provider.plays = {name: says(f"{name} " + '"' * 1_000_000) for name in names}
+    provider.plays = {name: replies(f"{name} " + '"' * 1_000_000) for name in names}
     session = ada.open_session(class_id=class_of(*names))
 
     answer = chat(ada, session)
@@ -937,7 +932,7 @@ def test_a_run_can_be_left_to_the_worker_too(ada: Learner, class_of: Any, finish
     assert finished(ada, accepted.headers["location"])["status"] == "done"
 
 
-def test_a_worker_keeps_long_answers_and_tells_of_those_too_long(
+def test_a_worker_keeps_long_answers_and_reports_those_too_long(
     ada: Learner, class_of: Any, finished: Any
 ) -> None:
     session = ada.open_session(class_id=class_of("alpha", "beta"))
@@ -952,9 +947,7 @@ def test_a_worker_keeps_long_answers_and_tells_of_those_too_long(
     assert len(responses_of(ada, session)) == 2
 
 
-def test_whoever_is_faster_a_cancelled_turn_has_no_answers(
-    ada: Learner, class_of: Any, finished: Any
-) -> None:
+def test_a_turn_cancelled_at_any_moment_has_no_answers(ada: Learner, class_of: Any, finished: Any) -> None:
     session = ada.open_session(class_id=class_of("alpha"))
     locations = [chat(ada, session, headers=ASYNC).headers["location"] for _ in range(12)]
 
@@ -966,7 +959,7 @@ def test_whoever_is_faster_a_cancelled_turn_has_no_answers(
         assert (turn["status"], len(turn["results"])) == (("cancelled", 0) if status == 204 else ("done", 1))
 
 
-def test_a_message_that_is_none_is_set_aside(send: Send) -> None:
+def test_a_message_of_another_form_goes_to_the_dead_letter_queue(send: Send) -> None:
     record = {
         "messageId": "19dd0b57-b21e-4ac1-bd88-01bbb068cb78",
         "receiptHandle": "x",
@@ -1027,18 +1020,337 @@ def test_a_turn_that_waits_can_be_cancelled(
     assert not [sk for _, sk in items_of(ada) if "RESPONSE" in sk]
 
 
-def test_a_turn_that_has_started_cannot_be_cancelled(ada: Learner, class_of: Any) -> None:
+def test_a_turn_that_has_ended_cannot_be_cancelled(
+    ada: Learner, class_of: Any, provider: FakeProvider
+) -> None:
+    provider.plays["beta"] = lambda _: Played({}, 500)
     session = ada.open_session(class_id=class_of("alpha"))
     by_hand = ada.add_response(session)["response_id"]
-    locations = [
-        chat(ada, session).headers["location"],
-        f"/sessions/{session['session_id']}/turns/{by_hand}",
+    chat(ada, session)
+    failed = ada.open_session(class_id=class_of("beta"))
+    chat(ada, failed)
+    turn_ids = [turn["turn_id"] for turn in turns_of(ada, session)["items"]]
+    assert turn_ids[0] == by_hand
+
+    answers = [ada.delete(f"/sessions/{session['session_id']}/turns/{turn_id}") for turn_id in turn_ids]
+    answers.append(
+        ada.delete(f"/sessions/{failed['session_id']}/turns/{turns_of(ada, failed)['items'][0]['turn_id']}")
+    )
+
+    assert [(each.status, each.detail) for each in answers] == [(409, "turn_finished")] * 3
+    assert [turn["status"] for turn in turns_of(ada, session)["items"]] == ["done", "done"]
+    assert turns_of(ada, failed)["items"][0]["status"] == "failed"
+
+
+# Cancelled while it runs
+
+
+class Underway:
+    """A chat in a thread of its own, whose model `slow` is silent until the end of the test."""
+
+    def __init__(self, who: Learner, session: dict[str, Any], provider: FakeProvider) -> None:
+        self._who, self._session = who, session
+        self._asked, self._released = threading.Event(), threading.Event()
+        self._answers: list[Any] = []
+        self._thread: threading.Thread | None = None
+        provider.plays["slow"] = self._play
+
+    def _play(self, request: dict[str, Any]) -> Played:
+        self._asked.set()
+        self._released.wait(30)
+        return Played(completion("too late"))
+
+    def begin(self, act: Callable[[], Any]) -> str:
+        """The path of the turn, once `slow` was asked and every other model has an answer or an error."""
+        self._thread = threading.Thread(target=lambda: self._answers.append(act()))
+        self._thread.start()
+        assert self._asked.wait(30)
+        for _ in range(3000):
+            [turn] = turns_of(self._who, self._session)["items"]
+            if len(turn["results"]) + len(turn["errors"]) == len(turn["asked"]) - 1:
+                assert turn["status"] == "running"
+                return f"/sessions/{self._session['session_id']}/turns/{turn['turn_id']}"
+            time.sleep(0.01)
+        raise AssertionError("the other models have not finished")
+
+    def answer(self) -> Any:
+        assert self._thread
+        self._thread.join(30)
+        [answer] = self._answers
+        return answer
+
+    def end(self) -> Any:
+        """What the client got, with `slow` still silent."""
+        answer = self.answer()
+        assert not self._released.is_set()
+        return answer
+
+    def release(self) -> None:
+        self._released.set()
+        wait_for_models()
+
+
+@pytest.fixture
+def underway(
+    ada: Learner, class_of: Any, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., tuple[dict[str, Any], Underway]]]:
+    """A session with these models beside `slow`, and a turn of it that is to begin. Its runner polls all the time."""
+    monkeypatch.setattr(run, "POLL_SECONDS", 0.01)
+    made_here: list[Underway] = []
+
+    def make(*models: str) -> tuple[dict[str, Any], Underway]:
+        session = ada.open_session(class_id=class_of(*models, "slow"))
+        made_here.append(Underway(ada, session, provider))
+        return session, made_here[-1]
+
+    yield make
+    for each in made_here:
+        each.release()
+
+
+def test_the_models_of_a_turn_are_shown_from_its_beginning_on(
+    ada: Learner, class_of: Any, deliver_turns: Any
+) -> None:
+    session = ada.open_session(class_id=class_of("alpha", "beta"))
+    by_hand = ada.add_response(session)
+    location = chat(ada, session, headers=ASYNC).headers["location"]
+
+    queued = ada.get(location).json
+    listed = turns_of(ada, session)["items"]
+    deliver_turns()
+    done = ada.get(location).json
+
+    names = ("session_model_id", "model_name", "response_id", "is_primary")
+    assert [[each[name] for name in names] for each in queued["asked"]] == [
+        [each[name] for name in names] for each in done["results"]
     ]
+    assert [list(each) for each in queued["asked"]] == [list(names)] * 2
+    assert [each["asked"] for each in listed] == [
+        [{**{name: by_hand[name] for name in names[:-1]}, "is_primary": True}],
+        queued["asked"],
+    ]
+    assert done["asked"] == queued["asked"]
 
-    answers = [ada.delete(location) for location in locations]
 
-    assert [(each.status, each.detail) for each in answers] == [(409, "turn_already_started")] * 2
-    assert len(turns_of(ada, session)["items"]) == 2
+def test_the_error_of_a_model_is_shown_while_the_others_run(
+    ada: Learner, provider: FakeProvider, underway: Any
+) -> None:
+    provider.plays["broken"] = lambda _: Played({}, 500)
+    session, turn = underway("broken")
+    path = turn.begin(lambda: chat(ada, session))
+
+    shown = ada.get(path).json
+    [listed] = turns_of(ada, session)["items"]
+    turn.release()
+    answer = turn.answer()
+    settled = ada.get(path).json
+
+    assert (shown["status"], shown["results"]) == ("running", [])
+    assert [(each["model_name"], each["code"]) for each in shown["errors"]] == [("broken", "provider_error")]
+    assert listed == shown
+    assert settled["errors"] == shown["errors"] == answer.json["errors"]
+
+
+def test_a_running_turn_that_is_cancelled_keeps_its_answers(
+    ada: Learner, ben: Learner, underway: Any, items_of: Any
+) -> None:
+    session, turn = underway("alpha")
+    path = turn.begin(lambda: chat(ada, session))
+
+    missing = ben.delete(path).status
+    first = ada.delete(path).status
+    answer = turn.end()
+    again = ada.delete(path).status
+    shown = ada.get(path).json
+    turn.release()
+
+    assert (missing, first, again) == (404, 204, 204)
+    assert answer.status == 201
+    assert [each["model_name"] for each in answer.json["results"]] == ["alpha"]
+    assert [(each["model_name"], each["code"]) for each in answer.json["errors"]] == [("slow", "cancelled")]
+    assert (shown["status"], shown["results"], shown["errors"]) == (
+        "cancelled",
+        answer.json["results"],
+        answer.json["errors"],
+    )
+    assert ada.get(path).json == shown
+    assert turns_of(ada, session)["items"] == [shown]
+    assert len([sk for _, sk in items_of(ada) if "RESPONSE" in sk]) == 1
+
+
+def test_when_no_model_has_answered_a_cancelled_turn_answers_502(ada: Learner, underway: Any) -> None:
+    session, turn = underway()
+    path = turn.begin(lambda: chat(ada, session))
+
+    ada.delete(path)
+    answer = turn.end()
+
+    assert (answer.status, answer.detail) == (502, "no_model_answered")
+    assert [each["code"] for each in answer.json["errors"]] == ["cancelled"]
+    assert ada.get(path).json["status"] == "cancelled"
+
+
+def test_a_worker_stops_for_a_cancelled_turn(
+    ada: Learner, provider: FakeProvider, underway: Any, deliver_turns: Any
+) -> None:
+    session, turn = underway("alpha")
+    location = chat(ada, session, headers=ASYNC).headers["location"]
+    path = turn.begin(deliver_turns)
+
+    assert ada.delete(path).status == 204
+    turn.end()
+    deliver_turns()
+
+    shown = ada.get(location).json
+    assert (shown["status"], [each["code"] for each in shown["errors"]]) == ("cancelled", ["cancelled"])
+    assert [each["model_name"] for each in shown["results"]] == ["alpha"]
+    assert provider.asked() == {"alpha": 1, "slow": 1}
+
+
+def test_a_failure_that_was_shown_stays_when_the_turn_is_cancelled(
+    ada: Learner, provider: FakeProvider, underway: Any
+) -> None:
+    provider.plays["broken"] = lambda _: Played({}, 500)
+    session, turn = underway("broken")
+    path = turn.begin(lambda: chat(ada, session))
+
+    ada.delete(path)
+    answer = turn.end()
+
+    assert [each["code"] for each in answer.json["errors"]] == ["provider_error", "cancelled"]
+
+
+def test_a_turn_cancelled_when_its_last_answer_comes_is_cancelled_with_all_answers(
+    ada: Learner, class_of: Any, provider: FakeProvider
+) -> None:
+    """Its runner had no time to see it before it settled the turn."""
+    session = ada.open_session(class_id=class_of("alpha"))
+    statuses = []
+
+    def cancel_first(request: dict[str, Any]) -> Played:
+        [turn] = turns_of(ada, session)["items"]
+        statuses.append(ada.delete(f"/sessions/{session['session_id']}/turns/{turn['turn_id']}").status)
+        return Played(completion("just in time"))
+
+    provider.plays["alpha"] = cancel_first
+
+    answer = chat(ada, session)
+
+    assert (statuses, answer.status, answer.json["errors"]) == ([204], 201, [])
+    [turn] = turns_of(ada, session)["items"]
+    assert (turn["status"], turn["results"]) == ("cancelled", answer.json["results"])
+
+
+def test_a_turn_of_a_deleted_session_stops(ada: Learner, underway: Any, items_of: Any) -> None:
+    session, turn = underway()
+    turn.begin(lambda: chat(ada, session))
+
+    assert ada.delete(f"/sessions/{session['session_id']}").status == 204
+    for pk, sk in [each for each in items_of(ada) if "SESSION#" in each[1]]:
+        table.write(table.delete(Key(pk, sk)))  # the sweep
+    answer = turn.end()
+
+    assert (answer.status, answer.detail) == (404, "session not found")
+
+
+def test_a_turn_whose_function_died_is_cancelled_at_once(
+    ada: Learner, class_of: Any, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, items_of: Any
+) -> None:
+    session = ada.open_session(class_id=class_of("alpha", "beta"))
+    die_at(9, lambda: chat(ada, session, headers=KEY))
+    later = time.time() + 60
+    monkeypatch.setattr(time, "time", lambda: later)
+    [left] = turns_of(ada, session)["items"]
+    path = f"/sessions/{session['session_id']}/turns/{left['turn_id']}"
+    asked = provider.asked()
+
+    statuses = [ada.delete(path).status for _ in range(2)]
+    turn = ada.get(path).json
+    retried = chat(ada, session, headers=KEY)
+
+    assert (left["status"], statuses, turn["status"]) == ("failed", [204, 204], "cancelled")
+    assert turn["results"] == left["results"]
+    assert [each["code"] for each in turn["errors"]] == ["cancelled"] * (2 - len(turn["results"]))
+    assert retried.status == (201 if turn["results"] else 502)
+    assert retried.json["errors"] == turn["errors"]
+    assert provider.asked() == asked
+    assert len([sk for _, sk in items_of(ada) if "RESPONSE" in sk]) == len(turn["results"])
+
+
+def test_the_next_worker_of_a_cancelled_turn_asks_nobody(
+    ada: Learner, class_of: Any, provider: FakeProvider, deliver_turns: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one died before it saw that the turn was cancelled."""
+    session = ada.open_session(class_id=class_of("alpha"))
+    location = chat(ada, session, headers=ASYNC).headers["location"]
+    assert turns.claim(ada.user_id, turn_id_in(location), worker.WORKING)
+
+    assert ada.delete(location).status == 204
+    running = ada.get(location).json["status"]
+    later = time.time() + 120
+    monkeypatch.setattr(time, "time", lambda: later)
+    lapsed = ada.get(location).json
+    deliver_turns()
+
+    assert (running, lapsed["status"]) == ("running", "cancelled")
+    assert [each["code"] for each in lapsed["errors"]] == ["cancelled"]
+    assert ada.get(location).json == lapsed
+    assert provider.asked() == {}
+
+
+def test_the_next_worker_asks_only_models_with_neither_an_answer_nor_an_error(
+    ada: Learner, class_of: Any, provider: FakeProvider, deliver_turns: Any
+) -> None:
+    """The first one died after the failure of alpha was shown."""
+    session = ada.open_session(class_id=class_of("alpha", "beta"))
+    location = chat(ada, session, headers=ASYNC).headers["location"]
+    turn_id = turn_id_in(location)
+    assert turns.claim(ada.user_id, turn_id, turns.Lease(-1, 60))
+    model = ada.get(location).json["asked"][0]
+    error = {name: model[name] for name in ("session_model_id", "model_name")}
+    error |= {"code": "provider_error", "detail": "it failed"}
+    turns.store_error(ada.user_id, turn_id, TurnError.model_validate(error))
+
+    deliver_turns()
+
+    turn = ada.get(location).json
+    assert provider.asked() == {"beta": 1}
+    assert (turn["status"], [each["code"] for each in turn["errors"]]) == ("done", ["provider_error"])
+    assert [each["model_name"] for each in turn["results"]] == ["beta"]
+
+
+def turn_id_in(location: str) -> int:
+    return int(location.rpartition("/")[2])
+
+
+def test_a_running_turn_reads_whether_it_was_cancelled_in_one_request(
+    ada: Learner, underway: Any, requests_to_table: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the price list of docs/table.md says. A failure of that request does not end the looking."""
+    session, turn = underway()
+    quiet, measured = threading.Event(), threading.Event()
+    looks: list[Any] = []
+    is_over = turns.is_over
+
+    def look(user_id: int, turn_id: int) -> bool:
+        assert quiet.wait(30)
+        if not looks:
+            looks.append("failed")
+            raise StoreUnavailable("injected")
+        with requests_to_table() as requests:
+            answer = is_over(user_id, turn_id)
+        looks.append(requests)
+        measured.set()
+        return answer
+
+    monkeypatch.setattr(turns, "is_over", look)
+    path = turn.begin(lambda: chat(ada, session))
+    quiet.set()
+    assert measured.wait(30)
+
+    assert ada.delete(path).status == 204
+    assert turn.end().status == 502
+    assert looks[:2] == ["failed", [("BatchGetItem", 1.0)]]
 
 
 def test_a_message_delivered_twice_asks_once(
@@ -1067,38 +1379,69 @@ def test_a_worker_that_is_there_keeps_its_turn_and_one_that_died_loses_it(
     stack: Stack,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The first worker dies with the answer of alpha; a second one waits until that is known, and asks beta."""
-    monkeypatch.setattr(worker, "PAUSE_SECONDS", 0.05)
-    monkeypatch.setattr(worker, "WORKING", turns.Lease(2, 60))
-    monkeypatch.setattr(worker, "BEAT_SECONDS", 0.2)
+    """The first worker dies with the answer of alpha; a second one waits until its lease has run out, and asks beta."""
+    monkeypatch.setattr(worker, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(worker, "BEAT_SECONDS", 0.01)
+    beats, claims, passed = 0, 0, 0.0
+    claim, extend, now = turns.claim, turns.extend_lease, time.time
+
+    def counted_claim(*arguments: Any) -> str | None:
+        nonlocal claims
+        claimed = claim(*arguments)
+        claims += 1
+        return claimed
+
+    def counted_extension(*arguments: Any) -> None:
+        nonlocal beats
+        extend(*arguments)
+        beats += 1
+
+    def next_beat() -> None:
+        before = beats
+        wait_until(lambda: beats > before + 1)
+
+    def next_try() -> bool:
+        before = claims
+        wait_until(lambda: claims > before + 1 or not second.is_alive())
+        return second.is_alive()
+
+    monkeypatch.setattr(turns, "claim", counted_claim)
+    monkeypatch.setattr(turns, "extend_lease", counted_extension)
+    monkeypatch.setattr(time, "time", lambda: now() + passed)
     session = ada.open_session(class_id=class_of("alpha", "beta"))
     accepted = chat(ada, session, headers=ASYNC)
+    location = accepted.headers["location"]
     message = {"user_id": ada.user_id, "turn_id": accepted.json["turn_id"]}
     at_beta, die = threading.Event(), threading.Event()
 
     def hang(request: dict[str, Any]) -> Played:
         at_beta.set()
-        die.wait(10)
+        die.wait(SECONDS)
         return Played({}, 500)
 
-    provider.plays["beta"] = in_turn(hang, says("beta, asked again"))
+    provider.plays["beta"] = in_turn(hang, replies("beta, asked again"))
     first = threading.Thread(target=deliver_turns)
     first.start()
-    assert at_beta.wait(10)
+    assert at_beta.wait(SECONDS)
+    wait_until(lambda: ada.get(location).json["results"])
     stack.queues.send("practice-local-TurnQueue", json.dumps(message))
     second = threading.Thread(target=deliver_turns)
     second.start()
-    second.join(2.5)
-    assert second.is_alive(), "the first worker is there, so the second one waits"
+    for _ in range(3):
+        passed += worker.WORKING.seconds - 10
+        next_beat()
+        assert next_try(), "the first worker is there, so the second one waits"
     monkeypatch.setattr(turns, "extend_lease", lambda *_: None)  # its heart stops
-    second.join(10)
-    turn = ada.get(accepted.headers["location"]).json
+    assert next_try(), "its lease has not run out"
+    passed += worker.WORKING.seconds + 1
+    second.join(SECONDS)
+    turn = ada.get(location).json
     die.set()
-    first.join(10)
+    first.join(SECONDS)
 
     assert provider.asked() == {"alpha": 1, "beta": 2}
     assert [each["response_text"] for each in turn["results"]] == ["alpha says so", "beta, asked again"]
-    assert ada.get(accepted.headers["location"]).json == turn
+    assert ada.get(location).json == turn
 
 
 def test_a_queued_turn_of_a_deleted_session_is_dropped(
@@ -1117,7 +1460,7 @@ def test_a_turn_whose_function_died_is_shown_as_failed(
     ada: Learner, class_of: Any, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = ada.open_session(class_id=class_of("alpha", "beta"))
-    die_at(monkeypatch, 7, lambda: chat(ada, session))
+    die_at(7, lambda: chat(ada, session))
     later = time.time() + 60
     monkeypatch.setattr(time, "time", lambda: later)
 
@@ -1135,30 +1478,23 @@ def test_a_turn_whose_function_died_is_shown_as_failed(
 KEY = {"idempotency-key": "lesson-1"}
 
 
-class Killed(BaseException):
-    """The function's process ends here."""
-
-
-def die_at(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], Any]) -> bool:
+def die_at(step: int, act: Callable[[], Any]) -> bool:
     """The process dies before (even) or after (odd) one of its requests to the table; whether it got that far."""
-    count = 0
-    dead = False
+    requests = 0
     lock = threading.Lock()
 
     def note(**_: Any) -> None:
-        nonlocal count, dead
+        nonlocal requests
         with lock:
-            count += 1
-            dead = dead or count > step
-            if dead:
-                raise Killed
+            requests += 1
+            if requests > step:
+                process.die()
 
     events = table.dynamodb().meta.events
     events.register_first("before-call.dynamodb", note)
     events.register_last("after-call.dynamodb", note)
-    with monkeypatch.context() as patched:
+    with mortal() as process, pytest.MonkeyPatch.context() as patched:
         patched.setattr(threading, "excepthook", lambda _: None)
-        patched.setattr(worker, "MARGIN_SECONDS", 28.6)
         try:
             act()
         except Killed:
@@ -1167,7 +1503,7 @@ def die_at(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], Any]) -
             wait_for_models()
             events.unregister("before-call.dynamodb", note)
             events.unregister("after-call.dynamodb", note)
-    return dead
+    return process.is_dead
 
 
 @pytest.mark.parametrize("kind", ["chat", "run"])
@@ -1187,7 +1523,7 @@ def test_after_a_crash_at_any_step_a_retry_asks_only_the_models_still_missing(
     )
     body = {"prompt_text": "Why?"}
 
-    died = die_at(monkeypatch, step, lambda: ada.post(path, body, headers=KEY))
+    died = die_at(step, lambda: ada.post(path, body, headers=KEY))
     answered = {
         each["model_name"] for one in ada.get("/sessions").json["items"] for each in responses_of(ada, one)
     }
@@ -1252,7 +1588,7 @@ def test_when_the_table_fails_at_any_step_nothing_is_lost_and_a_retry_ends_well(
     assert max(provider.asked().values()) <= 2
 
 
-def test_the_second_time_nobody_is_asked_and_the_same_is_answered(
+def test_the_second_time_no_model_is_asked_and_the_answer_is_the_same(
     ada: Learner, class_of: Any, provider: FakeProvider
 ) -> None:
     noise = random.Random(3)
@@ -1260,7 +1596,7 @@ def test_the_second_time_nobody_is_asked_and_the_same_is_answered(
         name: "".join(noise.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=1_000_000))
         for name in ("alpha", "beta", "gamma")
     }
-    provider.plays = {name: says(text) for name, text in texts.items()}
+    provider.plays = {name: replies(text) for name, text in texts.items()}
     session = ada.open_session(class_id=class_of(*texts))
 
     first = chat(ada, session, headers=KEY)
@@ -1337,10 +1673,10 @@ def test_a_turn_cancelled_before_its_request_was_answered_stays_so(
     assert provider.asked() == {}
 
 
-def test_a_turn_that_nobody_answered_may_be_tried_again_with_its_key(
+def test_a_turn_that_no_model_answered_may_be_tried_again_with_its_key(
     ada: Learner, class_of: Any, provider: FakeProvider
 ) -> None:
-    provider.plays["alpha"] = in_turn(lambda _: Played({}, 500), says("now"))
+    provider.plays["alpha"] = in_turn(lambda _: Played({}, 500), replies("now"))
     session = ada.open_session(class_id=class_of("alpha"))
 
     first = chat(ada, session, headers=KEY)

@@ -54,8 +54,8 @@ def blocks(section: str, *infos: str) -> list[Block]:
 @pytest.fixture
 def ollama() -> Iterator[FakeProvider]:
     """Plays both interfaces of an Ollama that has llama3.2."""
-    said = {"content": "Hello yourself."}
-    answer = {"model": "llama3.2", "message": said, "choices": [{"message": said}], "eval_count": 4}
+    output = {"content": "Hello yourself."}
+    answer = {"model": "llama3.2", "message": output, "choices": [{"message": output}], "eval_count": 4}
     with FakeProvider() as fake:
         fake.plays["llama3.2"] = lambda request: Played(answer)
         yield fake
@@ -171,7 +171,7 @@ def test_the_page_works_in_node(script: str) -> None:
 # The consumer
 
 
-def told(event_id: str, *tokens: int | None) -> dict[str, Any]:
+def reported(event_id: str, *tokens: int | None) -> dict[str, Any]:
     """The detail of an event about a turn of as many models."""
     usage: dict[str, Any] = {"latency_ms": 1, "prompt_tokens": None, "completion_tokens": None}
     answers = [
@@ -207,7 +207,7 @@ def test_the_consumer_counts_an_event_once_however_often_it_comes(
     monkeypatch.setenv("SEEN", "guide-seen-events")
     module = ModuleType("count_tokens")
     exec(compile(block.text, f"{GUIDE.name}:{block.line}", "exec"), module.__dict__)
-    details = [told("one", 3, None), told("two", 4), told("one", 3, None)]
+    details = [reported("one", 3, None), reported("two", 4), reported("one", 3, None)]
     records = [
         {"messageId": detail["event_id"], "body": json.dumps({"detail": detail})}
         for detail in [*details, {"event_id": "what is this?"}]
@@ -274,7 +274,7 @@ def test_the_readme_session_can_be_pasted_and_prints_what_the_page_shows(
 # What is only read
 
 
-def test_every_block_says_how_it_is_checked() -> None:
+def test_every_block_names_how_it_is_checked() -> None:
     assert [str(block) for block in BLOCKS if block.info not in RUN | CHECKED.keys()] == []
 
 

@@ -72,7 +72,7 @@ def try_out(browser: Browser, operation: str, body: str | None = None) -> str:
 
 
 def change(browser: Browser, operation: str, parameter: str, value: str) -> str:
-    """Sends the example of the reference as it stands there; the status of the answer."""
+    """Sends the example of the reference unchanged; the status of the answer."""
     block = f"[id$=-{operation}]"
     browser.evaluate(f"document.querySelector('{block} .opblock-summary-control').click()")
     fill(browser, f"{block} input[placeholder={parameter}]", value)

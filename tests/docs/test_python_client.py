@@ -54,10 +54,10 @@ def test_a_stale_one_is_noticed(
     monkeypatch.setattr(python_client, "CONTRACT", contract)
 
     assert python_client.main(["--check"]) == 1
-    said = capsys.readouterr().err
-    assert "practice_client/client.py" in said
-    assert "practice_client/models.py" in said
-    assert "make openapi" in said
+    output = capsys.readouterr().err
+    assert "practice_client/client.py" in output
+    assert "practice_client/models.py" in output
+    assert "make openapi" in output
 
 
 def test_every_operation_has_a_method() -> None:
@@ -155,9 +155,9 @@ def test_a_turn_can_be_left_to_the_background(client: Client) -> None:
     assert client.get_turn(accepted.session_id, accepted.turn_id).prompt_text == "Later"
 
 
-def test_nobody_overwrites_what_they_have_not_seen(client: Client) -> None:
+def test_no_learner_overwrites_what_they_have_not_seen(client: Client) -> None:
     session = client.create_session(class_id=101)
-    client.update_session(session.session_id, title="Somebody was here", if_match=session.etag)
+    client.update_session(session.session_id, title="Changed meanwhile", if_match=session.etag)
 
     with pytest.raises(PreconditionFailed) as refused:
         client.update_session(session.session_id, title="Me too", if_match=session.etag)
@@ -169,7 +169,7 @@ def test_nobody_overwrites_what_they_have_not_seen(client: Client) -> None:
     )
 
 
-def test_what_does_not_fit_is_told_field_by_field(client: Client) -> None:
+def test_what_does_not_fit_is_reported_field_by_field(client: Client) -> None:
     with pytest.raises(Invalid) as refused:
         client.create_session(class_id=-1, title="x" * 10_001)
 
@@ -178,7 +178,7 @@ def test_what_does_not_fit_is_told_field_by_field(client: Client) -> None:
     assert refused.value.request_id
 
 
-def test_a_key_that_comes_with_another_request_is_told(client: Client) -> None:
+def test_a_key_that_comes_with_another_request_is_an_error(client: Client) -> None:
     client.create_example(input_text="a", output_text="b", idempotency_key="mine")
 
     with pytest.raises(Invalid) as refused:
@@ -222,21 +222,21 @@ def test_a_list_has_as_much_of_a_session_as_was_asked_for(client: Client) -> Non
 
 
 def test_an_account_comes_out_as_text_and_goes_in_again(
-    client: Client, stack: Stack, somebody: Callable[[], Learner]
+    client: Client, stack: Stack, another_learner: Callable[[], Learner]
 ) -> None:
     client.create_example(input_text="é", output_text="")
 
     exported = client.create_export()
 
     assert isinstance(exported, str)
-    with Client(stack.url, lambda: somebody().token) as other:
+    with Client(stack.url, lambda: another_learner().token) as other:
         counts = other.create_import(text=exported)
     assert counts.examples == 1  # type: ignore[union-attr]
 
 
 def test_a_wrong_token_is_refused(stack: Stack) -> None:
-    with Client(stack.url, "nobody") as nobody, pytest.raises(Unauthorized, match="401 unauthorized"):
-        nobody.list_sessions()
+    with Client(stack.url, "nobody") as unreachable, pytest.raises(Unauthorized, match="401 unauthorized"):
+        unreachable.list_sessions()
 
 
 # Against a service that fails
@@ -247,7 +247,7 @@ def pauses() -> list[float]:
     return []
 
 
-def patient(unreliable: Unreliable, who: Learner, pauses: list[float], **options: Any) -> Client:
+def waiting(unreliable: Unreliable, who: Learner, pauses: list[float], **options: Any) -> Client:
     return Client(unreliable.server.url, who.token, sleep=pauses.append, **options)
 
 
@@ -257,7 +257,7 @@ def test_it_waits_as_long_as_it_is_asked_to_and_tries_again(
 ) -> None:
     unreliable.plays = [busy(status, retry_after="3"), busy(status)]
 
-    patient(unreliable, ada, pauses).list_sessions()
+    waiting(unreliable, ada, pauses).list_sessions()
 
     assert len(unreliable.asked) == 3
     assert 3 <= pauses[0] < 4
@@ -268,7 +268,7 @@ def test_a_post_takes_its_key_along_and_is_done_once(
     unreliable: Unreliable, ada: Learner, pauses: list[float]
 ) -> None:
     unreliable.plays = ["lost", "done", busy(409, retry_after="1")]
-    client = patient(unreliable, ada, pauses)
+    client = waiting(unreliable, ada, pauses)
 
     client.create_example(input_text="a", output_text="b")
     client.create_example(input_text="a", output_text="b")
@@ -282,7 +282,7 @@ def test_it_gives_up_after_its_tries(unreliable: Unreliable, ada: Learner, pause
     unreliable.plays = [busy(retry_after="1")] * 2
 
     with pytest.raises(PracticeError) as refused:
-        patient(unreliable, ada, pauses, tries=2).list_sessions()
+        waiting(unreliable, ada, pauses, tries=2).list_sessions()
 
     assert (refused.value.status, refused.value.retry_after) == (503, 1)
     assert (len(unreliable.asked), len(pauses)) == (2, 1)
@@ -292,7 +292,7 @@ def test_it_does_not_wait_for_hours(unreliable: Unreliable, ada: Learner, pauses
     unreliable.plays = [busy(retry_after="3600")]
 
     with pytest.raises(PracticeError):
-        patient(unreliable, ada, pauses).list_sessions()
+        waiting(unreliable, ada, pauses).list_sessions()
 
     assert pauses == []
 
@@ -300,7 +300,7 @@ def test_it_does_not_wait_for_hours(unreliable: Unreliable, ada: Learner, pauses
 def test_a_conditional_change_is_not_sent_again_when_it_may_be_done_already(
     unreliable: Unreliable, ada: Learner, pauses: list[float]
 ) -> None:
-    client = patient(unreliable, ada, pauses)
+    client = waiting(unreliable, ada, pauses)
     session = client.create_session(class_id=101)
     unreliable.plays = [busy(retry_after="1")]
 
@@ -311,19 +311,19 @@ def test_a_conditional_change_is_not_sent_again_when_it_may_be_done_already(
     assert client.update_session(session.session_id, title="x", if_match=session.etag).title == "x"
 
 
-def test_a_gateway_that_answers_no_json_is_told_as_it_is(
+def test_an_answer_of_a_gateway_that_is_no_json_is_reported_as_it_is(
     unreliable: Unreliable, ada: Learner, pauses: list[float]
 ) -> None:
     unreliable.plays = [Response(502, [("content-type", "text/html")], b"<html>Bad gateway</html>")]
 
     with pytest.raises(PracticeError, match="502 <html>Bad gateway"):
-        patient(unreliable, ada, pauses).list_sessions()
+        waiting(unreliable, ada, pauses).list_sessions()
 
 
-def test_a_connection_that_fails_is_told_with_the_key_to_ask_again_with(pauses: list[float]) -> None:
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        client = Client(f"http://127.0.0.1:{nobody.getsockname()[1]}", "token", sleep=pauses.append)
+def test_an_error_of_the_connection_has_the_key_to_ask_again_with(pauses: list[float]) -> None:
+    with socket.socket() as unreachable:
+        unreachable.bind(("127.0.0.1", 0))
+        client = Client(f"http://127.0.0.1:{unreachable.getsockname()[1]}", "token", sleep=pauses.append)
 
         with pytest.raises(ConnectionFailed) as failed:
             client.create_session(class_id=1)
@@ -338,7 +338,7 @@ def test_fields_that_a_newer_service_has_added_are_left_out(
     counts = {"examples": 1, "sessions": 2, "turns": 3, "responses": 4, "medals": 5}
     unreliable.plays = [Response(201, [("content-type", "application/json")], json.dumps(counts).encode())]
 
-    assert patient(unreliable, ada, pauses).create_import(text="") == Counts(
+    assert waiting(unreliable, ada, pauses).create_import(text="") == Counts(
         examples=1, sessions=2, turns=3, responses=4
     )
 
@@ -370,7 +370,7 @@ def test_a_library_is_imported_and_imported_again(stack: Stack, ada: Learner, tm
     ]
 
 
-def test_what_does_not_fit_is_told_by_its_line_and_the_rest_is_imported(
+def test_what_does_not_fit_is_reported_by_its_line_and_the_rest_is_imported(
     stack: Stack, ada: Learner, tmp_path: Path
 ) -> None:
     file = tmp_path / "examples.jsonl"

@@ -177,7 +177,7 @@ class Emulator:
         try:
             connection.request("POST", INVOKE, payload, {"Content-Type": "application/json"})
             response = connection.getresponse()
-            said = response.read()
+            printed = response.read()
         except (OSError, http.client.HTTPException) as error:
             self.usable = False
             self.terminate()
@@ -185,11 +185,11 @@ class Emulator:
         finally:
             connection.close()
         try:
-            result = json.loads(said)
+            result = json.loads(printed)
         except ValueError:  # "Task timed out after ..." is not JSON
-            raise FunctionError(said.decode(errors="replace")) from None
+            raise FunctionError(printed.decode(errors="replace")) from None
         if response.status != 200 or _is_error(result):
-            raise FunctionError(f"{said.decode(errors='replace')}\n{self._last_words()}")
+            raise FunctionError(f"{printed.decode(errors='replace')}\n{self._last_words()}")
         return result
 
     def terminate(self) -> None:

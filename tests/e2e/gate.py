@@ -15,7 +15,7 @@ OF_THE_CONNECTION = ("connection", "expect", "keep-alive", "transfer-encoding")
 
 
 class Gate:
-    """Before one endpoint; `refused` tells of every refusal."""
+    """Before one endpoint; `refused` is called for every refusal."""
 
     def __init__(self, roles: Roles, endpoint: str, refused: list[str]) -> None:
         self._roles = roles
@@ -61,7 +61,7 @@ class Gate:
         try:
             # The name of this proxy stays: it is part of what was signed.
             sent = {name: text for name, text in request.headers if name.lower() not in OF_THE_CONNECTION}
-            # The body that HEAD leaves out is what tells the length here.
+            # The body that HEAD leaves out is what gives the length here.
             method = "GET" if request.method == "HEAD" else request.method
             connection.request(method, request.target, request.body, sent)
             answer = connection.getresponse()

@@ -77,7 +77,7 @@ def send_message(send: Send, queue: str, body: str) -> None:
     assert answer.status == 200, answer.body
 
 
-def set_aside(send: Send, queue: str) -> list[str]:
+def dead_letters(send: Send, queue: str) -> list[str]:
     letters = send("GET", "/_local/state", {"host": "localhost"}, None).json["dead_letters"]
     return [letter["body"] for letter in letters if letter["queue"].endswith(f"-{queue}")]
 
@@ -172,21 +172,21 @@ def test_a_response_made_elsewhere_becomes_one_of_the_session(ada: Learner, send
 
 
 @pytest.mark.parametrize("name", ["Ingestion", "Sweep", "Erasure", "Turn"])
-def test_a_message_that_nobody_can_take_is_set_aside(send: Send, name: str) -> None:
+def test_a_message_that_no_worker_can_handle_goes_to_the_dead_letter_queue(send: Send, name: str) -> None:
     nonsense = f"nonsense {secrets.token_hex(8)}"
 
     send_message(send, f"{name}Queue", nonsense)
 
-    assert until(lambda: nonsense in set_aside(send, f"{name}DeadLetters"))
+    assert until(lambda: nonsense in dead_letters(send, f"{name}DeadLetters"))
 
 
 @pytest.mark.parametrize("kind", ["ClassUpdated", "UserErased", "TokensRevoked"])
-def test_an_event_that_nobody_can_take_is_set_aside(send: Send, kind: str) -> None:
+def test_an_event_that_cannot_be_handled_goes_to_the_dead_letter_queue(send: Send, kind: str) -> None:
     wrong = secrets.token_hex(8)
 
     assert put_on_bus(send, kind, class_id=wrong, user_id=wrong)["outcome"] == "dead_letter"
 
-    assert any(wrong in body for body in set_aside(send, "CatalogueDeadLetters"))
+    assert any(wrong in body for body in dead_letters(send, "CatalogueDeadLetters"))
 
 
 def test_a_long_prompt_of_an_agent_is_replaced_whole(ada: Learner, send: Send) -> None:
@@ -215,12 +215,12 @@ def test_an_account_too_large_for_one_answer_moves_by_file(ada: Learner, ben: Le
 
     export = ada.get("/export")
     assert export.status == 202, export.body[:200]
-    assert until(lambda: ada.get(export.headers["location"]).json["state"] == "done")
+    assert until(lambda: ada.get(export.headers["location"]).json["status"] == "done")
     file = by_link("GET", ada.get(export.headers["location"]).json["url"])
     job = ben.post("/import")
     by_link("PUT", job.json["upload_url"], file)
 
-    assert until(lambda: ben.get(job.headers["location"]).json["state"] == "done")
+    assert until(lambda: ben.get(job.headers["location"]).json["status"] == "done")
     [moved] = ben.get("/sessions").json["items"]
     responses = ben.get(f"/sessions/{moved['session_id']}").json["responses"]
     assert moved["title"] == "Lesson"

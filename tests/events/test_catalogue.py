@@ -82,7 +82,7 @@ def test_an_agent_is_in_the_session_as_it_was_then(ada: Learner, deliver: Delive
 
 
 @pytest.mark.parametrize("order", list(permutations([1, 2, 3])), ids=str)
-def test_whatever_the_order_of_delivery_the_newest_agent_stands(
+def test_whatever_the_order_of_delivery_the_newest_agent_is_kept(
     ada: Learner, deliver: Deliver, order: tuple[int, ...]
 ) -> None:
     agent = an_agent(ada)
@@ -92,7 +92,9 @@ def test_whatever_the_order_of_delivery_the_newest_agent_stands(
     assert ada.open_session(agent_id=agent["agent_id"])["settings"]["agent_snapshot"]["name"] == "day 3"
 
 
-def test_of_two_announcements_of_one_moment_the_last_delivered_stands(ada: Learner, deliver: Deliver) -> None:
+def test_of_two_announcements_of_one_moment_the_last_delivered_is_kept(
+    ada: Learner, deliver: Deliver
+) -> None:
     agent = an_agent(ada)
     deliver("AgentUpdated", **agent | {"name": "first"})
     assert deliver("AgentUpdated", **agent | {"name": "second"})["outcome"] == "stored"
@@ -114,7 +116,7 @@ def test_a_deleted_agent_is_not_snapshotted_any_more_and_old_sessions_keep_their
     assert kept["name"] == "Socratic tutor"
 
 
-def test_somebody_elses_agent_is_usable_where_it_is_shared(
+def test_another_learners_agent_is_usable_where_it_is_shared(
     ada: Learner, ben: Learner, deliver: Deliver
 ) -> None:
     agent = an_agent(ben, shared_class_ids=[7])
@@ -127,28 +129,14 @@ def test_somebody_elses_agent_is_usable_where_it_is_shared(
     assert (refused.status, refused.detail) == (404, "agent not found or not accessible")
 
 
-def test_a_prompt_too_long_for_one_item_is_replaced_whole(
-    ada: Learner, deliver: Deliver, stack: Stack
-) -> None:
-    long = "".join(chr(0x4E00 + (n * n * 7919 + n * 104729) % 20000) for n in range(300_000))
-    agent = an_agent(ada, system_prompt=long)
-    deliver("AgentUpdated", **agent)
-    assert len(parts_of(stack, agent["agent_id"])) > 1
+def test_a_prompt_as_long_as_may_be_is_replaced_whole(ada: Learner, deliver: Deliver) -> None:
+    agent = an_agent(ada, system_prompt="x" * 100 * 1024)
+    assert deliver("AgentUpdated", **agent)["outcome"] == "stored"
 
     deliver("AgentUpdated", **agent | {"system_prompt": "Be brief.", "updated_at": "2026-01-08T00:00:00Z"})
 
     snapshot = ada.open_session(agent_id=agent["agent_id"])["settings"]["agent_snapshot"]
     assert snapshot["system_prompt"] == "Be brief."
-    assert parts_of(stack, agent["agent_id"]) == []
-
-
-def parts_of(stack: Stack, agent_id: int) -> list[str]:
-    answer = stack.engine.client().query(
-        TableName=stack.template.environment["TABLE_NAME"],
-        KeyConditionExpression="pk = :pk AND begins_with(sk, :part)",
-        ExpressionAttributeValues={":pk": {"S": f"AGENT#{agent_id}"}, ":part": {"S": "AGENT#"}},
-    )
-    return [item["sk"]["S"] for item in answer["Items"]]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +151,7 @@ def parts_of(stack: Stack, agent_id: int) -> list[str]:
         ("CourseUpdated", a_class(), "unknown detail-type"),
     ],
 )
-def test_an_announcement_nobody_can_take_is_set_aside_with_its_reason(
+def test_an_announcement_that_cannot_be_handled_goes_to_the_dead_letter_queue_with_its_reason(
     deliver: Deliver, stack: Stack, kind: str, detail: dict[str, Any], reason: str
 ) -> None:
     answer = deliver(kind, **detail)

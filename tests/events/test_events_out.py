@@ -1,4 +1,4 @@
-"""What the service tells the bus: after every write it tells of, at least once, and never a text of a learner's."""
+"""The events that the service publishes: at least one after every write, and never a text of a learner's."""
 
 import json
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from local import consumers
 from local.stack import Stack
 from practice.events import outbound
 from practice.runtime import queues
+from practice.turns.providers import Completion, echo
 from tests.support import deliveries
 from tests.support.deliveries import Deliveries
 from tests.support.learners import Learner, made
@@ -38,7 +39,7 @@ CANARY = "canary-7f3a"
 
 
 def live(ada: Learner) -> dict[str, Any]:
-    """Does everything that is told, with a canary wherever a learner may write a text."""
+    """Does everything that is published, with a canary wherever a learner may write a text."""
     session = ada.open_session(
         title=f"title {CANARY}", notes=f"notes {CANARY}", project_id=77, knowledge_ids=[5]
     )
@@ -71,7 +72,7 @@ def validate(event: dict[str, Any]) -> None:
     Draft202012Validator(schema).validate(event["detail"])
 
 
-def test_everything_is_told_in_the_shape_of_its_schema(ada: Learner, delivered: Deliveries) -> None:
+def test_every_published_event_has_the_shape_of_its_schema(ada: Learner, delivered: Deliveries) -> None:
     session = live(ada)
     delivered.run()
 
@@ -95,16 +96,22 @@ def test_everything_is_told_in_the_shape_of_its_schema(ada: Learner, delivered: 
     assert by_type["SessionDeleted"]["session_id"] == session["session_id"]
 
 
-def test_a_response_that_came_alone_is_told_as_a_turn(ada: Learner, delivered: Deliveries) -> None:
+def test_a_response_that_came_alone_is_published_as_a_turn(ada: Learner, delivered: Deliveries) -> None:
     response = ada.add_response(
         ada.open_session(title="t"), token_usage={"prompt_tokens": 3, "total_tokens": True}, latency_ms=840
     )
     delivered.run()
 
-    [told] = [e["detail"] for e in delivered.published(ada.user_id) if e["detail-type"] == "TurnCompleted"]
+    [published_events] = [
+        e["detail"] for e in delivered.published(ada.user_id) if e["detail-type"] == "TurnCompleted"
+    ]
 
-    assert (told["turn_id"], told["status"], told["errors"]) == (response["response_id"], "done", [])
-    assert told["results"] == [
+    assert (published_events["turn_id"], published_events["status"], published_events["errors"]) == (
+        response["response_id"],
+        "done",
+        [],
+    )
+    assert published_events["results"] == [
         {
             "session_model_id": response["session_model_id"],
             "model_name": response["model_name"],
@@ -117,24 +124,56 @@ def test_a_response_that_came_alone_is_told_as_a_turn(ada: Learner, delivered: D
     ]
 
 
-def test_a_turn_is_told_once_with_all_its_models(ada: Learner, delivered: Deliveries) -> None:
+def test_a_turn_is_published_once_with_all_its_models(ada: Learner, delivered: Deliveries) -> None:
     session = ada.open_session(title="t")
     answer = made(ada.post(f"/sessions/{session['session_id']}/chat", {"prompt_text": "Why?"}), 201)
     delivered.run()
 
-    [told] = [e["detail"] for e in delivered.published(ada.user_id) if e["detail-type"] == "TurnCompleted"]
+    [published_events] = [
+        e["detail"] for e in delivered.published(ada.user_id) if e["detail-type"] == "TurnCompleted"
+    ]
 
-    assert told["turn_id"] == answer["results"][0]["response_id"]
+    assert published_events["turn_id"] == answer["results"][0]["response_id"]
     figures = ("session_model_id", "model_name", "response_id", "latency_ms")
-    assert [[each[name] for name in figures] for each in told["results"]] == [
+    assert [[each[name] for name in figures] for each in published_events["results"]] == [
         [each[name] for name in figures] for each in answer["results"]
     ]
-    assert [each["total_tokens"] for each in told["results"]] == [
+    assert [each["total_tokens"] for each in published_events["results"]] == [
         each["token_usage"]["total_tokens"] for each in answer["results"]
     ]
 
 
-def test_a_response_too_long_for_a_record_is_told_all_the_same(
+def test_a_turn_that_is_cancelled_is_published_when_its_models_were_asked(
+    ada: Learner, delivered: Deliveries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = ada.open_session(title="t")
+    path = f"/sessions/{session['session_id']}"
+    queued = made(
+        ada.post(f"{path}/chat", {"prompt_text": "Later?"}, headers={"prefer": "respond-async"}), 202
+    )
+    assert ada.delete(f"{path}/turns/{queued['turn_id']}").status == 204
+    complete = echo.complete
+
+    def cancel_first(*asked: Any) -> Completion:
+        assert (
+            ada.delete(f"{path}/turns/{ada.get(f'{path}/turns').json['items'][-1]['turn_id']}").status == 204
+        )
+        return complete(*asked)
+
+    monkeypatch.setattr(echo, "complete", cancel_first)
+    answer = made(ada.post(f"{path}/chat", {"prompt_text": "Why?"}), 201)
+    delivered.run()
+
+    [event] = [e for e in delivered.published(ada.user_id) if e["detail-type"] == "TurnCompleted"]
+
+    validate(event)
+    assert (event["detail"]["status"], event["detail"]["errors"]) == ("cancelled", [])
+    assert [each["response_id"] for each in event["detail"]["results"]] == [
+        each["response_id"] for each in answer["results"]
+    ]
+
+
+def test_a_response_too_long_for_a_record_is_published_all_the_same(
     ada: Learner, delivered: Deliveries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("practice.table.items.PART_BYTES", 500)
@@ -142,12 +181,17 @@ def test_a_response_too_long_for_a_record_is_told_all_the_same(
     response = ada.add_response(ada.open_session(title="t"), response_text=noise, latency_ms=5)
     delivered.run()
 
-    [told] = [e["detail"] for e in delivered.published(ada.user_id) if e["detail-type"] == "TurnCompleted"]
+    [published_events] = [
+        e["detail"] for e in delivered.published(ada.user_id) if e["detail-type"] == "TurnCompleted"
+    ]
 
-    assert (told["turn_id"], told["results"][0]["latency_ms"]) == (response["response_id"], 5)
+    assert (published_events["turn_id"], published_events["results"][0]["latency_ms"]) == (
+        response["response_id"],
+        5,
+    )
 
 
-def test_what_changes_nothing_that_is_shown_is_not_told(ada: Learner, delivered: Deliveries) -> None:
+def test_what_changes_nothing_that_is_shown_is_not_published(ada: Learner, delivered: Deliveries) -> None:
     session = ada.open_session(title="t")
     path = f"/sessions/{session['session_id']}/settings"
     defaults = session["settings"]["generation_params"]
@@ -219,7 +263,7 @@ def records_of(ada: Learner, stack: Stack) -> list[dict[str, Any]]:
     return [each for each in found if each["dynamodb"]["Keys"]["pk"]["S"] == f"USER#{ada.user_id}"]
 
 
-def test_replaying_a_shard_tells_the_same_and_harms_nothing(
+def test_replaying_a_shard_publishes_the_same_and_changes_nothing(
     ada: Learner, delivered: Deliveries, stack: Stack, items_of: Callable[[Learner], Any]
 ) -> None:
     dead = delivered.dead_letters()
@@ -230,7 +274,9 @@ def test_replaying_a_shard_tells_the_same_and_harms_nothing(
     ada.add_response(kept)
     delivered.run()
     before = items_of(ada)
-    told = {event["detail"]["event_id"]: event["detail"] for event in delivered.published(ada.user_id)}
+    published_events = {
+        event["detail"]["event_id"]: event["detail"] for event in delivered.published(ada.user_id)
+    }
 
     for _ in range(2):
         assert stack.invoker.invoke("stream_changes", {"Records": records_of(ada, stack)}) == {
@@ -240,8 +286,8 @@ def test_replaying_a_shard_tells_the_same_and_harms_nothing(
 
     assert items_of(ada) == before
     again = delivered.published(ada.user_id)
-    assert {event["detail"]["event_id"]: event["detail"] for event in again} == told
-    assert len(again) > len(told)
+    assert {event["detail"]["event_id"]: event["detail"] for event in again} == published_events
+    assert len(again) > len(published_events)
     assert delivered.dead_letters() == dead
 
 
@@ -271,7 +317,7 @@ POISON = {
 
 
 @pytest.mark.parametrize("poison", POISON.values(), ids=POISON.keys())
-def test_a_record_nobody_can_read_is_set_aside_and_holds_nobody(
+def test_an_unreadable_record_goes_to_the_dead_letter_queue_and_does_not_block_the_shard(
     ada: Learner, delivered: Deliveries, stack: Stack, poison: dict[str, Any]
 ) -> None:
     good = a_record(
@@ -343,8 +389,8 @@ def test_what_could_not_be_sent_is_read_again(
     monkeypatch.setattr(client, name, refuses(getattr(client, name)))
     delivered.run()
 
-    told = {e["detail-type"] for e in delivered.published(ada.user_id)}
-    assert told == {"SessionCreated", "SessionDeleted"}
+    published_events = {e["detail-type"] for e in delivered.published(ada.user_id)}
+    assert published_events == {"SessionCreated", "SessionDeleted"}
     assert next(failures, "used up") == "used up"
     assert delivered.waiting("SweepQueue") == []
 

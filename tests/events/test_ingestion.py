@@ -14,12 +14,9 @@ from practice import table
 from tests.support import deliveries
 from tests.support.deliveries import Deliveries
 from tests.support.learners import Learner
+from tests.support.processes import Killed
 
 QUEUE = "practice-local-IngestionQueue"
-
-
-class Killed(BaseException):
-    """The function's process is gone."""
 
 
 @pytest.fixture
@@ -224,7 +221,7 @@ HOPELESS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
 @pytest.mark.parametrize(
     ("spoil", "reason"), HOPELESS, ids=[f"{n} {reason}" for n, (_, reason) in enumerate(HOPELESS)]
 )
-def test_a_message_that_can_never_succeed_is_set_aside_alone(
+def test_a_message_that_can_never_succeed_goes_to_the_dead_letter_queue_alone(
     ada: Learner,
     delivered: Deliveries,
     produce: Callable[..., str],
@@ -246,7 +243,7 @@ def test_a_message_that_can_never_succeed_is_set_aside_alone(
     assert delivered.waiting("IngestionQueue") == []
 
 
-def test_a_model_of_somebody_else_is_an_unknown_one(
+def test_a_model_of_another_learner_is_an_unknown_one(
     ada: Learner, ben: Learner, delivered: Deliveries, produce: Callable[..., str]
 ) -> None:
     his = ben.open_session()
@@ -276,7 +273,7 @@ def test_a_redelivery_after_the_model_was_deleted_is_no_dead_letter(
     assert responses_of(ada, session) == []
 
 
-def test_a_body_at_the_limit_of_the_queue_is_set_aside_with_room_for_its_reason(
+def test_a_body_at_the_limit_of_the_queue_goes_to_the_dead_letter_queue_with_its_reason(
     ada: Learner, delivered: Deliveries, produce: Callable[..., str]
 ) -> None:
     produce("x" * 1_048_576)

@@ -21,13 +21,10 @@ from practice.turns.providers import Completion, echo
 from tests.support import deliveries
 from tests.support.deliveries import Deliveries
 from tests.support.learners import Learner
+from tests.support.processes import Killed
 
 Items = dict[tuple[str, str], Any]
 ItemsOf = Callable[[Learner], Items]
-
-
-class Killed(BaseException):
-    """The function's process is gone."""
 
 
 @pytest.fixture
@@ -134,7 +131,7 @@ def delete_example(ada: Learner) -> None:
 @pytest.mark.parametrize("moment", ["before-call", pytest.param("after-call", marks=pytest.mark.torture)])
 @pytest.mark.parametrize("delete", [delete_session, delete_model, delete_example])
 def test_nothing_is_left_wherever_a_function_dies(
-    somebody: Callable[[], Learner],
+    another_learner: Callable[[], Learner],
     delivered: Deliveries,
     items_of: ItemsOf,
     delete: Callable[[Learner], None],
@@ -144,7 +141,7 @@ def test_nothing_is_left_wherever_a_function_dies(
     number, made = 0, ["at least one"]
     while len(made) > number:
         number += 1
-        ada = somebody()
+        ada = another_learner()
         delete(ada)
         assert orphans(items_of(ada)), "nothing to sweep"
 
@@ -180,7 +177,7 @@ def test_a_deleted_model_takes_its_responses_and_no_others(
     assert sum("#2RESPONSE#" in sk for _, sk in items_of(ada)) == len(before) == 3
 
 
-def test_a_deleted_example_leaves_every_selection_and_nobody_notices(
+def test_a_deleted_example_leaves_every_selection_without_an_error(
     ada: Learner, delivered: Deliveries, items_of: ItemsOf
 ) -> None:
     first, second = (ada.add_example()["example_id"] for _ in range(2))
@@ -197,8 +194,8 @@ def test_a_deleted_example_leaves_every_selection_and_nobody_notices(
         (second, 1)
     ]
     assert orphans(items_of(ada)) == []
-    told = [event["detail-type"] for event in delivered.published(ada.user_id)]
-    assert told.count("SettingsChanged") == 1
+    reported = [event["detail-type"] for event in delivered.published(ada.user_id)]
+    assert reported.count("SettingsChanged") == 1
 
 
 def test_an_example_deleted_while_it_is_selected_is_refused(
@@ -317,7 +314,7 @@ def test_what_was_not_deleted_is_never_swept(
         ("sweep it all", "model_attributes_type at the top"),
     ],
 )
-def test_a_message_nobody_can_read_is_set_aside_alone(
+def test_an_unreadable_message_goes_to_the_dead_letter_queue_alone(
     ada: Learner, delivered: Deliveries, stack: Stack, items_of: ItemsOf, message: Any, reason: str
 ) -> None:
     gone = a_lived_in_session(ada)

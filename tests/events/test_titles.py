@@ -8,12 +8,15 @@ import pytest
 
 from local.stack import Stack
 from practice.events import titles
+from practice.runtime.config import config
 from practice.schemas.turn import ErrorCode
 from practice.store import titles as store
+from practice.turns import configuration
 from practice.turns.providers import ProviderError
 from tests.support import deliveries
 from tests.support.deliveries import Deliveries
 from tests.support.learners import Learner
+from tests.support.providers import FakeProvider, Played, in_turn, replies
 
 Ask = Callable[..., str]
 
@@ -139,24 +142,135 @@ def test_nor_one_that_she_sets_between_the_last_look_and_the_write(
     assert title_of(ada, session) == "Mine"
 
 
-def test_when_the_model_fails_the_next_turn_asks_again(
+def test_when_the_model_fails_once_it_is_asked_again(
+    ada: Learner, delivered: Deliveries, model_writes: Callable[[Ask | str], list[str]]
+) -> None:
+    answers = iter(["", "Second attempt"])
+    session = ada.open_session()
+    shown = model_writes(lambda: next(answers))
+    ada.add_response(session)
+
+    delivered.run()
+
+    assert title_of(ada, session) == "Second attempt"
+    assert len(shown) == 2
+
+
+def test_after_two_failures_the_first_words_serve_and_no_turn_pays_again(
     ada: Learner, delivered: Deliveries, model_writes: Callable[[Ask | str], list[str]]
 ) -> None:
     def fail() -> str:
         raise ProviderError("no capacity", ErrorCode.THROTTLED)
 
     session = ada.open_session()
-    model_writes(fail)
-    ada.add_response(session)
+    shown = model_writes(fail)
+    ada.add_response(session, prompt_text="Why is the sky blue in the morning?")
     delivered.run()
-    assert ada.get(f"/sessions/{session['session_id']}").json["updated_at"] == session["updated_at"]
+
+    assert title_of(ada, session) == "Why is the sky blue in the"
     assert delivered.waiting("TitlesQueue") == []
+    assert len(shown) == 2
 
-    model_writes("Second attempt")
     ada.add_response(session)
     delivered.run()
+    assert len(shown) == 2
 
-    assert title_of(ada, session) == "Second attempt"
+
+def test_a_title_is_made_by_the_configured_model_alone(
+    ada: Learner, delivered: Deliveries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def ask(model_name: str, *_: Any, **__: Any) -> str:
+        asked.append(model_name)
+        return "Sky"
+
+    monkeypatch.setattr(titles, "ask_alone", ask)
+    session = ada.open_session()
+    ada.add_response(session)
+    delivered.run()
+    monkeypatch.setenv("TITLE_MODEL", "scribe")
+    configuration.clear_cache()
+    other = ada.open_session()
+    ada.add_response(other)
+    delivered.run()
+
+    assert asked == [config().default_models[0], "scribe"]
+    monkeypatch.undo()
+    configuration.clear_cache()
+
+
+def test_without_a_configured_model_the_first_words_serve(
+    ada: Learner, delivered: Deliveries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(titles, "_model", lambda: "")
+    session = ada.open_session()
+    ada.add_response(session, prompt_text="Why?")
+
+    delivered.run()
+
+    assert title_of(ada, session) == "Why?"
+
+
+@pytest.mark.parametrize(
+    ("played", "title"),
+    [
+        ({"content": "<think>\nOkay\n</think>\n\nParis."}, "Paris."),
+        ({"content": "Paris", "reasoning_content": "Okay"}, "Paris"),
+        ({"content": "<think>\nOkay"}, "Capital of France?"),
+    ],
+)
+def test_thinking_is_no_title(
+    ada: Learner,
+    delivered: Deliveries,
+    monkeypatch: pytest.MonkeyPatch,
+    played: dict[str, Any],
+    title: str,
+) -> None:
+    with FakeProvider() as fake:
+        monkeypatch.setenv("TITLE_MODEL", "scribe")
+        served = {"provider": "openai", "id": "gpt-5-mini", "base_url": f"{fake.url}/v1"}
+        monkeypatch.setenv("MODELS", json.dumps({"scribe": served}))
+        configuration.clear_cache()
+        fake.plays["gpt-5-mini"] = lambda _: Played(
+            {"choices": [{"message": played, "finish_reason": "stop"}]}
+        )
+        session = ada.open_session()
+        ada.add_response(
+            session, prompt_text="Capital of France?", response_text="<think>hm</think>It is Paris."
+        )
+
+        delivered.run()
+
+        assert title_of(ada, session) == title
+        request = fake.requests[0]
+        assert "hm" not in request["messages"][-1]["content"]
+        assert request["max_completion_tokens"] == 25_000 + titles.TOKENS, "room to think"
+        assert request.keys() == {"model", "messages", "max_completion_tokens"}
+    monkeypatch.undo()
+    configuration.clear_cache()
+
+
+def test_a_cap_that_a_model_refuses_costs_no_title(
+    ada: Learner, delivered: Deliveries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = {"error": {"message": "no", "param": "max_tokens", "code": "unsupported_parameter"}}
+    with FakeProvider() as fake:
+        monkeypatch.setenv("TITLE_MODEL", "scribe")
+        monkeypatch.setenv(
+            "MODELS", json.dumps({"scribe": {"provider": "openai", "base_url": f"{fake.url}/v1"}})
+        )
+        configuration.clear_cache()
+        fake.plays["scribe"] = in_turn(lambda _: Played(refused, 400), replies("Sky"))
+        session = ada.open_session()
+        ada.add_response(session)
+
+        delivered.run()
+
+        assert title_of(ada, session) == "Sky"
+        assert [each.get("max_tokens") for each in fake.requests] == [titles.TOKENS, None]
+    monkeypatch.undo()
+    configuration.clear_cache()
 
 
 def test_an_empty_title_counts_as_none(
@@ -208,7 +322,7 @@ def test_what_a_model_writes_becomes_one_short_line(written: str, title: str) ->
     assert len(titles.one_line(written)) <= 30
 
 
-def test_a_message_nobody_can_read_is_set_aside(stack: Stack, delivered: Deliveries) -> None:
+def test_an_unreadable_message_goes_to_the_dead_letter_queue(stack: Stack, delivered: Deliveries) -> None:
     record = {"messageId": "1", "body": json.dumps({"user_id": 1}), "attributes": {}}
 
     assert stack.invoker.invoke("write_titles", {"Records": [record]}) == {"batchItemFailures": []}

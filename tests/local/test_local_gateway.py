@@ -282,7 +282,7 @@ def test_a_204_has_neither_body_nor_length(server: Server) -> None:
 
 
 @pytest.mark.parametrize("path", ["/boom", "/leave", "/odd", "/split", "/big", "/sleepy"])
-def test_a_failing_function_is_a_500_that_tells_nothing(server: Server, path: str) -> None:
+def test_a_failing_function_is_a_500_without_details(server: Server, path: str) -> None:
     response, content = call(server, "GET", path)
 
     assert (response.status, json.loads(content)) == (500, {"message": "Internal Server Error"})

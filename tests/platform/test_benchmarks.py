@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 
@@ -34,25 +33,9 @@ def test_the_pictures_are_those_of_the_results(name: str) -> None:
         )
 
 
-@pytest.mark.parametrize("picture", sorted(pictures.FOLDER.glob("*.svg")), ids=lambda path: path.name)
-def test_a_picture_has_a_title_text_and_nothing_beyond_its_edge(picture: Path) -> None:
-    root = ElementTree.fromstring(picture.read_text())
-    _, _, width, height = map(float, root.attrib["viewBox"].split())
-    texts = list(root.iter(f"{SVG}text"))
-
-    assert root.attrib["aria-label"] == texts[0].text
-    assert f"pictures/{picture.name}" in "".join(path.read_text() for path in documents.BLOCKS)
-    for each in texts:
-        long = pictures.CHARACTER * len(each.text or "")
-        x, y = float(each.attrib["x"]), float(each.attrib["y"])
-        start = x - {"start": 0.0, "middle": long / 2, "end": long}[each.attrib["text-anchor"]]
-        assert start >= 0, each.text
-        assert start + long <= width, each.text
-        assert y <= height, each.text
-
-
 def test_every_figure_that_is_larger_than_the_naive_ways_is_explained() -> None:
-    assert set(documents.dearer(figures.read("store"))) <= documents.DEARER.keys()
+    larger = set(documents.dearer(figures.read("store"))) - documents.DEARER.keys()
+    assert not larger, f"add why to DEARER of benchmarks/documents.py: {larger}"
 
 
 # Budgets that are not kept make the command fail.

@@ -17,6 +17,7 @@ from practice.caller import Caller
 from practice.store import accounts
 from practice.table import ids
 from tests.support.learners import Answer, Learner, Send, learner, new_user_id
+from tests.support.lists import assert_complete
 from tools.openapi import endpoints
 
 Json = dict[str, Any]
@@ -186,6 +187,7 @@ def priced(library: Library) -> Iterator[tuple[str, Callable[[], Answer]]]:
     yield "list_session_responses", lambda: who.get(f"{path}/responses")
     yield "get_settings", lambda: who.get(f"{path}/settings")
     yield "list_models", lambda: who.get(f"{path}/models")
+    yield "get_effective_parameters", lambda: who.get(f"{path}/effective-parameters")
     yield "list_responses", lambda: who.get(f"/models/{model}/responses")
     yield "get_response", lambda: who.get(f"/responses/{response}")
     yield "get_example", lambda: who.get(f"/few-shot-examples/{example}")
@@ -250,7 +252,7 @@ def row(name: str, cost: Cost) -> str:
     return f"| {name} | {cost.requests} | {cost.read_units:g} | {cost.write_units:g} |"
 
 
-def test_every_endpoint_costs_what_the_price_list_says_in_a_small_library_and_a_large_one(
+def test_every_endpoint_costs_its_price_in_a_small_library_and_a_large_one(
     small: Library, large: Library, count: Count, price_list: dict[str, Cost]
 ) -> None:
     in_large = measured(large, count)
@@ -259,7 +261,9 @@ def test_every_endpoint_costs_what_the_price_list_says_in_a_small_library_and_a_
     assert in_large == in_small
     differing = [row(name, cost) for name, cost in in_small.items() if price_list.get(name) != cost]
     assert not differing, "docs/table.md should say:\n" + "\n".join(differing)
-    assert set(price_list) == set(in_small)
+    assert_complete(
+        in_small, price_list, "`priced` in tests/platform/test_budgets.py, or its row to docs/table.md"
+    )
 
 
 AT_MOST = {
@@ -270,7 +274,7 @@ AT_MOST = {
     **dict.fromkeys(("get_response", "update_response", "delete_response"), 2),
     **dict.fromkeys(("update_model", "delete_model", "get_example", "update_example", "delete_example"), 2),
     **dict.fromkeys(("list_sessions", "list_examples", "list_responses", "list_session_responses"), 2),
-    **dict.fromkeys(("get_settings", "list_models"), 2),
+    **dict.fromkeys(("get_settings", "list_models", "get_effective_parameters"), 2),
 }
 """Requests, one after the other, that no change may exceed."""
 
@@ -279,14 +283,19 @@ AT_MOST = {
 def test_no_endpoint_makes_more_requests_than_it_may(name: str, price_list: dict[str, Cost]) -> None:
     costs = [cost for variant, cost in price_list.items() if re.split(r"[? ]", variant)[0] == name]
 
-    assert costs
+    assert costs, f"docs/table.md has no row of {name}"
     assert all(len(cost.requests.split(" + ")) <= AT_MOST[name] for cost in costs)
 
 
 def test_every_function_that_takes_requests_is_in_the_table_document() -> None:
     text = TABLE.read_text()
 
-    assert [each.name for each in endpoints() if each.takes_a(Caller) and each.name not in text] == []
+    named = [each.name for each in endpoints() if each.takes_a(Caller)]
+    assert_complete(
+        (name for name in named if name in text),
+        named,
+        "`priced` in tests/platform/test_budgets.py, which then prints its row for docs/table.md",
+    )
 
 
 def test_every_index_and_every_attribute_of_one_is_in_the_table_document(stack: Stack) -> None:
@@ -310,11 +319,10 @@ def test_every_kind_of_item_and_its_attributes_are_in_the_table_document(
 
     for kind, names in kinds.items():
         found = [line for line in rows if kind in re.sub(r"<\w+>", "<>", line)]
-        assert found, kind
-        assert all(f"`{name}`" in found[0] for name in names - {"pk", "sk", "v", "doc", "z", "parts"}), (
-            kind,
-            names,
-        )
+        assert found, f"docs/table.md has no row for items of the kind {kind}, with {sorted(names)}"
+        attributes = names - {"pk", "sk", "v", "doc", "z", "parts"}
+        missing = sorted(name for name in attributes if f"`{name}`" not in found[0])
+        assert not missing, f"add {missing} to the row of {kind} in docs/table.md"
 
 
 @pytest.mark.parametrize(("size", "requests"), [(98, 2), (99, 2), (100, 3), (199, 3), (200, 4)])
@@ -341,7 +349,7 @@ def test_a_cursor_costs_the_same_at_any_depth(path: str, large: Library, count: 
     assert len(costs) == 1
 
 
-def test_somebody_elses_id_costs_what_an_unknown_one_costs(
+def test_another_learners_id_costs_what_an_unknown_one_costs(
     small: Library, large: Library, ben: Learner, requests_to_table: Callable[[], Any]
 ) -> None:
     ben.open_session()

@@ -16,7 +16,8 @@ from practice.table import ids
 from practice.turns import configuration
 from tests.support import deliveries
 from tests.support.learners import Learner
-from tests.support.providers import FakeProvider, says
+from tests.support.lists import assert_complete
+from tests.support.providers import FakeProvider, replies
 from tools import capacity
 from tools.capacity import Figures, Load, Units
 
@@ -35,7 +36,7 @@ def test_the_tables_of_the_pages_are_as_computed(block: str) -> None:
 @pytest.fixture
 def two_models(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with FakeProvider() as fake:
-        fake.plays = {"a": says(ANSWER), "b": says(ANSWER)}
+        fake.plays = {"a": replies(ANSWER), "b": replies(ANSWER)}
         models = {"*": {"provider": "openai", "base_url": f"{fake.url}/v1"}}
         monkeypatch.setenv("MODELS", json.dumps(models))
         configuration.clear_cache()
@@ -45,7 +46,7 @@ def two_models(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("two_models")
-def test_a_turn_asks_of_the_table_what_the_arithmetic_says(
+def test_a_turn_asks_of_the_table_what_the_arithmetic_expects(
     ada: Learner,
     stack: Stack,
     announce: Callable[..., Any],
@@ -150,7 +151,7 @@ ROWS = {
     "MODEL_NAME_CHARACTERS": "title, notes, model name",
     "PROMPT_BYTES": "prompt",
     "RESPONSE_BYTES": "response text",
-    "ESCAPED_BYTES": "response text",
+    "RESPONSE_JSON_BYTES": "response text",
     "EXAMPLE_BYTES": "an example's two texts",
     "SELECTED_EXAMPLES": "examples of a selection",
     "SELECTION_BYTES": "examples of a selection",
@@ -163,11 +164,14 @@ ROWS = {
     "MAX_PAGE_SIZE": "page",
     "EXPANDED_PAGE_SIZE": "page",
     "ANSWER_BYTES": "an HTTP response",
+    "BODY_BYTES": "an HTTP response",
+    "PROBLEMS": "problems in a 422",
+    "PROBLEM_NAME_CHARACTERS": "problems in a 422",
     "TOKEN_CHARACTERS": "token",
     "IDEMPOTENCY_KEY_CHARACTERS": "`Idempotency-Key`",
     "DEDUP_ID_CHARACTERS": "`dedup_id` of a message",
 }
-"""Where docs/limits.md tells each constant."""
+"""The row of docs/limits.md that has each constant."""
 
 
 ELSEWHERE = {
@@ -185,8 +189,8 @@ ELSEWHERE = {
     "turns.knowledge.TOP_K": ("excerpts of a knowledge base", "5"),
     "turns.knowledge.EXCERPT_CHARACTERS": ("excerpts of a knowledge base", "2,000 characters"),
     "turns.knowledge.TIMEOUT_SECONDS": ("excerpts of a knowledge base", "4 seconds"),
-    "transfers.requests.AT_ONCE_SECONDS": ("an export or import at once", "15 seconds"),
-    "transfers.requests.LINES_AT_ONCE": ("an export or import at once", "1,000 lines"),
+    "transfers.jobs.AT_ONCE_SECONDS": ("an export or import at once", "15 seconds"),
+    "transfers.jobs.LINES_AT_ONCE": ("an export or import at once", "1,000 lines"),
     "transfers.jobs.KEPT": ("a job of that kind", "24 hours"),
     "transfers.jobs.FILE_BYTES": ("a job of that kind", "1 GB"),
     "transfers.files.LINK_SECONDS": ("a link to a file", "60 minutes"),
@@ -206,15 +210,15 @@ UNITS = {
 
 
 @pytest.mark.parametrize("constant", ELSEWHERE)
-def test_the_page_tells_what_stands_in_other_modules(constant: str) -> None:
+def test_the_page_has_the_limits_of_other_modules(constant: str) -> None:
     module, _, name = constant.rpartition(".")
     value = getattr(import_module(f"practice.{module}"), name)
     row, words = ELSEWHERE[constant]
     number, _, unit = words.replace(",", "").partition(" ")
     page = (capacity.ROOT / "docs/limits.md").read_text().partition("## Own limits")[2]
-    told = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|", page, re.MULTILINE))[row]
+    reported = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|", page, re.MULTILINE))[row]
 
-    assert re.search(rf"(?<![\d,.]){re.escape(words)}(?![\d,.]\d)", told)
+    assert re.search(rf"(?<![\d,.]){re.escape(words)}(?![\d,.]\d)", reported)
     assert int(number) * UNITS.get(unit, 1) == (value.total_seconds() if name == "KEPT" else value)
 
 
@@ -228,12 +232,12 @@ def spelled(value: int) -> set[str]:
     return forms | {2**53 - 1: {"2^53-1"}, 2**63: {"2^63"}}.get(value, set())
 
 
-def test_the_page_tells_every_limit_with_its_value() -> None:
+def test_the_page_has_every_limit_with_its_value() -> None:
     values = {name: value for name, value in vars(limits).items() if name.isupper() and name != "KB"}
     page = (capacity.ROOT / "docs/limits.md").read_text().partition("## Own limits")[2]
     rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|", page, re.MULTILINE))
 
-    assert ROWS.keys() == values.keys()
+    assert_complete(ROWS, values, "ROWS, and its value to `Own limits` of docs/limits.md")
     for name, row in ROWS.items():
         pattern = "|".join(rf"(?<![\d,.]){re.escape(form)}(?![\d,.]\d)" for form in spelled(values[name]))
         assert re.search(pattern, rows[row]), f"{name} = {values[name]:,} is not in the row of {row}"

@@ -47,7 +47,7 @@ class Race:
     calls: list[Call]
     holds: Callable[[Answered], None]
     deleted: Iterable[str] = ()
-    """Paths that answer 404 afterwards, whoever won."""
+    """Paths that answer 404 afterwards, whichever request won."""
 
 
 def patches(path: str, *bodies: Json) -> list[Call]:
@@ -163,9 +163,9 @@ def settings_merged(ada: Learner, chance: random.Random) -> Race:
     def holds(answered: Answered) -> None:
         last = one_history(answered, first, apply)
         assert ada.get(path).json == last
-        stands = {f"key {call.body['style_params'].popitem()[1]}" for call, _ in succeeded(answered)}
+        current = {f"key {call.body['style_params'].popitem()[1]}" for call, _ in succeeded(answered)}
         for model in ada.models_of(session):
-            assert stands <= set(model["generation_params"]), "settings and models are merged together"
+            assert current <= set(model["generation_params"]), "settings and models are merged together"
 
     return Race(patches(path, *bodies), holds)
 
@@ -261,8 +261,8 @@ def library(ada: Learner, chance: random.Random) -> Race:
         assert {page["total"] for page in listed} == {len(items)} == {5 + len(new)}
         assert {each["example_id"] for each in items} == {each["example_id"] for each in kept + new}
         for call, _ in succeeded(answered, "PATCH"):
-            [stands] = [each for each in items if call.path.endswith(str(each["example_id"]))]
-            assert call.body.items() <= stands.items()
+            [current] = [each for each in items if call.path.endswith(str(each["example_id"]))]
+            assert call.body.items() <= current.items()
         gone = [call.path for call, _ in succeeded(answered, "DELETE")]
         assert len(set(gone)) == len(gone), "each is deleted once"
 
@@ -314,11 +314,11 @@ def responses(ada: Learner, chance: random.Random) -> Race:
         assert {each["response_id"] for each in shown} == {*kept, *(each["response_id"] for each in new)}
         assert shown == sorted(shown, key=lambda each: (each["created_at"], each["response_id"]))
         assert [each["response_id"] for each in shown] == sorted(each["response_id"] for each in shown)
-        stands = {each["response_id"]: each for each in shown}
+        current = {each["response_id"]: each for each in shown}
         for each in new:
-            assert stands[each["response_id"]] == each
+            assert current[each["response_id"]] == each
         for call, _ in succeeded(answered, "PATCH"):
-            assert call.body.items() <= stands[int(call.path.split("/")[-1])].items()
+            assert call.body.items() <= current[int(call.path.split("/")[-1])].items()
         by_model = [each for model in models for each in ada.get(f"/models/{model}/responses").json]
         assert sorted(by_model, key=lambda each: int(each["response_id"])) == shown
 

@@ -1,8 +1,9 @@
-"""`make deploy` refuses what must not go out, and docs/deploy.md tells every parameter."""
+"""`make deploy` refuses what must not go out, and docs/deploy.md has every parameter."""
 
 import json
 import os
 import re
+import shlex
 import subprocess
 import tomllib
 from dataclasses import dataclass
@@ -63,13 +64,21 @@ def test_prod_without_alarms_is_refused_unless_confirmed(
     assert not list(deploy.unready(deploy.parameters("prod", given), []))
 
 
+def test_models_that_mean_nothing_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    entry = {"m": {"provider": "echo", "one_of": ["top_k"]}}
+
+    assert deploy.main("prod", [], given=f"{PROD} Models={shlex.quote(json.dumps(entry))}") == 1
+
+    assert capsys.readouterr().err.startswith("Models cannot be used: m: one_of.0: ")
+
+
 def test_prod_as_it_is_in_the_repository_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert deploy.main("prod", [], given="") == 1
 
-    said = capsys.readouterr().err
-    assert "TokenSecretArn" in said
-    assert "TokenIssuer" in said
-    assert "CorsOrigins" in said
+    output = capsys.readouterr().err
+    assert "TokenSecretArn" in output
+    assert "TokenIssuer" in output
+    assert "CorsOrigins" in output
 
 
 def test_dev_without_a_secret_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,8 +139,8 @@ def test_one_unsafe_parameter_is_enough_to_refuse_prod(
     unsafe: str, named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert deploy.main("prod", [], given=f"{PROD} {unsafe}") == 1
-    [said] = capsys.readouterr().err.splitlines()
-    assert named in said
+    [output] = capsys.readouterr().err.splitlines()
+    assert named in output
 
 
 def test_prod_cannot_go_out_under_another_name() -> None:
@@ -239,14 +248,14 @@ def test_sam_reads_the_parameters_as_they_were_given(tmp_path: Path) -> None:
     assert json.loads(done.stdout) == chosen
 
 
-def test_whoever_deploys_without_make_leaves_no_release_behind() -> None:
+def test_a_deployment_without_make_leaves_no_release_behind() -> None:
     """A stack keeps what is not named: the name of a release that is over would hold its functions back."""
     for stage, sections in tomllib.loads((ROOT / "samconfig.toml").read_text()).items():
         if stage != "version":
             assert 'Release=""' in sections["deploy"]["parameters"]["parameter_overrides"], stage
 
 
-def test_the_stages_of_the_repository_lack_only_what_nobody_else_can_know() -> None:
+def test_the_stages_of_the_repository_lack_only_what_each_deployment_has_of_its_own() -> None:
     template = parse((ROOT / "template.yaml").read_text())
     stages = tomllib.loads((ROOT / "samconfig.toml").read_text())
 
@@ -259,7 +268,7 @@ def test_the_stages_of_the_repository_lack_only_what_nobody_else_can_know() -> N
     assert deploy.parameters("dev", "").get("DeploymentPreference", "AllAtOnce") == "AllAtOnce"
 
 
-def test_the_documentation_tells_every_parameter_with_its_default() -> None:
+def test_the_documentation_has_every_parameter_with_its_default() -> None:
     declared = parse((ROOT / "template.yaml").read_text())["Parameters"]
     table = re.findall(
         r"^\| `(\w+)` \| (?:`([^`]+)`|empty) \|", (ROOT / "docs/deploy.md").read_text(), re.MULTILINE

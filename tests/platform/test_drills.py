@@ -8,7 +8,6 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from itertools import pairwise
@@ -22,7 +21,6 @@ from botocore.exceptions import ClientError
 from botocore.validate import validate_parameters
 
 from local import consumers
-from local.consumers import StreamConsumer
 from local.data import TOKEN_SECRET
 from local.engine import create_table
 from local.intrinsics import parse
@@ -75,8 +73,8 @@ def make_redrive(
         monkeypatch.setenv("DRY", "1" if dry else "0")
         capsys.readouterr()
         code = redrive.main([queue, *arguments])
-        said = capsys.readouterr()
-        return code, said.out, said.err
+        output = capsys.readouterr()
+        return code, output.out, output.err
 
     return run
 
@@ -125,7 +123,7 @@ def texts_of(ada: Learner, session: Json) -> list[str]:
     return [each["response_text"] for each in found]
 
 
-def set_aside_by_a_bug(
+def dead_letter_of_a_bug(
     broken: pytest.MonkeyPatch, delivered: Deliveries, stack: Stack, queue: str, *bodies: Json
 ) -> None:
     """Messages that come back until their queue has had enough."""
@@ -149,21 +147,21 @@ def test_what_failed_on_a_bug_is_taken_once_after_the_fix(
     empty("IngestionDeadLetters")
     session = ada.open_session()
     message = a_response(ada, session, dedup_id=dedup_id)
-    set_aside_by_a_bug(broken, delivered, stack, "IngestionQueue", message)
+    dead_letter_of_a_bug(broken, delivered, stack, "IngestionQueue", message)
 
-    code, said, _ = make_redrive("IngestionDeadLetters")
+    code, output, _ = make_redrive("IngestionDeadLetters")
     assert code == 0
-    assert "IngestionDeadLetters: 1 messages" in said
-    assert f"user_id={ada.user_id} session_model_id={message['session_model_id']}" in said
-    assert redrive.FAILED_TOO_OFTEN in said
-    assert "nobody may read" not in said
+    assert "IngestionDeadLetters: 1 messages" in output
+    assert f"user_id={ada.user_id} session_model_id={message['session_model_id']}" in output
+    assert redrive.FAILED_TOO_OFTEN in output
+    assert "nobody may read" not in output
     assert len(delivered.dead_letters_in("IngestionDeadLetters")) == 1
     assert texts_of(ada, session) == []
 
-    code, said, _ = make_redrive("IngestionDeadLetters", dry=False)
+    code, output, _ = make_redrive("IngestionDeadLetters", dry=False)
     delivered.run()
 
-    assert (code, "sent to IngestionQueue" in said) == (0, True)
+    assert (code, "sent to IngestionQueue" in output) == (0, True)
     assert texts_of(ada, session) == ["an answer nobody may read"]
     assert delivered.dead_letters_in("IngestionDeadLetters") == []
 
@@ -177,7 +175,7 @@ def test_a_replay_that_dies_after_it_sent_is_started_again_and_adds_nothing_twic
 ) -> None:
     empty("IngestionDeadLetters")
     session = ada.open_session()
-    set_aside_by_a_bug(broken, delivered, stack, "IngestionQueue", a_response(ada, session))
+    dead_letter_of_a_bug(broken, delivered, stack, "IngestionQueue", a_response(ada, session))
 
     class Died(BaseException):
         pass
@@ -207,21 +205,21 @@ def test_what_fails_again_is_left_for_the_next_run(
 ) -> None:
     empty("IngestionDeadLetters")
     session = ada.open_session()
-    good, hopeless = a_response(ada, session, dedup_id="1"), a_response(ada, session, dedup_id="2")
-    del hopeless["prompt_text"]
-    for message in (good | {"session_model_id": 1}, hopeless):
+    good, poison = a_response(ada, session, dedup_id="1"), a_response(ada, session, dedup_id="2")
+    del poison["prompt_text"]
+    for message in (good | {"session_model_id": 1}, poison):
         stack.queues.send("practice-local-IngestionQueue", json.dumps(message))
     delivered.run()
 
-    _, said, _ = make_redrive("IngestionDeadLetters")
-    assert "1  missing at prompt_text" in said
-    assert "1  model not found" in said
-    assert "by ingest_responses" in said
+    _, output, _ = make_redrive("IngestionDeadLetters")
+    assert "1  missing at prompt_text" in output
+    assert "1  model not found" in output
+    assert "by ingest_responses" in output
 
-    code, said, _ = make_redrive("IngestionDeadLetters", dry=False)
+    code, output, _ = make_redrive("IngestionDeadLetters", dry=False)
     delivered.run()
 
-    assert (code, "2 handed back" in said) == (0, True)
+    assert (code, "2 handed back" in output) == (0, True)
     assert len(delivered.dead_letters_in("IngestionDeadLetters")) == 2
 
 
@@ -235,7 +233,7 @@ def test_a_replay_stops_at_the_first_message_that_is_not_taken(
     empty("IngestionDeadLetters")
     session = ada.open_session()
     messages = [a_response(ada, session, dedup_id=str(n), response_text=str(n)) for n in range(3)]
-    set_aside_by_a_bug(broken, delivered, stack, "IngestionQueue", *messages)
+    dead_letter_of_a_bug(broken, delivered, stack, "IngestionQueue", *messages)
     run = Redrive(LocalStack(stack.url), "IngestionDeadLetters")
     sent = 0
 
@@ -269,15 +267,15 @@ def test_one_message_can_be_chosen_and_one_be_dropped(
     empty("IngestionDeadLetters")
     session = ada.open_session()
     messages = [a_response(ada, session, dedup_id=str(n), response_text=str(n)) for n in range(3)]
-    set_aside_by_a_bug(broken, delivered, stack, "IngestionQueue", *messages)
+    dead_letter_of_a_bug(broken, delivered, stack, "IngestionQueue", *messages)
     letters = {json.loads(each["body"])["response_text"]: each["message_id"]
                for each in delivered.dead_letters_in("IngestionDeadLetters")}  # fmt: skip
 
     make_redrive("IngestionDeadLetters", "--id", letters["1"], dry=False)
-    code, said, _ = make_redrive("IngestionDeadLetters", "--drop", letters["2"], dry=False)
+    code, output, _ = make_redrive("IngestionDeadLetters", "--drop", letters["2"], dry=False)
     delivered.run()
 
-    assert (code, said) == (0, "deleted\n")
+    assert (code, output) == (0, "deleted\n")
     assert texts_of(ada, session) == ["1"]
     assert [each["message_id"] for each in delivered.dead_letters_in("IngestionDeadLetters")] == [
         letters["0"]
@@ -295,18 +293,18 @@ def test_what_its_user_wanted_erased_is_dropped(
 ) -> None:
     empty("IngestionDeadLetters")
     session = ada.open_session()
-    set_aside_by_a_bug(broken, delivered, stack, "IngestionQueue", a_response(ada, session))
+    dead_letter_of_a_bug(broken, delivered, stack, "IngestionQueue", a_response(ada, session))
     hand_in("UserErased", {"user_id": ada.user_id})
     delivered.run()
 
-    _, said, _ = make_redrive("IngestionDeadLetters", dry=False)
+    _, output, _ = make_redrive("IngestionDeadLetters", dry=False)
     delivered.run()
 
-    assert "dropped: its user was erased since" in said
+    assert "dropped: its user was erased since" in output
     assert delivered.dead_letters_in("IngestionDeadLetters") == []
 
 
-@pytest.mark.parametrize("failing", ["set aside by the function", "given up by Lambda"])
+@pytest.mark.parametrize("failing", ["dead letter of the function", "given up by Lambda"])
 def test_an_announcement_is_put_on_the_bus_again(
     ada: Learner,
     stack: Stack,
@@ -336,13 +334,13 @@ def test_an_announcement_is_put_on_the_bus_again(
     delivered.run()
     broken.undo()
 
-    _, said, _ = make_redrive("CatalogueDeadLetters")
-    assert f"detail-type=ClassUpdated class_id={class_id}" in said
+    _, output, _ = make_redrive("CatalogueDeadLetters")
+    assert f"detail-type=ClassUpdated class_id={class_id}" in output
 
-    code, said, _ = make_redrive("CatalogueDeadLetters", dry=False)
+    code, output, _ = make_redrive("CatalogueDeadLetters", dry=False)
     delivered.run()
 
-    assert (code, "published on the bus as ClassUpdated" in said) == (0, True)
+    assert (code, "published on the bus as ClassUpdated" in output) == (0, True)
     session = ada.open_session(class_id=class_id)
     assert [each["model_name"] for each in ada.models_of(session)] == ["house-model"]
     assert delivered.dead_letters_in("CatalogueDeadLetters") == []
@@ -357,7 +355,7 @@ def _taking_no_version_1() -> Any:
     return TypeAdapter(Later)
 
 
-def a_record_nobody_read(ada: Learner, delivered: Deliveries, broken: pytest.MonkeyPatch) -> Json:
+def an_unread_record(ada: Learner, delivered: Deliveries, broken: pytest.MonkeyPatch) -> Json:
     """A deleted session of which the stream's function could not read the record."""
     session = ada.open_session(notes="notes nobody may read")
     ada.add_response(session)
@@ -373,7 +371,7 @@ def items_in(items: dict[tuple[str, str], Any], session: Json) -> list[str]:
     return [sk for _, sk in items if sk.startswith("SESSION#") and str(session["session_id"]) in sk]
 
 
-def test_a_change_that_was_set_aside_is_read_again(
+def test_a_change_in_the_dead_letter_queue_is_read_again(
     ada: Learner,
     delivered: Deliveries,
     broken: pytest.MonkeyPatch,
@@ -382,13 +380,13 @@ def test_a_change_that_was_set_aside_is_read_again(
     make_redrive: Callable[..., tuple[int, str, str]],
 ) -> None:
     empty("StreamDeadLetters")
-    session = a_record_nobody_read(ada, delivered, broken)
+    session = an_unread_record(ada, delivered, broken)
     assert items_in(items_of(ada), session) != []
 
-    _, said, _ = make_redrive("StreamDeadLetters")
-    assert "1  KeyError" in said
-    assert f"pk=USER#{ada.user_id}" in said
-    assert "nobody may read" not in said
+    _, output, _ = make_redrive("StreamDeadLetters")
+    assert "1  KeyError" in output
+    assert f"pk=USER#{ada.user_id}" in output
+    assert "nobody may read" not in output
 
     code, _, _ = make_redrive("StreamDeadLetters", dry=False)
     delivered.run()
@@ -400,17 +398,14 @@ def test_a_change_that_was_set_aside_is_read_again(
 
 @pytest.fixture
 def given_up(
-    stack: Stack, delivered: Deliveries, broken: pytest.MonkeyPatch, empty: Callable[[str], None]
+    delivered: Deliveries, broken: pytest.MonkeyPatch, empty: Callable[[str], None]
 ) -> Callable[[], None]:
     """What Lambda does with the newest records when they have failed for a day."""
 
     def give_up() -> None:
-        [trigger] = stack.template.stream_triggers
-        consumer = StreamConsumer(stack.triggers, replace(trigger, attempts=1), stack.engine)
         broken.setattr(changes, "consequences", lambda record: iter(fails()))
         broken.setattr(queues, "dead_letter", fails)
-        while consumer.step():
-            pass
+        delivered.give_up_on_stream()
         broken.undo()
 
     return give_up
@@ -429,9 +424,9 @@ def test_a_batch_that_lambda_gave_up_is_read_from_the_stream_again(
     ada.delete(f"/sessions/{session['session_id']}")
     given_up()
 
-    _, said, _ = make_redrive("StreamDeadLetters")
-    assert "RetryAttemptsExhausted" in said
-    code, said, complained = make_redrive("StreamDeadLetters", dry=False)
+    _, output, _ = make_redrive("StreamDeadLetters")
+    assert "RetryAttemptsExhausted" in output
+    code, output, complained = make_redrive("StreamDeadLetters", dry=False)
 
     assert (code, complained) == (0, "")
     sweeps = [json.loads(each["body"]) for each in delivered.waiting("SweepQueue")]
@@ -479,7 +474,7 @@ def test_empty_pages_of_the_stream_are_not_its_end_and_are_not_read_for_ever(
     delivered.run()
 
 
-def test_a_batch_that_the_stream_has_forgotten_stays_and_says_so(
+def test_a_batch_that_the_stream_has_forgotten_stays_and_reports_it(
     ada: Learner,
     stack: Stack,
     delivered: Deliveries,
@@ -515,8 +510,8 @@ def test_a_turn_that_its_workers_died_on_is_done_after_all(
     broken.undo()
     assert (accepted.status, ada.get(turn).json["status"]) == (202, "failed")
 
-    _, said, _ = make_redrive("TurnDeadLetters")
-    assert f"turn_id={accepted.json['turn_id']}" in said
+    _, output, _ = make_redrive("TurnDeadLetters")
+    assert f"turn_id={accepted.json['turn_id']}" in output
     make_redrive("TurnDeadLetters", dry=False)
     delivered.run()
 
@@ -526,7 +521,7 @@ def test_a_turn_that_its_workers_died_on_is_done_after_all(
 
 
 @pytest.mark.usefixtures("delivered")
-def test_a_look_at_a_queue_that_takes_too_long_ends_and_says_so(
+def test_a_look_at_a_queue_that_takes_too_long_ends_and_reports_it(
     stack: Stack,
     broken: pytest.MonkeyPatch,
     empty: Callable[[str], None],
@@ -545,10 +540,10 @@ def test_a_look_at_a_queue_that_takes_too_long_ends_and_says_so(
 
     broken.setattr(redrive, "HIDDEN_SECONDS", 0)
     broken.setattr(Redrive, "_receive", a_few_times)
-    code, said, _ = make_redrive("SweepDeadLetters")
+    code, output, _ = make_redrive("SweepDeadLetters")
     broken.undo()
 
-    assert (code, "SweepDeadLetters: 3 messages or more" in said) == (0, True)
+    assert (code, "SweepDeadLetters: 3 messages or more" in output) == (0, True)
     assert "SweepDeadLetters: 3 messages\n" in make_redrive("SweepDeadLetters")[1]
     empty("SweepDeadLetters")
 
@@ -657,9 +652,9 @@ def test_without_the_old_table_the_counters_move_far_ahead(
     new = restored()
     client = stack.engine.client()
 
-    said = run_restore(f"carry --to {new} --apply")
+    output = run_restore(f"carry --to {new} --apply")
 
-    assert "8 done" in said
+    assert "8 done" in output
     moved = [
         client.get_item(TableName=new, Key={"pk": {"S": f"IDS#{shard}"}, "sk": {"S": "LEASE"}})["Item"]
         for shard in range(ids.SHARDS)
@@ -694,10 +689,10 @@ def test_erasures_revocations_and_announcements_outlive_going_back(
     on(new)
     assert ada.get(f"/sessions/{session['session_id']}").status == 200, "the restore brought it back"
 
-    said = run_restore(f"carry --from {old} --to {new}")
-    assert f"USER#{ada.user_id}: erased" in said
-    assert f"USER#{ben.user_id}: tokens revoked by time" in said
-    assert f"CLASS#{class_id}" in said
+    output = run_restore(f"carry --from {old} --to {new}")
+    assert f"USER#{ada.user_id}: erased" in output
+    assert f"USER#{ben.user_id}: tokens revoked by time" in output
+    assert f"CLASS#{class_id}" in output
     run_restore(f"carry --from {old} --to {new} --apply")
     delivered.run()
 
@@ -708,9 +703,9 @@ def test_erasures_revocations_and_announcements_outlive_going_back(
         KeyConditionExpression="pk = :pk",
         ExpressionAttributeValues={":pk": {"S": f"USER#{ada.user_id}"}},
     )["Items"]
-    assert [item["sk"]["S"] for item in items] == ["ACCOUNT"]
-    told = [event["detail-type"] for event in delivered.published(ada.user_id)]
-    assert told.count("UserDataErased") == 2
+    assert items == []
+    reported = [event["detail-type"] for event in delivered.published(ada.user_id)]
+    assert reported.count("UserDataErased") == 2
     [stored] = [catalogue.look_up(class_id, None).practice_class]
     assert stored is not None
     assert stored.model_names() == ["since"]
@@ -773,8 +768,8 @@ def test_one_user_gets_back_what_was_deleted(
     later = ada.open_session()
     command = f"user --from {new} --to {live} --user-id {ada.user_id}"
 
-    said = run_restore(command)
-    assert f"session {lost['session_id']}" in said
+    output = run_restore(command)
+    assert f"session {lost['session_id']}" in output
     assert ada.get(path).status == 404
     run_restore(command + " --apply")
     delivered.run()
@@ -827,7 +822,7 @@ def test_bringing_back_may_die_and_be_begun_again(
     assert invariants.broken(items_of(ada)) == []
 
 
-def test_nobody_brings_back_what_a_user_wanted_erased(
+def test_no_message_brings_back_what_a_user_wanted_erased(
     ada: Learner,
     stack: Stack,
     delivered: Deliveries,
@@ -856,12 +851,12 @@ def test_what_deleted_sessions_left_behind_is_found_and_swept(
     run_restore: Callable[[str], str],
 ) -> None:
     table = stack.template.table["TableName"]
-    kept, gone = ada.open_session(), a_record_nobody_read(ada, delivered, broken)
+    kept, gone = ada.open_session(), an_unread_record(ada, delivered, broken)
     empty("StreamDeadLetters")
 
-    said = run_restore(f"orphans --table {table}")
-    assert f"USER#{ada.user_id} session {gone['session_id']}" in said
-    assert str(kept["session_id"]) not in said
+    output = run_restore(f"orphans --table {table}")
+    assert f"USER#{ada.user_id} session {gone['session_id']}" in output
+    assert str(kept["session_id"]) not in output
 
     run_restore(f"orphans --table {table} --apply")
     delivered.run()
@@ -934,20 +929,20 @@ def test_the_plan_of_a_restore_is_a_script_of_calls_that_aws_knows() -> None:
                     assert len(command.parameters.get("TargetTableName", "")) <= 255
     script = "\n\n".join(map(str, plan))
     assert subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True).stderr == ""
-    for said in ("--deletion-protection-enabled", "--no-enabled", "--reserved-concurrent-executions 0"):
-        assert said in script
+    for output in ("--deletion-protection-enabled", "--no-enabled", "--reserved-concurrent-executions 0"):
+        assert output in script
     assert script.index("--no-enabled") < script.index("--reserved-concurrent-executions 0")
     assert script.index("carry --from") < script.rindex("delete-function-concurrency")
 
 
 def test_a_restore_is_deployed_in_spite_of_its_own_alarms_and_on_functions_that_are_stopped() -> None:
-    [said] = [
+    [output] = [
         command
         for step in steps(NAMES, AT)
         for command in step.commands
         if str(command).startswith("make deploy")
     ]
-    given = dict(each.split("=", 1) for each in shlex.split(str(said))[2:])
+    given = dict(each.split("=", 1) for each in shlex.split(str(output))[2:])
 
     chosen = deploy.parameters(given["ENV"], given.get("PARAMETERS", ""))
 
@@ -966,7 +961,7 @@ class Account:
             "ProvisionedConcurrency": "0",
         }
         self.outputs = {"TableName": "prod-PracticeTable-1A2B"}
-        self.says: Json = {"Payload": BytesIO(b'{"batchItemFailures": []}')}
+        self.replies: Json = {"Payload": BytesIO(b'{"batchItemFailures": []}')}
         functions = [each.logical_id for each in template().functions.values()]
         self.resources = [
             *(_resource("AWS::Lambda::Function", name) for name in functions),
@@ -981,7 +976,7 @@ class Account:
 
     def invoke(self, **asked: Any) -> Json:
         self.asked.append(("invoke", asked))
-        return self.says
+        return self.replies
 
 
 def _resource(kind: str, name: str) -> Json:
@@ -1046,7 +1041,7 @@ def test_a_stack_that_was_moved_hands_back_before_its_table_is_adopted(
 ) -> None:
     empty("IngestionDeadLetters")
     session = ada.open_session()
-    set_aside_by_a_bug(broken, delivered, stack, "IngestionQueue", a_response(ada, session))
+    dead_letter_of_a_bug(broken, delivered, stack, "IngestionQueue", a_response(ada, session))
 
     [(_, became)] = Redrive(moved, "IngestionDeadLetters").hand_back()
     delivered.run()
@@ -1086,11 +1081,11 @@ def test_a_function_of_a_stack_is_called_as_everybody_calls_it_and_its_failure_i
             },
         )
     ]
-    for said in (
+    for output in (
         {"Payload": BytesIO(b'{"batchItemFailures": [{"itemIdentifier": "1"}]}')},
         {"Payload": BytesIO(b'{"errorMessage": "KeyError"}'), "FunctionError": "Unhandled"},
     ):
-        account.says = said
+        account.replies = output
         with pytest.raises(deployed.NotTaken):
             stack.invoke("StreamChanges", {"Records": []})
 
@@ -1129,7 +1124,7 @@ def store_secret(stack: Stack) -> Iterator[Callable[[str], None]]:
     store(before)
 
 
-def test_a_rotation_signs_nobody_out_and_ends_the_old_secret(
+def test_a_rotation_signs_no_learner_out_and_ends_the_old_secret(
     ada: Learner, stack: Stack, store_secret: Callable[[str], None]
 ) -> None:
     old = stack.token_secret
@@ -1178,7 +1173,7 @@ def test_an_erasure_request_leaves_a_proof_and_nothing_else(
     ada.add_response(session, prompt_text="a prompt nobody may read")
     ada.add_example(input_text="an example nobody may read")
     ben.open_session()
-    set_aside_by_a_bug(broken, delivered, stack, "IngestionQueue", a_response(ada, session))
+    dead_letter_of_a_bug(broken, delivered, stack, "IngestionQueue", a_response(ada, session))
     others = items_of(ben)
 
     asked = (datetime.now(UTC) + timedelta(seconds=2)).isoformat()
@@ -1209,7 +1204,7 @@ def test_an_erasure_request_leaves_a_proof_and_nothing_else(
 
 
 def begin_the_lesson(who: Learner, class_id: int) -> Json:
-    """What every client does: the list, a session with its first turn, again when it is told to come back."""
+    """What every client does: the list, a session with its first turn, again after `Retry-After`."""
     assert who.get("/sessions").status == 200
     key = {"Idempotency-Key": "nine o'clock"}
     while True:
@@ -1223,14 +1218,14 @@ def begin_the_lesson(who: Learner, class_id: int) -> Json:
 @pytest.mark.usefixtures("under_load")
 def test_a_class_that_begins_at_once_loses_nothing(
     size: int,
-    somebody: Callable[[], Learner],
+    another_learner: Callable[[], Learner],
     announce: Callable[..., Any],
     delivered: Deliveries,
     items_of: ItemsOf,
 ) -> None:
     class_id = new_user_id()
     announce(class_id, "alpha", "beta")
-    learners = [somebody() for _ in range(size)]
+    learners = [another_learner() for _ in range(size)]
     dead = delivered.dead_letters()
 
     with ThreadPoolExecutor(min(50, size)) as at_a_time:
@@ -1249,8 +1244,8 @@ def test_a_class_that_begins_at_once_loses_nothing(
         )
         assert session["title"]
         assert invariants.broken(items_of(who)) == []
-        told = [event["detail-type"] for event in delivered.published(who.user_id)]
-        assert size > 50 or sorted(told) == ["SessionCreated", "TurnCompleted"]
+        reported = [event["detail-type"] for event in delivered.published(who.user_id)]
+        assert size > 50 or sorted(reported) == ["SessionCreated", "TurnCompleted"]
     assert delivered.dead_letters() == dead
 
 
@@ -1332,7 +1327,7 @@ def test_a_class_announced_without_the_failing_model_goes_on_at_once(
         assert {each["model_name"] for each in after["results"]} == {"haiku", "other"}
 
 
-def test_a_model_taken_out_of_the_configuration_fails_at_once_and_asks_nobody(
+def test_a_model_taken_out_of_the_configuration_fails_at_once_and_asks_no_provider(
     ada: Learner, announce: Callable[..., Any], serve: Callable[..., None]
 ) -> None:
     with FakeProvider() as fake:
@@ -1360,7 +1355,7 @@ def test_every_drill_of_the_page_is_rehearsed_here() -> None:
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
+def output(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
     """Every command of the page, its arguments as the shell makes them; nothing of it is carried out."""
     folder = tmp_path_factory.mktemp("commands")
     log = folder / "log"
@@ -1377,8 +1372,8 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
     return [line.rstrip("\0").split("\0") for line in log.read_text().split("\0\n") if line]
 
 
-def test_the_commands_of_the_page_are_calls_that_aws_knows(said: list[list[str]]) -> None:
-    calls = [arguments[1:] for arguments in said if arguments[0] == "aws" and arguments[2] != "wait"]
+def test_the_commands_of_the_page_are_calls_that_aws_knows(output: list[list[str]]) -> None:
+    calls = [arguments[1:] for arguments in output if arguments[0] == "aws" and arguments[2] != "wait"]
     session = botocore.session.get_session()
 
     for service, operation, *options in calls:
@@ -1399,11 +1394,11 @@ def test_the_commands_of_the_page_are_calls_that_aws_knows(said: list[list[str]]
     assert len(calls) > 15
 
 
-def test_the_names_that_the_page_asks_the_stack_for_are_in_the_template(said: list[list[str]]) -> None:
+def test_the_names_that_the_page_asks_the_stack_for_are_in_the_template(output: list[list[str]]) -> None:
     declared = parse((ROOT / "template.yaml").read_text())
     alias = f"Alias{declared['Globals']['Function']['AutoPublishAlias']}"
     option = "--logical-resource-id"
-    asked = {arguments[arguments.index(option) + 1] for arguments in said if option in arguments}
+    asked = {arguments[arguments.index(option) + 1] for arguments in output if option in arguments}
 
     assert {name.removesuffix(alias) for name in asked} <= declared["Resources"].keys()
     replayed = {name.removesuffix(alias) for name in asked if name.endswith(alias)}
@@ -1416,11 +1411,11 @@ def test_the_names_that_the_page_asks_the_stack_for_are_in_the_template(said: li
 
 
 def test_the_commands_of_the_page_are_targets_and_tools_of_this_repository(
-    said: list[list[str]],
+    output: list[list[str]],
 ) -> None:
     targets = set(re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    made_by = [arguments[1:] for arguments in said if arguments[0] == "make"]
-    tools = [arguments[1:] for arguments in said if arguments[0] == "python"]
+    made_by = [arguments[1:] for arguments in output if arguments[0] == "make"]
+    tools = [arguments[1:] for arguments in output if arguments[0] == "python"]
     for target, *variables in made_by:
         assert target in targets
         given = dict(each.split("=", 1) for each in variables)

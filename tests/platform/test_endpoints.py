@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from practice.runtime import aws, secrets
+from practice.runtime import aws, signed
 
 
 @pytest.fixture(autouse=True)
@@ -30,15 +30,15 @@ def no_endpoints(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ],
 )
 def test_secrets_are_read_in_the_partition_of_the_region(region: str, host: str) -> None:
-    assert secrets.endpoint(region) == f"https://{host}"
+    assert signed.endpoint("secretsmanager", region) == f"https://{host}"
 
 
 def test_a_configured_endpoint_wins_and_that_of_the_service_wins_over_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:4566")
-    assert secrets.endpoint("eu-central-1") == "http://127.0.0.1:4566"
+    assert signed.endpoint("secretsmanager", "eu-central-1") == "http://127.0.0.1:4566"
 
     monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://127.0.0.1:4567")
     aws.session.cache_clear()
-    assert secrets.endpoint("eu-central-1") == "http://127.0.0.1:4567"
+    assert signed.endpoint("secretsmanager", "eu-central-1") == "http://127.0.0.1:4567"

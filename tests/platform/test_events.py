@@ -2,63 +2,18 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.support.events import EVENTS, FUNCTIONS, for_learner, function_of
 from tests.support.learners import Learner, Send
+from tests.support.lists import assert_complete
 
-ROOT = Path(__file__).parents[2]
-EVENTS = sorted((ROOT / "events").glob("*.json"))
-FUNCTIONS = sorted(path.parent.name for path in ROOT.glob("functions/*/handler.py"))
 STATUS = {"POST": 201, "GET": 200, "PATCH": 200, "DELETE": 204}
 
 
-def function_of(event: Path) -> str:
-    return "update_catalogue" if event.stem == "class_updated" else event.stem.partition(".")[0]
-
-
-def for_learner(event: Path, ada: Learner) -> dict[str, Any]:
-    """The event with her token, and with ids of hers in the place of the sample's."""
-    text = event.read_text().replace("<token>", ada.token)
-    for sample, own in ids_for(event.stem, ada).items():
-        text = text.replace(sample, str(own))
-    filled: dict[str, Any] = json.loads(text)
-    return filled
-
-
-def ids_for(function: str, ada: Learner) -> dict[str, int]:
-    if function == "create_import":
-        return {}  # into an empty account
-    if function == "get_import":
-        return {"32769": ada.post("/import").json["import_id"]}
-    session = ada.open_session(class_id=123)
-    if function == "get_export":
-        for _ in range(6):
-            ada.add_response(session, response_text="x" * 1_000_000)
-        return {"32769": ada.get("/export").json["export_id"]}
-    response = ada.add_response(session)
-    return {
-        "32768000": session["session_id"],
-        "32768002": response["session_model_id"],
-        "32768007": response["response_id"],
-        "32768009": waiting_turn(ada, session),
-        "32800768": ada.add_example()["example_id"],
-    }
-
-
-def waiting_turn(ada: Learner, session: dict[str, Any]) -> int:
-    answer = ada.post(
-        f"/sessions/{session['session_id']}/chat",
-        {"prompt_text": "Why?"},
-        headers={"prefer": "respond-async"},
-    )
-    turn_id: int = answer.json["turn_id"]
-    return turn_id
-
-
 def test_every_function_has_an_event() -> None:
-    assert sorted({function_of(event) for event in EVENTS}) == FUNCTIONS
+    assert_complete((function_of(event) for event in EVENTS), FUNCTIONS, "events/, as <function>.json")
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.stem)

@@ -21,12 +21,15 @@ import pytest
 from local.functions import FunctionError
 from local.stack import Stack
 from practice.runtime import clock
-from practice.transfers import requests as transfers
+from practice.store import turns
+from practice.transfers import jobs as transfers
 from practice.turns import worker
 from practice.turns.providers import Completion, echo
 from tests.support import faults
 from tests.support.invariants import broken
 from tests.support.learners import Answer, Learner, made, new_user_id
+from tests.support.lists import assert_complete
+from tests.support.processes import Killed
 from tests.support.torture import chosen
 
 pytestmark = [pytest.mark.trust, pytest.mark.usefixtures("stack")]
@@ -44,8 +47,8 @@ EXPORT = b'{"type":"practice-export","version":1,"exported_at":"2026-01-07T05:31
 class World:
     """A learner's account with something of everything, and what an operation on it needs."""
 
-    def __init__(self, learner: Learner, stranger: Learner) -> None:
-        self.learner, self.stranger = learner, stranger
+    def __init__(self, learner: Learner, other: Learner) -> None:
+        self.learner, self.other = learner, other
         self.jobs: dict[str, str] = {}
         self.example = learner.add_example()["example_id"]
         session = learner.open_session(title="Lesson")
@@ -67,16 +70,16 @@ CREATED, READ, GONE, LEFT = (201,), (200,), (204, 404), (202,)
 
 def export_later(w: World) -> Answer:
     """As if there were too much for one answer."""
-    patience, transfers.AT_ONCE_SECONDS = transfers.AT_ONCE_SECONDS, 0.0  # type: ignore[misc]
+    seconds_to_wait, transfers.AT_ONCE_SECONDS = transfers.AT_ONCE_SECONDS, 0.0  # type: ignore[misc]
     try:
         return w.learner.get("/export")
     finally:
-        transfers.AT_ONCE_SECONDS = patience  # type: ignore[misc]
+        transfers.AT_ONCE_SECONDS = seconds_to_wait  # type: ignore[misc]
 
 
 def import_into_nothing(w: World) -> Answer:
     """The account of a world is full: its stranger's is not."""
-    return w.stranger.post("/import", raw=EXPORT, headers=PLAIN)
+    return w.other.post("/import", raw=EXPORT, headers=PLAIN)
 
 
 def get_job(kind: str) -> Operation:
@@ -87,6 +90,25 @@ def get_job(kind: str) -> Operation:
         return w.learner.get(w.jobs[kind])
 
     return get
+
+
+def cancel(w: World) -> Answer:
+    return w.learner.delete(f"/sessions/{w.session}/turns/{w.turn}")
+
+
+def run_by(lease: turns.Lease) -> Callable[[World], object]:
+    """The queued turn of a world as its worker claims it."""
+    return lambda w: turns.claim(w.learner.user_id, w.turn, lease)
+
+
+LAPSED = turns.Lease(-1, 3600)
+BEFORE: dict[str, Callable[[World], object]] = {
+    "get_export": get_job("export"),
+    "get_import": get_job("import"),
+    "cancel_turn running": run_by(worker.WORKING),
+    "cancel_turn lapsed": run_by(LAPSED),
+}
+"""What has happened already when an operation begins."""
 
 
 OPERATIONS: dict[str, tuple[Operation, tuple[int, ...]]] = {
@@ -110,6 +132,10 @@ OPERATIONS: dict[str, tuple[Operation, tuple[int, ...]]] = {
                 "style_preset": "creative",
             },
         ),
+        READ,
+    ),
+    "get_effective_parameters": (
+        lambda w: w.learner.get(f"/sessions/{w.session}/effective-parameters"),
         READ,
     ),
     "list_models": (lambda w: w.learner.get(f"/sessions/{w.session}/models"), READ),
@@ -155,7 +181,9 @@ OPERATIONS: dict[str, tuple[Operation, tuple[int, ...]]] = {
         CREATED,
     ),
     "get_turn": (lambda w: w.learner.get(f"/sessions/{w.session}/turns/{w.turn}"), READ),
-    "cancel_turn": (lambda w: w.learner.delete(f"/sessions/{w.session}/turns/{w.turn}"), (204,)),
+    "cancel_turn": (cancel, (204,)),
+    "cancel_turn running": (cancel, (204,)),
+    "cancel_turn lapsed": (cancel, (204,)),
     "create_export": (lambda w: w.learner.get("/export"), READ),
     "create_export later": (export_later, LEFT),
     "get_export": (get_job("export"), READ),
@@ -191,21 +219,11 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: real(min(seconds, 0.001)))
 
 
-@contextmanager
-def hurried(name: str, fault: str) -> Iterator[None]:
-    """In a process that was killed nobody waits for the models any more."""
-    with pytest.MonkeyPatch.context() as patched:
-        if fault.startswith("killed"):
-            seconds = 900 if name == "work_turn" else 29
-            patched.setattr(worker, "MARGIN_SECONDS", seconds - 2.0)
-        yield
-
-
 def ask(operation: Callable[[Subject], Answer], world: Subject) -> Answer | None:
     """None when the process was killed."""
     try:
         answer = operation(world)
-    except faults.Killed:
+    except Killed:
         return None
     return answer
 
@@ -232,7 +250,7 @@ def each_request(
     inject, times = FAULTS[fault]
     for number in count(1):
         subject = prepare()
-        with hurried(name, fault), faults.at(number, inject, times=times) as injected:
+        with faults.at(number, inject, times=times) as injected:
             result = act(subject)
         if injected.requests < number:
             assert number > 1, f"{name} made no request"
@@ -253,7 +271,7 @@ SAMPLE = [(name, list(FAULTS)[number % len(FAULTS)]) for number, name in enumera
     long_and_short(EVERY, SAMPLE),
 )
 def test_nothing_is_lost_or_left_half_done(
-    somebody: Callable[[], Learner],
+    another_learner: Callable[[], Learner],
     items_of: ItemsOf,
     name: str,
     fault: str,
@@ -262,9 +280,9 @@ def test_nothing_is_lost_or_left_half_done(
     is_tried_again = FAULTS[fault][1] == ONCE and fault not in NOT_TRIED_AGAIN
 
     def prepare() -> World:
-        world = World(somebody(), somebody())
-        if name in ("get_export", "get_import"):
-            operation(world)
+        world = World(another_learner(), another_learner())
+        if name in BEFORE:
+            BEFORE[name](world)
         return world
 
     for where, world, answer in each_request(name, fault, prepare, lambda world: ask(operation, world)):
@@ -369,7 +387,9 @@ class Desk:
             sessions=sessions["total"],
             examples=sum(examples),
             transfers=sum(
-                sk.startswith("TRANSFER#") and '"state":"failed"' not in item["doc"]["S"]
+                sk.startswith("TRANSFER#")
+                and '"status":"failed"' not in item["doc"]["S"]
+                and '"has_file":false' not in item["doc"]["S"]  # which is answered by what it imported
                 for (_, sk), item in self.items_of(self.newcomer).items()
             ),
             responses=sum(len(self.learner.get(path).json["responses"]) for path in paths),
@@ -473,7 +493,7 @@ SOME_POSTS = [
     long_and_short(EVERY_POST, SOME_POSTS),
 )
 def test_with_a_key_the_work_is_done_once_and_answered_the_same(
-    somebody: Callable[[], Learner],
+    another_learner: Callable[[], Learner],
     items_of: ItemsOf,
     asked: Counter[str],
     name: str,
@@ -482,7 +502,7 @@ def test_with_a_key_the_work_is_done_once_and_answered_the_same(
     post, work = POSTS[name]
 
     def prepare() -> Desk:
-        return Desk(somebody(), somebody(), items_of)
+        return Desk(another_learner(), another_learner(), items_of)
 
     for where, desk, first in each_request(name, fault, prepare, lambda desk: ask(post, desk)):
         answered, asked_before = desk.answered(), Counter(asked)
@@ -549,7 +569,7 @@ def sweep_example(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Hol
 
 def erase_user(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
     def holds() -> None:
-        assert "erasing" in items_of(w.learner)[f"USER#{w.learner.user_id}", "ACCOUNT"]
+        assert "erasing" in items_of(w.learner)[f"USER#{w.learner.user_id}#ACCOUNT", "ACCOUNT"]
         waiting = stack.queues.peek("practice-local-ErasureQueue", 1_000_000)
         assert any(json.loads(each["body"]) == {"user_id": w.learner.user_id} for each in waiting)
 
@@ -564,8 +584,8 @@ def erase_items(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds
         [receipt] = items_of(w.learner).values()
         assert "erasing" not in receipt
         assert int(receipt["erased_items"]["N"]) == before
-        told = [e for e in stack.bus.published if e["detail"].get("user_id") == w.learner.user_id]
-        erased = [each["detail"] for each in told if each["detail-type"] == "UserDataErased"]
+        reported = [e for e in stack.bus.published if e["detail"].get("user_id") == w.learner.user_id]
+        erased = [each["detail"] for each in reported if each["detail-type"] == "UserDataErased"]
         assert {each["items_deleted"] for each in erased} == {before}
 
     return by_queue(user_id=w.learner.user_id), holds
@@ -582,8 +602,8 @@ def ingest_responses(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, 
 
 def revoke_tokens(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
     def holds() -> None:
-        account = items_of(w.learner)[f"USER#{w.learner.user_id}", "ACCOUNT"]
-        assert account["revoked_tokens"] == {"SS": ["a token"]}
+        account = items_of(w.learner)[f"USER#{w.learner.user_id}#ACCOUNT", "ACCOUNT"]
+        assert [each.partition(" ")[2] for each in account["revoked_tokens"]["SS"]] == ["a token"]
 
     return by_bus("TokensRevoked", user_id=w.learner.user_id, token_id="a token"), holds
 
@@ -600,9 +620,9 @@ def stream_changes(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Ho
         return {"eventID": number, "eventName": name, "eventSource": "aws:dynamodb", "dynamodb": dynamodb}
 
     def holds() -> None:
-        told = [e for e in stack.bus.published if e["detail"].get("user_id") == w.learner.user_id]
-        assert {each["detail-type"] for each in told} == {"ExampleCreated", "SessionDeleted"}
-        assert len({each["detail"]["event_id"] for each in told}) == 2
+        reported = [e for e in stack.bus.published if e["detail"].get("user_id") == w.learner.user_id]
+        assert {each["detail-type"] for each in reported} == {"ExampleCreated", "SessionDeleted"}
+        assert len({each["detail"]["event_id"] for each in reported}) == 2
         bodies = [
             json.loads(each["body"]) for each in stack.queues.peek("practice-local-SweepQueue", 1_000_000)
         ]
@@ -629,14 +649,14 @@ def work_transfer(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Hol
 
     def holds() -> None:
         job = w.learner.get(f"/export/{begun['export_id']}").json
-        assert job["state"] == "done"
+        assert job["status"] == "done"
         parts = urlsplit(job["url"])
         connection = HTTPConnection(parts.netloc, timeout=30)
         connection.request("GET", f"{parts.path}?{parts.query}")
         file = connection.getresponse().read()
         connection.close()
         exported = w.learner.get("/export").body
-        assert file.split(b"\n")[1:] == exported.split(b"\n")[1:]  # the first line tells when
+        assert file.split(b"\n")[1:] == exported.split(b"\n")[1:]  # the first line has the time
 
     return by_queue(user_id=w.learner.user_id, transfer_id=begun["export_id"]), holds
 
@@ -648,6 +668,21 @@ def work_turn(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
         assert [each["session_model_id"] for each in turn["results"]] == w.models
         shown = w.learner.get(f"/sessions/{w.session}/responses?size=200").json["items"]
         assert [each["prompt_text"] for each in shown].count("Later?") == len(w.models)
+
+    return by_queue(user_id=w.learner.user_id, turn_id=w.turn), holds
+
+
+def work_cancelled_turn(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
+    """The first worker died before it saw that the turn was cancelled."""
+    name = turns.claim(w.learner.user_id, w.turn, worker.WORKING)
+    assert name
+    assert cancel(w).status == 204
+    turns.extend_lease(w.learner.user_id, w.turn, name, LAPSED)
+
+    def holds() -> None:
+        turn = w.learner.get(f"/sessions/{w.session}/turns/{w.turn}").json
+        assert (turn["status"], turn["results"]) == ("cancelled", [])
+        assert [each["code"] for each in turn["errors"]] == ["cancelled"] * len(w.models)
 
     return by_queue(user_id=w.learner.user_id, turn_id=w.turn), holds
 
@@ -673,6 +708,7 @@ DELIVERIES: dict[str, Callable[[World, Stack, ItemsOf], tuple[Event, Holds]]] = 
     "update_catalogue": update_catalogue,
     "work_transfer": work_transfer,
     "work_turn": work_turn,
+    "work_turn cancelled": work_cancelled_turn,
     "write_titles": write_titles,
 }
 
@@ -695,14 +731,14 @@ def deliver(stack: Stack, name: str, event: Event) -> bool:
     long_and_short(EVERY_DELIVERY, SOME_DELIVERIES),
 )
 def test_a_delivery_that_fails_comes_again_and_is_done(
-    somebody: Callable[[], Learner],
+    another_learner: Callable[[], Learner],
     stack: Stack,
     items_of: ItemsOf,
     name: str,
     fault: str,
 ) -> None:
     def prepare() -> tuple[World, Event, Holds]:
-        world = World(somebody(), somebody())
+        world = World(another_learner(), another_learner())
         return world, *DELIVERIES[name](world, stack, items_of)
 
     def act(prepared: tuple[World, Event, Holds]) -> bool:
@@ -719,9 +755,9 @@ def test_a_delivery_that_fails_comes_again_and_is_done(
 
 
 def test_records_that_come_twice_and_out_of_order_tell_the_same(
-    somebody: Callable[[], Learner], stack: Stack, items_of: ItemsOf
+    another_learner: Callable[[], Learner], stack: Stack, items_of: ItemsOf
 ) -> None:
-    world = World(somebody(), somebody())
+    world = World(another_learner(), another_learner())
     event, holds = stream_changes(world, stack, items_of)
     before = items_of(world.learner)
 
@@ -763,19 +799,21 @@ def test_a_clock_that_jumps_back_changes_no_order(
     assert broken(items_of(ada)) == []
 
 
-# Nobody is left out
+# No function is left out
+
+ASK_FOR_NOTHING = {"default", "openapi"}
+"""Functions without a request to AWS."""
 
 
 def test_no_function_is_left_out() -> None:
     functions = {each.parent.name for each in (Path(__file__).parents[2] / "functions").glob("*/handler.py")}
     tried = {name.split()[0] for name in (*OPERATIONS, *DELIVERIES, "change_class")} - {"change_class"}
 
-    assert functions - tried == {"default", "openapi"}, "ask AWS for nothing"
-    assert tried <= functions
+    assert_complete(tried, functions - ASK_FOR_NOTHING, "OPERATIONS, or DELIVERIES if an event starts it")
     posts = {name.split()[0] for name in POSTS}
     with_key = {
         each.parent.name
         for each in (Path(__file__).parents[2] / "functions").glob("*/handler.py")
         if "IdempotentAttempt" in each.read_text()
     }
-    assert with_key == posts
+    assert_complete(posts, with_key, "POSTS: it takes an Idempotency-Key")

@@ -41,7 +41,7 @@ def install(what: str, root: Path, **environment: str) -> subprocess.CompletedPr
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_without_a_python_that_is_new_enough_it_says_what_to_install(tmp_path: Path) -> None:
+def test_without_a_python_that_is_new_enough_it_reports_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     old = tmp_path / "bin" / "python3"
     old.write_text("#!/bin/sh\nexit 1\n")
@@ -61,7 +61,7 @@ def test_a_python_that_is_named_and_too_old_is_refused(tmp_path: Path) -> None:
     assert ended.stderr.startswith("PYTHON=/bin/false is not a working Python 3.11 or newer with venv")
 
 
-def test_without_npm_it_goes_on_and_says_what_is_missing(tmp_path: Path) -> None:
+def test_without_npm_it_goes_on_and_reports_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
 
     ended = install("node", tmp_path, PATH=str(tmp_path / "bin"))

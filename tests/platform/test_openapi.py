@@ -117,7 +117,7 @@ def test_nothing_in_it_is_unused_or_missing() -> None:
     assert {part for part in there - named if not part.startswith(("securitySchemes/", "headers/"))} == set()
 
 
-def test_anybody_can_read_it(somebody: Any, send: Send) -> None:
+def test_anybody_can_read_it(another_learner: Any, send: Send) -> None:
     answer = send("GET", "/openapi.json", {"host": "localhost"}, None)
 
     assert answer.status == 200
@@ -175,7 +175,7 @@ def test_the_reference_page_can_be_played(ada: Learner) -> None:
     assert {name: answer.json[name] for name in REQUEST} == REQUEST
 
 
-# What every operation tells
+# What every operation has
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -216,12 +216,12 @@ def test_every_refusal_is_described(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_every_answer_to_a_caller_tells_what_is_left_to_them(name: str) -> None:
+def test_every_answer_to_a_caller_has_the_headers_of_the_rate_limit(name: str) -> None:
     for status, answer in OPERATIONS[name]["responses"].items():
         is_ours = status not in ("401", "413", "414") and (ENDPOINTS[name].takes_a(Caller) or status >= "429")
 
-        told = {"RateLimit", "RateLimit-Policy"} & resolved(answer).get("headers", {}).keys()
-        assert len(told) == (2 if is_ours else 0), status
+        reported = {"RateLimit", "RateLimit-Policy"} & resolved(answer).get("headers", {}).keys()
+        assert len(reported) == (2 if is_ours else 0), status
 
 
 def details_in(answer: Json) -> list[str]:
@@ -268,7 +268,13 @@ def test_a_turn_may_be_accepted_instead_of_answered() -> None:
             "detail": "no_model_answered",
             "session_id": 1,
             "errors": [
-                {"session_model_id": 2, "model_name": "echo", "code": "timeout", "detail": "too slow"}
+                {
+                    "session_model_id": 2,
+                    "model_name": "echo",
+                    "code": "throttled",
+                    "detail": "too busy",
+                    "reason": {"status": 429, "code": "rate_limit_exceeded"},
+                }
             ],
         }
         assert problems(body, answer_schema(name, 502)) == []

@@ -1,4 +1,4 @@
-"""Requests of which a function makes one the others seldom see, so that its role is held to it."""
+"""Requests that few tests make, so that every grant of a role is needed by one."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -14,10 +14,10 @@ from practice import table
 from practice.runtime.deadline import Deadline
 from practice.table import ids, keys
 from practice.transfers import files
-from practice.transfers import requests as at_once
+from practice.transfers import jobs as at_once
 from tests.support import deliveries
-from tests.support.faults import Killed
 from tests.support.learners import Learner, made
+from tests.support.processes import Killed
 
 PLAIN = {"content-type": "application/x-ndjson"}
 
@@ -98,14 +98,15 @@ def die() -> None:
 
 def by_dead_import(who: Learner) -> None:
     """Leaves what an import had written when its process ended."""
-    who.add_example()
+    example = keys.example(who.user_id, who.add_example()["example_id"])
+    table.write(table.update(example, set_to={"imported": table.number(1)}))
     claim = {"importing": table.text("dead"), "import_until": table.number(1)}
     table.write(table.update(keys.account(who.user_id), set_to=claim))
 
 
 @pytest.mark.usefixtures("stack")
 def test_a_refused_example_does_not_keep_its_idempotency_key(ada: Learner) -> None:
-    claim = {"importing": table.text("somebody"), "import_until": table.number(2**52)}
+    claim = {"importing": table.text("another_learner"), "import_until": table.number(2**52)}
     table.write(table.update(keys.account(ada.user_id), set_to=claim))
     new = {"input_text": "a", "output_text": "b"}
 
@@ -152,14 +153,14 @@ def test_what_a_dead_import_left_makes_room_for_a_file(
 
 @pytest.mark.usefixtures("stack")
 def test_an_import_that_dies_at_its_file_leaves_no_part_of_it(
-    ada: Learner, monkeypatch: pytest.MonkeyPatch
+    ada: Learner, ben: Learner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada.add_example()
     everything = ada.get("/export").body
     monkeypatch.setattr(at_once, "LINES_AT_ONCE", 1)
 
     with at_file("UploadPart", die):
-        assert ada.post("/import", raw=everything, headers=PLAIN).status == 500
+        assert ben.post("/import", raw=everything, headers=PLAIN).status == 500
 
 
 def test_an_export_that_dies_at_its_file_is_done_when_it_comes_again(
@@ -172,7 +173,7 @@ def test_an_export_that_dies_at_its_file_is_done_when_it_comes_again(
         job(ada, accepted.json["export_id"])
     job(ada, accepted.json["export_id"])
 
-    assert ada.get(accepted.headers["location"]).json["state"] == "done"
+    assert ada.get(accepted.headers["location"]).json["status"] == "done"
 
 
 def test_of_a_learner_erased_meanwhile_no_file_stays(
@@ -188,7 +189,9 @@ def test_of_a_learner_erased_meanwhile_no_file_stays(
 
 
 @pytest.mark.parametrize(("function", "queue"), [("erase_items", "Erasure"), ("work_transfer", "Transfer")])
-def test_a_message_that_nobody_can_take_is_set_aside(stack: Stack, function: str, queue: str) -> None:
+def test_a_message_that_no_worker_can_handle_goes_to_the_dead_letter_queue(
+    stack: Stack, function: str, queue: str
+) -> None:
     record = {"messageId": "1", "body": "nonsense"}
 
     assert stack.invoker.invoke(function, {"Records": [record]}) == {"batchItemFailures": []}

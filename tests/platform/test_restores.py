@@ -191,13 +191,13 @@ def event(bearer: str, session_id: int | None = None) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def copies(
     stack: Stack,
-    somebody: Callable[[], Learner],
+    another_learner: Callable[[], Learner],
     world: World,
     world_url: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[bool, list[dict[str, Any]]]:
     """What the copies of one warm process tell, a month later: those without our hooks, and those with them."""
-    ada = somebody()
+    ada = another_learner()
     session = ada.open_session()["session_id"]
     runtime = tmp_path_factory.mktemp("runtime")
     (runtime / "snapshot_restore_py.py").write_text(RUNTIME)
@@ -233,15 +233,16 @@ def copies(
     with process:
         assert process.stdin
         assert process.stdout
-        said = process.stdout.readline()
-        if said == "warm\n":
+        output = process.stdout.readline()
+        if output == "warm\n":
             world.month_passes()
-            accounts.revoke_token(ada.user_id, "revoked")
+            accounts.revoke_token(ada.user_id, "revoked", time.time())
         out, err = process.communicate("\n", timeout=60)
-    assert (said, process.returncode) == ("warm\n", 0), err
-    told = [json.loads(line) for line in out.splitlines()]
+    assert (output, process.returncode) == ("warm\n", 0), err
+    reported = [json.loads(line) for line in out.splitlines()]
     return {
-        with_hooks: [one for one in told if one["with_hooks"] is with_hooks] for with_hooks in (False, True)
+        with_hooks: [one for one in reported if one["with_hooks"] is with_hooks]
+        for with_hooks in (False, True)
     }
 
 

@@ -157,7 +157,7 @@ def test_lambda_may_read_the_sources_of_a_function_and_no_others(roles: Roles) -
         assert granted == {use for use in roles.standing[function] if use.action in polling}, function
 
 
-def test_a_grant_that_no_request_needs_is_told(roles: Roles) -> None:
+def test_a_grant_that_no_request_needs_is_reported(roles: Roles) -> None:
     grant = Grant("dynamodb:BatchGetItem", "PracticeTable", "USER#*")
     classes = roles.uses(call("dynamodb:BatchGetItem", batch("CLASS#1")))
     own = roles.uses(call("dynamodb:BatchGetItem", batch("USER#7")))
@@ -171,7 +171,7 @@ def test_the_whole_suite_is_what_make_test_runs() -> None:
 
 
 def test_what_lambda_does_in_a_functions_name_is_needed(roles: Roles) -> None:
-    told = {grant.action for grant in roles.unneeded("stream_changes", [])}
+    reported = {grant.action for grant in roles.unneeded("stream_changes", [])}
 
-    assert "dynamodb:BatchGetItem" in told
-    assert not told & {"logs:PutLogEvents", "dynamodb:GetRecords", "dynamodb:ListStreams"}
+    assert "dynamodb:BatchGetItem" in reported
+    assert not reported & {"logs:PutLogEvents", "dynamodb:GetRecords", "dynamodb:ListStreams"}

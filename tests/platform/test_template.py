@@ -248,23 +248,6 @@ def test_a_version_that_a_rollback_may_need_is_kept_with_its_layers(expand: Expa
     assert {resource["DeletionPolicy"] for resource in kept} == {"Retain"}
 
 
-def test_the_functions_that_open_a_lesson_can_be_kept_ready(expand: Expand) -> None:
-    aliases = expanded_of_type("AWS::Lambda::Alias", expand(EVERYTHING))
-    wanted = {
-        "Fn::If": [
-            "HasProvisionedConcurrency",
-            {"ProvisionedConcurrentExecutions": {"Ref": "ProvisionedConcurrency"}},
-            {"Ref": "AWS::NoValue"},
-        ]
-    }
-
-    ready = {name: alias["ProvisionedConcurrencyConfig"] for name, alias in aliases.items() if len(alias) > 3}
-
-    assert ready == dict.fromkeys(
-        ["CreateSessionAliaslive", "ListSessionsAliaslive", "GetSessionAliaslive"], wanted
-    )
-
-
 def test_a_snapshot_is_taken_of_every_function_when_they_are_asked_for(expand: Expand) -> None:
     functions = expanded_of_type("AWS::Lambda::Function", expand(SAFE))
 
@@ -272,25 +255,6 @@ def test_a_snapshot_is_taken_of_every_function_when_they_are_asked_for(expand: E
     assert functions.keys() == FUNCTIONS.keys()
     for function in functions.values():
         assert function["SnapStart"] == {"ApplyOn": {"Ref": "SnapStart"}}
-
-
-def test_codedeploy_may_move_the_aliases_of_this_stack_and_read_alarms() -> None:
-    role = of_type("AWS::IAM::Role")["DeploymentRole"]
-    [policy] = role["Policies"]
-
-    granted = {tuple(as_list(s["Action"])): s["Resource"]["Fn::Sub"] for s in statements(policy)}
-
-    assert granted == {
-        ("lambda:GetAlias", "lambda:UpdateAlias", "lambda:GetProvisionedConcurrencyConfig"): (
-            "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:${AWS::StackName}-*"
-        ),
-        ("cloudwatch:DescribeAlarms",): (
-            "arn:${AWS::Partition}:cloudwatch:${AWS::Region}:${AWS::AccountId}:alarm:*"
-        ),
-    }
-    assert "ManagedPolicyArns" not in role
-    assert "codedeploy.amazonaws.com" in str(role["AssumeRolePolicyDocument"])
-    assert "lambda.amazonaws.com" not in str(role["AssumeRolePolicyDocument"])
 
 
 def test_your_key_encrypts_all_that_is_kept_and_those_who_reach_it_may_use_it() -> None:
@@ -365,11 +329,11 @@ def test_a_domain_of_your_own_leads_to_the_api(expand: Expand) -> None:
 
 def test_the_outputs_name_what_a_client_and_its_operator_need() -> None:
     outputs = TEMPLATE["Outputs"]
-    set_aside = [name for name in of_type("AWS::SQS::Queue") if name.endswith("DeadLetters")]
+    dead_letters = [name for name in of_type("AWS::SQS::Queue") if name.endswith("DeadLetters")]
 
     assert {"ApiUrl", "DomainUrl", "TableName", "EventBusName", "IngestionQueueUrl"} <= outputs.keys()
-    assert {name: outputs[f"{name}Url"]["Value"] for name in set_aside} == {
-        name: {"Ref": name} for name in set_aside
+    assert {name: outputs[f"{name}Url"]["Value"] for name in dead_letters} == {
+        name: {"Ref": name} for name in dead_letters
     }
     assert all(output["Description"].endswith(".") for output in outputs.values())
 
@@ -411,7 +375,7 @@ def test_no_policy_allows_every_action_or_every_resource() -> None:
             continue
         for resource in as_list(statement["Resource"]):
             assert isinstance(resource, dict), resource
-            # The files of one bucket are named by user and job, so they can only be told by their bucket.
+            # The files of one bucket are named by user and job, so only their bucket can be named.
             assert "*" not in str(resource).replace("${TransfersBucket.Arn}/*", ""), resource
 
 
@@ -441,15 +405,6 @@ def test_only_functions_that_ask_models_can_reach_providers() -> None:
 
     assert {"ChatRole", "RunSessionRole", "WorkTurnRole"} <= reaching
     assert not {name for name in reaching if name.startswith(("Get", "List", "Update", "Delete", "Create"))}
-
-
-def test_only_functions_behind_a_token_can_read_its_secret() -> None:
-    for name, function in FUNCTIONS.items():
-        routes = [event["Properties"] for event in function["Events"].values() if event["Type"] == "HttpApi"]
-        behind_token = any(route.get("Path", "").startswith("/user/practice") for route in routes)
-
-        managed = ROLES[f"{name}Role"]["ManagedPolicyArns"]
-        assert ({"Ref": "CallerPolicy"} in managed) is behind_token, name
 
 
 def test_the_table_is_backed_up_encrypted_and_kept() -> None:

@@ -10,13 +10,13 @@ LETTERS = Finding("ES6000", "SweepDeadLetters", "should have a redrive policy")
 EXCUSED = {"ES6000": {"*DeadLetters": "What was set aside stays."}}
 
 
-def test_a_finding_is_told_unless_it_is_excused() -> None:
+def test_a_finding_is_reported_unless_it_is_excused() -> None:
     assert judge([LETTERS], EXCUSED) == []
     assert judge([LETTERS, QUEUE], EXCUSED) == ["ES6000 SweepQueue: should have a redrive policy"]
     assert judge([LETTERS], {}) == ["ES6000 SweepDeadLetters: should have a redrive policy"]
 
 
-def test_an_excuse_that_nothing_needs_is_told() -> None:
+def test_an_excuse_that_nothing_needs_is_reported() -> None:
     assert judge([], EXCUSED) == ["ES6000 *DeadLetters: the exception is unused"]
     assert judge([LETTERS], EXCUSED | {"WS1000": {"*": "Why."}}) == ["WS1000 *: the exception is unused"]
 

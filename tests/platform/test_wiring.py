@@ -8,6 +8,7 @@ from typing import Any
 from local.intrinsics import parse
 from practice.caller import Caller
 from practice.http.endpoint import Endpoint
+from tests.support.lists import assert_complete
 from tools.openapi import load_handler
 
 ROOT = Path(__file__).parents[2]
@@ -39,19 +40,24 @@ def route_of(endpoint: Endpoint) -> str:
 
 
 def test_every_folder_is_deployed_and_everything_deployed_has_a_folder() -> None:
-    assert DEPLOYED.keys() == HANDLERS.keys()
+    assert_complete(
+        DEPLOYED, HANDLERS, "template.yaml, as AWS::Serverless::Function with CodeUri functions/<name>/"
+    )
 
 
 def test_the_routes_of_the_template_are_the_routes_of_the_code() -> None:
     declared = {name: routes_of(function) for name, function in DEPLOYED.items() if routes_of(function)}
 
-    assert declared == {name: [route_of(endpoint)] for name, endpoint in ENDPOINTS.items()}
+    for name, endpoint in ENDPOINTS.items():
+        route = route_of(endpoint)
+        assert declared.get(name) == [route], f"give {name} the event HttpApi of {route} in template.yaml"
+    assert_complete(declared, ENDPOINTS, "the functions with a route in template.yaml")
 
 
 def test_every_function_without_a_route_has_another_trigger() -> None:
     for name in HANDLERS.keys() - ENDPOINTS.keys():
         triggers = [event["Type"] for event in DEPLOYED[name].get("Events", {}).values()]
-        assert triggers, name
+        assert triggers, f"give {name} an event in template.yaml: SQS, DynamoDB or EventBridgeRule"
         assert "HttpApi" not in triggers, name
 
 
@@ -66,7 +72,8 @@ def test_just_the_functions_that_ask_for_a_token_may_read_its_secret() -> None:
         policies = DEPLOYED[name].get("Policies", [])
         asks = isinstance(handler, Endpoint) and handler.takes_a(Caller)
 
-        assert ({"Ref": "CallerPolicy"} in policies) is asks, name
+        change = "give" if asks else "do not give"
+        assert ({"Ref": "CallerPolicy"} in policies) is asks, f"{change} {name} CallerPolicy in template.yaml"
 
 
 def test_an_operation_is_called_as_its_folder_is() -> None:
@@ -79,12 +86,12 @@ def test_a_handler_takes_the_ids_of_its_path() -> None:
         assert endpoint.path_parameters == named, name
 
 
-def test_a_handler_says_its_route_in_its_first_line_and_what_it_does() -> None:
+def test_a_handler_has_its_route_in_its_first_line_and_a_docstring() -> None:
     for name, endpoint in ENDPOINTS.items():
         first = (ROOT / "functions" / name / "handler.py").read_text().partition("\n")[0]
 
-        assert first.startswith(f'"""{route_of(endpoint)}'), name
-        assert endpoint.__doc__, name
+        assert first.startswith(f'"""{route_of(endpoint)}'), f"begin {name}/handler.py with its route"
+        assert endpoint.__doc__, f"give the handler of {name} a docstring: it is the operation's description"
 
 
 def test_a_handler_of_events_is_called_in_the_log_as_its_folder_is() -> None:
@@ -100,6 +107,6 @@ def test_handlers_are_short() -> None:
 def test_every_function_has_an_event_by_its_name_and_a_route_comes_in_it() -> None:
     for name in HANDLERS:
         events = [*(ROOT / "events").glob(f"{name}.json"), *(ROOT / "events").glob(f"{name}.*.json")]
-        assert events, name
+        assert events, f"add events/{name}.json, as its trigger delivers it"
         for event in events if name in ENDPOINTS else ():
             assert json.loads(event.read_text())["routeKey"] == route_of(ENDPOINTS[name]), event.name

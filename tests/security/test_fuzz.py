@@ -55,11 +55,11 @@ def authorized(name: str, who: Learner) -> dict[str, object]:
     return {"name": name, "fixedHeaders": [{"name": "Authorization", "value": f"Bearer {who.token}"}]}
 
 
-def test_a_stranger_with_the_contract_in_hand_finds_nothing(fuzz: Fuzz) -> None:
+def test_a_fuzzer_with_the_contract_finds_nothing(fuzz: Fuzz) -> None:
     fuzz("examples,coverage,stateful", examples=3, seed=SEED, seconds=900)
 
 
 @pytest.mark.torture
 @pytest.mark.parametrize("walk", range(1, SIZES["FUZZ_WALKS"] + 1))
-def test_a_stranger_with_much_time_finds_nothing(fuzz: Fuzz, walk: int) -> None:
+def test_a_fuzzer_with_much_time_finds_nothing(fuzz: Fuzz, walk: int) -> None:
     fuzz("examples,coverage,fuzzing,stateful", SIZES["FUZZ_EXAMPLES"], seed=SEED + walk, seconds=3600)

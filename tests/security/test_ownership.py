@@ -1,4 +1,4 @@
-"""Somebody else's id is nobody's id: same answer, same work, and nothing of theirs is read or written.
+"""Another learner's id is an unknown id: same answer, same work, and nothing of theirs is read or written.
 
 Every route times every id that it takes, in its path, its query, its body and its cursor, and every id that the other
 learner has. A new route, or a new field whose name ends in `_id` or `_ids`, is tried without a word here.
@@ -79,13 +79,13 @@ def watched() -> Iterator[Seen]:
 
 
 @pytest.fixture(scope="module")
-def theirs(somebody: Callable[[], Learner]) -> Account:
-    return Account(somebody(), "theirs")
+def theirs(another_learner: Callable[[], Learner]) -> Account:
+    return Account(another_learner(), "theirs")
 
 
 @pytest.fixture(scope="module")
-def mine(somebody: Callable[[], Learner]) -> Account:
-    return Account(somebody(), "mine")
+def mine(another_learner: Callable[[], Learner]) -> Account:
+    return Account(another_learner(), "mine")
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +96,7 @@ def a_standing_that_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def unchanged(theirs: Account, contents_of: ItemsOf) -> Iterator[None]:
-    """Every item of the other learner's stands as it stood."""
+    """No item of the other learner's changes."""
     before = contents_of(theirs.owner)
     assert before
     yield
@@ -106,7 +106,7 @@ def unchanged(theirs: Account, contents_of: ItemsOf) -> Iterator[None]:
 def ask(
     account: Account, endpoint: Endpoint, path: str, query: Json, body: Json, **headers: str
 ) -> tuple[Answer, Seen]:
-    """With what was asked of the table, all of it the account's own or nobody's."""
+    """With what was asked of the table, all of it the account's own or unknown."""
     target = path + query_string(endpoint, urlencode(query))
     raw = b"" if endpoint.takes else json.dumps(body).encode()
     with watched() as seen:
@@ -137,7 +137,7 @@ PATH_IDS = [(endpoint, name) for endpoint in ENDPOINTS for name in endpoint.path
 
 
 @pytest.mark.parametrize(("endpoint", "name"), PATH_IDS, ids=lambda one: getattr(one, "name", one))
-def test_an_id_of_somebody_elses_in_a_path_is_an_unknown_one(
+def test_an_id_of_another_learner_in_a_path_is_an_unknown_one(
     endpoint: Endpoint, name: str, mine: Account, theirs: Account, contents_of: ItemsOf
 ) -> None:
     body = mine.body_of(endpoint)
@@ -176,7 +176,7 @@ BODY_IDS = [(endpoint, place) for endpoint in ENDPOINTS for place in id_fields_o
 @pytest.mark.parametrize(
     ("endpoint", "place"), BODY_IDS, ids=lambda one: one.name if isinstance(one, Endpoint) else ".".join(one)
 )
-def test_an_id_of_somebody_elses_in_a_body_is_an_unknown_one(
+def test_an_id_of_another_learner_in_a_body_is_an_unknown_one(
     endpoint: Endpoint, place: tuple[str, ...], mine: Account, theirs: Account
 ) -> None:
     def answer_to(number: int) -> tuple[Answer, Seen]:
@@ -203,7 +203,7 @@ def test_an_id_of_somebody_elses_in_a_body_is_an_unknown_one(
 def test_an_agent_that_is_not_shared_is_not_accessible(
     route: str, mine: Account, theirs: Account, announce_agent: Callable[..., int]
 ) -> None:
-    """The one exception, the contract's own: an agent that was never announced is no error, one of somebody else's is."""
+    """The one exception, the contract's own: an agent that was never announced is no error, one of another learner is."""
     endpoint = BY_NAME[route]
     private = announce_agent(theirs.owner.user_id, name="theirs", system_prompt="theirs")
 
@@ -224,10 +224,10 @@ QUERY_IDS = [
 
 
 @pytest.mark.parametrize(("endpoint", "name"), QUERY_IDS, ids=lambda one: getattr(one, "name", one))
-def test_an_id_of_somebody_elses_in_a_query_is_an_unknown_one(
-    endpoint: Endpoint, name: str, somebody: Callable[[], Learner], theirs: Account
+def test_an_id_of_another_learner_in_a_query_is_an_unknown_one(
+    endpoint: Endpoint, name: str, another_learner: Callable[[], Learner], theirs: Account
 ) -> None:
-    mine = Account(somebody(), "mine")
+    mine = Account(another_learner(), "mine")
     body = mine.body_of(endpoint)
     unknown, asked = ask(mine, endpoint, mine.path_of(endpoint), {name: NOBODYS}, body)
 
@@ -243,9 +243,9 @@ def test_an_id_of_somebody_elses_in_a_query_is_an_unknown_one(
 
 
 @pytest.fixture(scope="module")
-def reader(somebody: Callable[[], Learner]) -> Account:
+def reader(another_learner: Callable[[], Learner]) -> Account:
     """With more of everything than a page of one shows."""
-    account = Account(somebody(), "theirs")
+    account = Account(another_learner(), "theirs")
     account.owner.open_session()
     account.owner.add_example()
     for _ in range(2):
@@ -341,10 +341,10 @@ def test_a_cursor_with_any_character_changed_is_refused(endpoint: Endpoint, read
 
 @pytest.mark.parametrize("endpoint", REPEATABLE, ids=lambda each: each.name)
 def test_two_learners_may_use_the_same_idempotency_key(
-    endpoint: Endpoint, somebody: Callable[[], Learner]
+    endpoint: Endpoint, another_learner: Callable[[], Learner]
 ) -> None:
     key = {"idempotency-key": "the same"}
-    one, other = Account(somebody(), "theirs"), Account(somebody(), "mine")
+    one, other = Account(another_learner(), "theirs"), Account(another_learner(), "mine")
     first, _ = ask(one, endpoint, one.path_of(endpoint), {}, one.body_of(endpoint), **key)
     assert first.status in (201, 202)
 
@@ -356,11 +356,11 @@ def test_two_learners_may_use_the_same_idempotency_key(
     assert again.body == first.body
 
 
-def test_somebody_elses_export_becomes_ones_own_and_takes_nothing_from_them(
-    theirs: Account, somebody: Callable[[], Learner], contents_of: ItemsOf
+def test_another_learners_export_becomes_ones_own_and_takes_nothing_from_them(
+    theirs: Account, another_learner: Callable[[], Learner], contents_of: ItemsOf
 ) -> None:
     file = theirs.owner.get("/export").body
-    thief = somebody()
+    thief = another_learner()
 
     with watched() as seen:
         answer = thief.post("/import", raw=file, headers={"content-type": "application/x-ndjson"})

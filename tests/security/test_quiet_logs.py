@@ -1,8 +1,8 @@
-"""Nothing a learner writes, and no secret, is ever told by a log line, a metric, an event or a refusal.
+"""Nothing a learner writes, and no secret, is ever in a log line, a metric, an event or a refusal.
 
 Canaries are planted in every text that a route, an event or a message takes, as their models list them: a new field is
 planted without a word here. Everything the functions say counts, at level DEBUG: standard output and error, what libraries
-log at the levels that Lambda leaves them, warnings, and the trace of whatever leaves a handler. What is set aside in a
+log at the levels that Lambda leaves them, warnings, and the trace of whatever leaves a handler. What is in a
 dead-letter queue is the message itself, and holds its texts by necessity; the reason beside it does not.
 """
 
@@ -51,32 +51,32 @@ WRONG: list[Any] = [CANARY, [CANARY], {CANARY: [CANARY]}, CANARY * 10_000]
 
 class Overheard(io.StringIO):
     def check(self, what: object) -> None:
-        said = self.getvalue()
-        assert said, f"nothing was said of {what}"
-        place = said.find(CANARY)
-        assert place < 0, f"{what}: ...{said[max(0, place - 600) : place + 60]}"
+        output = self.getvalue()
+        assert output, f"nothing was answered to {what}"
+        place = output.find(CANARY)
+        assert place < 0, f"{what}: ...{output[max(0, place - 600) : place + 60]}"
 
 
 @pytest.fixture
 def overheard(stack: Stack) -> Iterator[Overheard]:
     """Everything that the functions say while the test runs."""
-    said = Overheard()
-    everything_else = logging.StreamHandler(said)
+    output = Overheard()
+    everything_else = logging.StreamHandler(output)
     level, root = logger.log_level, logging.getLogger()
     with contextlib.ExitStack() as after:
         for handler in logger.handlers:
             assert isinstance(handler, logging.StreamHandler)
-            after.callback(handler.setStream, handler.setStream(said) or sys.stdout)
+            after.callback(handler.setStream, handler.setStream(output) or sys.stdout)
         logger.setLevel("DEBUG")
         after.callback(logger.setLevel, level)
         root.addHandler(everything_else)
         after.callback(root.removeHandler, everything_else)
-        after.enter_context(contextlib.redirect_stdout(said))
-        after.enter_context(contextlib.redirect_stderr(said))
+        after.enter_context(contextlib.redirect_stdout(output))
+        after.enter_context(contextlib.redirect_stderr(output))
         after.enter_context(warnings.catch_warnings())
         warnings.simplefilter("always")
-        warnings.showwarning = lambda message, *_: print(message, file=said)
-        yield said
+        warnings.showwarning = lambda message, *_: print(message, file=output)
+        yield output
 
 
 def plant(known: Json) -> Callable[[str, Json], Any]:
@@ -105,7 +105,7 @@ def a_raw_body(endpoint: Endpoint, account: Account) -> bytes:
     return json.dumps(a_body(endpoint, account)).encode()
 
 
-def told_nothing(answer: Answer, what: object) -> None:
+def assert_no_canary(answer: Answer, what: object) -> None:
     """A refusal names the place of what is wrong, and an unknown field by its name where those are forbidden."""
     if answer.status < 400:
         return
@@ -188,13 +188,13 @@ def segment(claims: Json) -> str:
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda each: each.name)
 def test_a_request_leaves_no_text_in_the_logs(
-    endpoint: Endpoint, somebody: Callable[[], Learner], overheard: Overheard
+    endpoint: Endpoint, another_learner: Callable[[], Learner], overheard: Overheard
 ) -> None:
-    account = Account(somebody(), CANARY)
+    account = Account(another_learner(), CANARY)
 
     seen = set()
     for number, answer in enumerate(requests_to(endpoint, account)):
-        told_nothing(answer, (endpoint.name, number))
+        assert_no_canary(answer, (endpoint.name, number))
         seen.add(answer.status)
 
     assert answer.status < 300 or answer.status in (404, 409), answer.body[:500]
@@ -256,11 +256,14 @@ def unreadable_documents() -> Iterator[None]:
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda each: each.name)
 def test_a_fault_of_the_table_leaves_no_text_in_the_logs(
-    endpoint: Endpoint, somebody: Callable[[], Learner], overheard: Overheard, monkeypatch: pytest.MonkeyPatch
+    endpoint: Endpoint,
+    another_learner: Callable[[], Learner],
+    overheard: Overheard,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)
     monkeypatch.setattr("practice.table.client.TIMEOUT_SECONDS", 0.0)
-    account = Account(somebody(), CANARY)
+    account = Account(another_learner(), CANARY)
     raw = a_raw_body(endpoint, account)
     statuses = set()
 
@@ -268,7 +271,7 @@ def test_a_fault_of_the_table_leaves_no_text_in_the_logs(
         answer = account.owner.ask(
             endpoint.method, account.target(endpoint), raw=raw, headers={"idempotency-key": what}
         )
-        told_nothing(answer, (endpoint.name, what))
+        assert_no_canary(answer, (endpoint.name, what))
         statuses.add(answer.status)
 
     with unreadable_documents():
@@ -309,7 +312,7 @@ PLAYS: dict[str, Play] = {
 
 
 @pytest.mark.parametrize("kind", ["openai", "bedrock"])
-def test_what_a_provider_says_stays_out_of_the_logs(
+def test_what_a_provider_answers_stays_out_of_the_logs(
     kind: str, ada: Learner, stack: Stack, overheard: Overheard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("practice.turns.ask.LONGEST_PAUSE_SECONDS", 0.0)
@@ -329,7 +332,7 @@ def test_what_a_provider_says_stays_out_of_the_logs(
             fake.plays = {quote(BEDROCK_MODEL, safe=""): play, BEDROCK_MODEL: play, "KB12345678": play}
             answer = ada.post(f"/sessions/{session['session_id']}/chat", {"prompt_text": CANARY})
             if answer.status >= 400:
-                told_nothing(answer, what)
+                assert_no_canary(answer, what)
             elif answer.json["errors"]:
                 assert CANARY not in str(answer.json["errors"]), what
             statuses.append(answer.status)
@@ -367,8 +370,8 @@ def load_everything() -> None:
 
 def messages(schema: Json, user_id: int, ids: dict[str, int]) -> Iterator[Json]:
     """What fits, and what does not, field by field."""
-    strangers = {"class_id": new_user_id(), "agent_id": new_user_id()}
-    for whole in each_filled(schema, plant(ids | strangers | {"user_id": user_id})):
+    others = {"class_id": new_user_id(), "agent_id": new_user_id()}
+    for whole in each_filled(schema, plant(ids | others | {"user_id": user_id})):
         if isinstance(whole, dict):
             yield whole
             yield {**whole, CANARY: CANARY}
@@ -385,12 +388,12 @@ JUNK: list[Any] = [
 ]
 
 
-def invoke(stack: Stack, function: str, event: Json, said: Overheard) -> Any:
+def invoke(stack: Stack, function: str, event: Json, output: Overheard) -> Any:
     """What leaves a handler is logged by the runtime, trace and all."""
     try:
         return stack.invoker.invoke(function, event)
     except FunctionError as error:
-        said.write(f"{error} {error.trace}")
+        output.write(f"{error} {error.trace}")
         return None
 
 
@@ -410,15 +413,15 @@ def triggered(kind: str) -> list[str]:
 
 
 def reasons(stack: Stack) -> list[str]:
-    """Of what was set aside."""
+    """Of the dead letters."""
     return [json.dumps([each["attributes"], each["reason"]]) for each in stack.state["dead_letters"]]
 
 
 @pytest.mark.parametrize("function", triggered("queue_triggers"))
 def test_a_message_leaves_no_text_in_the_logs(
-    function: str, stack: Stack, somebody: Callable[[], Learner], overheard: Overheard
+    function: str, stack: Stack, another_learner: Callable[[], Learner], overheard: Overheard
 ) -> None:
-    account = Account(somebody(), CANARY)
+    account = Account(another_learner(), CANARY)
     user_id = account.owner.user_id
     taken = [each for schema in shapes() for each in messages(schema, user_id, account.ids)]
     bodies = [CANARY, f'{{"{CANARY}', "[" * 100_000 + CANARY, *map(json.dumps, JUNK + taken)]
@@ -432,9 +435,9 @@ def test_a_message_leaves_no_text_in_the_logs(
 
 
 def test_an_event_leaves_no_text_in_the_logs(
-    stack: Stack, somebody: Callable[[], Learner], overheard: Overheard
+    stack: Stack, another_learner: Callable[[], Learner], overheard: Overheard
 ) -> None:
-    account = Account(somebody(), CANARY)
+    account = Account(another_learner(), CANARY)
 
     for function in triggered("rules"):
         for model in TAKEN:
@@ -449,11 +452,11 @@ def test_an_event_leaves_no_text_in_the_logs(
 
 def test_a_record_of_the_stream_leaves_no_text_in_the_logs(
     stack: Stack,
-    somebody: Callable[[], Learner],
+    another_learner: Callable[[], Learner],
     items_of: Callable[[Learner], dict[tuple[str, str], Any]],
     overheard: Overheard,
 ) -> None:
-    account = Account(somebody(), CANARY)
+    account = Account(another_learner(), CANARY)
     [function] = triggered("stream_triggers")
     overheard.truncate(0)
 
@@ -480,12 +483,12 @@ def test_a_record_of_the_stream_leaves_no_text_in_the_logs(
     overheard.check(function)
 
 
-def test_what_is_told_on_the_bus_holds_no_text(
-    stack: Stack, somebody: Callable[[], Learner], overheard: Overheard
+def test_what_is_published_on_the_bus_holds_no_text(
+    stack: Stack, another_learner: Callable[[], Learner], overheard: Overheard
 ) -> None:
     """With every function at work on it."""
     delivered = deliveries.of(stack)
-    account = Account(somebody(), CANARY)
+    account = Account(another_learner(), CANARY)
     for endpoint in sorted(ENDPOINTS, key=lambda each: each.method == "DELETE"):
         raw = a_raw_body(endpoint, account)
         account.owner.ask(endpoint.method, account.target(endpoint), raw=raw)
@@ -519,11 +522,11 @@ def test_a_library_is_as_quiet_at_debug_as_ever() -> None:
 
 
 def test_a_model_name_that_came_in_a_file_leaves_no_text_in_the_logs(
-    stack: Stack, somebody: Callable[[], Learner], overheard: Overheard
+    stack: Stack, another_learner: Callable[[], Learner], overheard: Overheard
 ) -> None:
-    """Elsewhere models are named by the catalogue. What is told of turns names them, as the contract says."""
+    """Elsewhere models are named by the catalogue. Events of turns name them, as the contract does."""
     delivered = deliveries.of(stack)
-    account, importing = Account(somebody(), "text"), somebody()
+    account, importing = Account(another_learner(), "text"), another_learner()
     file = account.owner.get("/export").body.replace(account.model_name.encode(), CANARY.encode())
     made(importing.post("/import", raw=file, headers={"content-type": "application/x-ndjson"}), 201)
     [session] = importing.get("/sessions").json["items"]

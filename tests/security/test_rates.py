@@ -1,4 +1,4 @@
-"""What one learner may ask for in a minute, and what is said to those who ask for more."""
+"""What one learner may ask for in a minute, and the answer to those who ask for more."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ REFUSED = {"detail": "too many requests"}
 
 @dataclass
 class Clock:
-    """Stands still until it is told to go on."""
+    """Stops until a test moves it."""
 
     now: float = 1000.0
 
@@ -56,20 +56,22 @@ def limit(stack: Stack, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterat
 Limit = Callable[[int], None]
 
 
-def told(answer: Answer) -> tuple[int, int]:
+def limit_headers(answer: Answer) -> tuple[int, int]:
     """What is left, and in how many seconds all of it is there again."""
     found = re.fullmatch(r'"user";r=(\d+);t=(\d+)', answer.headers["ratelimit"])
     assert found, answer.headers["ratelimit"]
     return int(found[1]), int(found[2])
 
 
-def test_a_learner_may_ask_as_often_as_the_deployment_says(limit: Limit, ada: Learner, ben: Learner) -> None:
+def test_a_learner_may_ask_as_often_as_the_deployment_allows(
+    limit: Limit, ada: Learner, ben: Learner
+) -> None:
     limit(3)
 
     answers = [ada.get("/sessions") for _ in range(4)]
 
     assert [answer.status for answer in answers] == [200, 200, 200, 429]
-    assert [told(answer) for answer in answers] == [(2, 20), (1, 40), (0, 60), (0, 60)]
+    assert [limit_headers(answer) for answer in answers] == [(2, 20), (1, 40), (0, 60), (0, 60)]
     assert {answer.headers["ratelimit-policy"] for answer in answers} == {'"user";q=3;w=60'}
     assert answers[3].json == REFUSED
     assert answers[3].headers["retry-after"] == "20"
@@ -77,7 +79,7 @@ def test_a_learner_may_ask_as_often_as_the_deployment_says(limit: Limit, ada: Le
     assert ben.get("/sessions").status == 200
 
 
-def test_who_waits_as_long_as_they_are_told_is_answered(limit: Limit, clock: Clock, ada: Learner) -> None:
+def test_a_learner_who_waits_for_retry_after_is_answered(limit: Limit, clock: Clock, ada: Learner) -> None:
     limit(7)
     for _ in range(7):
         assert ada.get("/sessions").status == 200
@@ -86,9 +88,9 @@ def test_who_waits_as_long_as_they_are_told_is_answered(limit: Limit, clock: Clo
         refused = ada.get("/sessions")
         clock.now += int(refused.headers["retry-after"])
         assert (refused.status, ada.get("/sessions").status) == (429, 200)
-    clock.now += told(ada.get("/sessions/1"))[1]
+    clock.now += limit_headers(ada.get("/sessions/1"))[1]
 
-    assert told(ada.get("/sessions")) == (6, 9)
+    assert limit_headers(ada.get("/sessions")) == (6, 9)
 
 
 def test_a_minute_accepts_the_quota_and_never_more_than_twice_of_it(
@@ -136,7 +138,9 @@ def target(endpoint: Endpoint, number: int) -> str:
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda each: each.name)
-def test_every_answer_to_a_caller_tells_what_is_left(endpoint: Endpoint, limit: Limit, ada: Learner) -> None:
+def test_every_answer_to_a_caller_has_the_requests_left(
+    endpoint: Endpoint, limit: Limit, ada: Learner
+) -> None:
     limit(1000)
 
     answers = [
@@ -144,14 +148,16 @@ def test_every_answer_to_a_caller_tells_what_is_left(endpoint: Endpoint, limit: 
         ada.ask(endpoint.method, target(endpoint, 0), raw=b"["),
     ]
 
-    left = [told(answer)[0] for answer in answers]
+    left = [limit_headers(answer)[0] for answer in answers]
     assert [1000 - endpoint.cost, 1000 - 2 * endpoint.cost] == left
     anonymous = Learner(ada.send, "", 0).ask(endpoint.method, target(endpoint, 1))
     assert anonymous.status == 401
     assert not {"ratelimit", "ratelimit-policy"} & anonymous.headers.keys()
 
 
-def test_a_fault_of_ours_tells_it_too(limit: Limit, ada: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_ours_has_the_rate_limit_headers_too(
+    limit: Limit, ada: Learner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     limit(10)
     monkeypatch.setenv("TABLE_NAME", "no-such-table")
     config.cache_clear()
@@ -159,7 +165,7 @@ def test_a_fault_of_ours_tells_it_too(limit: Limit, ada: Learner, monkeypatch: p
 
     answer = ada.get("/sessions")
 
-    assert (answer.status, told(answer)) == (500, (9, 6))
+    assert (answer.status, limit_headers(answer)) == (500, (9, 6))
 
 
 def test_a_turn_counts_as_ten_requests(limit: Limit, ada: Learner) -> None:
@@ -170,7 +176,7 @@ def test_a_turn_counts_as_ten_requests(limit: Limit, ada: Learner) -> None:
     answers = [ada.post(chat, {"prompt_text": "Why?"}) for _ in range(3)]
 
     assert [answer.status for answer in answers] == [201, 201, 429]
-    assert [told(answer)[0] for answer in answers] == [15, 5, 5]
+    assert [limit_headers(answer)[0] for answer in answers] == [15, 5, 5]
     assert [ada.get("/sessions").status for _ in range(6)] == [200] * 5 + [429]
 
 
@@ -184,7 +190,7 @@ def test_a_quota_smaller_than_a_turn_admits_one_turn(limit: Limit, ada: Learner)
     assert answers[1].headers["retry-after"] == "60"
 
 
-def test_without_a_limit_nothing_is_counted_and_nothing_is_said(limit: Limit, ada: Learner) -> None:
+def test_without_a_limit_nothing_is_counted_and_no_header_is_sent(limit: Limit, ada: Learner) -> None:
     limit(0)
 
     answers = [ada.get("/sessions") for _ in range(30)]
@@ -212,7 +218,7 @@ def test_requests_at_the_same_time_are_each_counted(limit: Limit, ada: Learner) 
     answers = at_once(*[lambda: ada.get("/sessions?size=abc")] * 12)
 
     assert sorted(answer.status for answer in answers) == [422] * 8 + [429] * 4
-    assert sorted(told(answer)[0] for answer in answers if answer.status == 422) == list(range(8))
+    assert sorted(limit_headers(answer)[0] for answer in answers if answer.status == 422) == list(range(8))
 
 
 def test_only_so_many_learners_are_remembered_the_latest(

@@ -90,15 +90,15 @@ def send(account: Account, endpoint: Endpoint, body: Json) -> Answer:
     return account.owner.ask(endpoint.method, account.target(endpoint), body)
 
 
-def told(answer: Answer) -> Any:
+def reported(answer: Answer) -> Any:
     """Without ids and times, which differ between any two."""
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "time", answer.body.decode())
     return answer.status, re.sub(r"\b\d{4,}\b", "id", text)
 
 
 @pytest.fixture
-def account(somebody: Callable[[], Learner]) -> Account:
-    return Account(somebody())
+def account(another_learner: Callable[[], Learner]) -> Account:
+    return Account(another_learner())
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_field_of_the_servers_is_not_written(
 
     answer = send(account, endpoint, foreign | body)
 
-    assert told(answer) == told(expected)
+    assert reported(answer) == reported(expected)
     stored = contents_of(account.owner)
     assert PLANTED not in str(stored)
     assert str(PLANTED_NUMBER) not in str(stored)
@@ -127,14 +127,14 @@ def test_a_field_of_the_servers_is_not_written(
 @pytest.mark.parametrize(
     "endpoint", [each for each in WITH_BODY if not is_strict(each)], ids=lambda each: each.name
 )
-def test_a_field_of_the_servers_stands_for_nothing(
+def test_a_field_of_the_servers_changes_nothing(
     endpoint: Endpoint, account: Account, contents_of: ItemsOf
 ) -> None:
     """Alone, it is an empty body."""
     before = contents_of(account.owner)
     empty, alone = send(account, endpoint, {}), send(account, endpoint, foreign_fields(endpoint))
 
-    assert told(alone) == told(empty)
+    assert reported(alone) == reported(empty)
     assert contents_of(account.owner) == before
 
 
@@ -157,11 +157,11 @@ def test_a_field_of_the_servers_is_refused_where_unknown_ones_are(
 
 
 def test_a_field_of_the_servers_in_a_file_is_not_taken_in(
-    account: Account, somebody: Callable[[], Learner], contents_of: ItemsOf
+    account: Account, another_learner: Callable[[], Learner], contents_of: ItemsOf
 ) -> None:
-    """Owner and numbers are the importing account's; the file tells the rest."""
+    """Owner and numbers are the importing account's; the file has the rest."""
     lines = [json.loads(line) for line in account.owner.get("/export").body.splitlines()]
-    importing = somebody()
+    importing = another_learner()
 
     laced = "\n".join(
         json.dumps(fields_of_ours() | {"user_id": account.owner.user_id} | line) for line in lines

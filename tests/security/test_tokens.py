@@ -1,4 +1,4 @@
-"""Nobody gets in without a token that was issued for them. Every function of the template that has a route is tried."""
+"""No request is served without a token that was issued for its caller. Every function with a route is tried."""
 
 import base64
 import hashlib
@@ -102,7 +102,7 @@ def attacks(secret: str) -> dict[str, str]:
         "the secret in another case": hs256(secret.swapcase(), valid()),
         "a signature cut short": good[:-2],
         "a signature with one bit changed": good[:-6] + ("A" if good[-6] != "A" else "B") + good[-5:],
-        "somebody else's claims": f"{head}.{encoded(valid(sub='8'))}.{signature}",
+        "another learner's claims": f"{head}.{encoded(valid(sub='8'))}.{signature}",
         "another header": f"{encoded({'alg': 'HS256'})}.{body}.{signature}",
         **{f"alg {name}": unsigned(name) for name in NO_ALGORITHMS},
         **{f"alg {name}, signed": unsigned(name, signature) for name in ("none", "NONE", "hs256", "HS256 ")},
@@ -456,10 +456,10 @@ class Loopback:
     def __init__(self, server: ThreadingHTTPServer) -> None:
         self.url = f"http://127.0.0.1:{server.server_port}/"
         self.requests = 0
-        self.answer: Callable[[BaseHTTPRequestHandler], None] = says({})
+        self.answer: Callable[[BaseHTTPRequestHandler], None] = replies({})
 
 
-def says(
+def replies(
     content: Any, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Callable[[BaseHTTPRequestHandler], None]:
     raw = content if isinstance(content, bytes) else json.dumps(content).encode()
@@ -520,7 +520,7 @@ def test_a_rotation_keeps_two_secrets_alive(secrets_manager: Loopback, send: Sen
     def stored(value: Any) -> list[int]:
         secrets.clear_cache()
         text = value if isinstance(value, str) else json.dumps(value)
-        secrets_manager.answer = says({"SecretString": text})
+        secrets_manager.answer = replies({"SecretString": text})
         return [user_seen(send, token).status for token in (old, new)]
 
     assert stored(OLD) == [201, 401]
@@ -532,13 +532,13 @@ def test_a_rotation_keeps_two_secrets_alive(secrets_manager: Loopback, send: Sen
 def test_a_secret_is_asked_for_once_in_five_minutes_and_outlives_its_store(
     secrets_manager: Loopback, send: Send, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    secrets_manager.answer = says({"SecretString": OLD})
+    secrets_manager.answer = replies({"SecretString": OLD})
     for _ in range(5):
         assert user_seen(send, hs256(OLD, valid())).status == 201
     assert secrets_manager.requests == 1
 
     monkeypatch.setattr(secrets, "LIFETIME_SECONDS", 0.0)
-    secrets_manager.answer = says({}, 500)
+    secrets_manager.answer = replies({}, 500)
     assert user_seen(send, hs256(OLD, valid())).status == 201
     refused(user_seen(send, hs256(NEW, valid())), "another secret")
 
@@ -551,7 +551,7 @@ def test_a_secret_is_asked_for_once_in_five_minutes_and_outlives_its_store(
     ],
     ids=["the new secret comes", "the old one goes"],
 )
-def test_a_rotation_while_learners_are_at_work_refuses_nobody(
+def test_a_rotation_while_learners_are_at_work_refuses_no_token(
     before: Any,
     after: Any,
     good: str,
@@ -563,7 +563,7 @@ def test_a_rotation_while_learners_are_at_work_refuses_nobody(
 
     def store(value: Any) -> None:
         text = value if isinstance(value, str) else json.dumps(value)
-        secrets_manager.answer = says({"SecretString": text})
+        secrets_manager.answer = replies({"SecretString": text})
 
     def work() -> list[int]:
         token = hs256(good, valid(sub=new_user_id()))
@@ -580,10 +580,10 @@ def test_a_rotation_while_learners_are_at_work_refuses_nobody(
 @pytest.mark.parametrize(
     "secret", ["", "short", "x" * 31, '{"current":"short"}', '{"current":""}', "{}", "[]", "{"]
 )
-def test_a_deployment_with_a_weak_secret_lets_nobody_in(
+def test_a_deployment_with_a_weak_secret_refuses_every_token(
     secret: str, secrets_manager: Loopback, send: Send
 ) -> None:
-    secrets_manager.answer = says({"SecretString": secret})
+    secrets_manager.answer = replies({"SecretString": secret})
 
     for key in {secret, "short", "x" * 31} - {""}:
         answer = user_seen(send, hs256(key, valid()))
@@ -591,7 +591,7 @@ def test_a_deployment_with_a_weak_secret_lets_nobody_in(
 
 
 def test_a_secret_that_was_never_read_is_the_services_fault(secrets_manager: Loopback, send: Send) -> None:
-    secrets_manager.answer = says({}, 500)
+    secrets_manager.answer = replies({}, 500)
 
     answer = user_seen(send, hs256(OLD, valid()))
 
@@ -663,7 +663,7 @@ SIGNERS = (RSA, NEXT_RSA, SHORT_RSA, EC, EC_384)
 def issuer(deployed: Deploy) -> Iterator[Loopback]:
     """An issuer that publishes one RSA and one EC key, for a deployment that has no shared secret."""
     with loopback() as served:
-        served.answer = says({"keys": [RSA.jwk, EC.jwk]})
+        served.answer = replies({"keys": [RSA.jwk, EC.jwk]})
         deployed(JWKS_URL=served.url + "jwks", TOKEN_SECRET_ARN="")
         yield served
 
@@ -764,7 +764,7 @@ ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551.to_by
 def test_a_key_that_is_not_for_verifying_verifies_nothing(
     signer: Signer, change: Json, issuer: Loopback, send: Send
 ) -> None:
-    issuer.answer = says({"keys": [signer.jwk | change, {}, None, 5, "x"]})
+    issuer.answer = replies({"keys": [signer.jwk | change, {}, None, 5, "x"]})
 
     refused(user_seen(send, signer.sign()), str(change))
 
@@ -773,7 +773,7 @@ def test_a_key_that_is_not_for_verifying_verifies_nothing(
 def test_a_key_that_is_too_weak_or_of_another_curve_verifies_nothing(
     signer: Signer, issuer: Loopback, send: Send
 ) -> None:
-    issuer.answer = says({"keys": [signer.jwk, RSA.jwk]})
+    issuer.answer = replies({"keys": [signer.jwk, RSA.jwk]})
 
     refused(user_seen(send, signer.sign()), signer.kid)
     assert user_seen(send, RSA.sign()).status == 201
@@ -781,7 +781,7 @@ def test_a_key_that_is_too_weak_or_of_another_curve_verifies_nothing(
 
 def test_of_two_keys_with_one_kid_neither_counts(issuer: Loopback, send: Send) -> None:
     twin = NEXT_RSA.jwk | {"kid": RSA.kid}
-    issuer.answer = says({"keys": [RSA.jwk, twin, EC.jwk]})
+    issuer.answer = replies({"keys": [RSA.jwk, twin, EC.jwk]})
 
     refused(user_seen(send, RSA.sign()), "the first")
     refused(user_seen(send, Signer(RSA.kid, NEXT_RSA.private).sign()), "the second")
@@ -806,16 +806,16 @@ def hangs_up(handler: BaseHTTPRequestHandler) -> None:
 
 
 FAULTS: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {
-    "an error": says({"keys": [RSA.jwk]}, 500),
-    "a redirect": says({"keys": [RSA.jwk]}, 302, {"location": "/elsewhere"}),
-    "no JSON": says(b"<html>"),
-    "no UTF-8": says(b'{"keys":"\xff"}'),
-    "another shape": says([RSA.jwk]),
-    "keys that are no list": says({"keys": {"kid": RSA.jwk}}),
-    "nested without end": says(b"[" * 100_000),
-    "a key set without end": says({"keys": [RSA.jwk], "padding": "x" * 300_000}),
-    "nothing": says(b""),
-    "an answer that is not gzip": says(b"plain", headers={"content-encoding": "gzip"}),
+    "an error": replies({"keys": [RSA.jwk]}, 500),
+    "a redirect": replies({"keys": [RSA.jwk]}, 302, {"location": "/elsewhere"}),
+    "no JSON": replies(b"<html>"),
+    "no UTF-8": replies(b'{"keys":"\xff"}'),
+    "another shape": replies([RSA.jwk]),
+    "keys that are no list": replies({"keys": {"kid": RSA.jwk}}),
+    "nested without end": replies(b"[" * 100_000),
+    "a key set without end": replies({"keys": [RSA.jwk], "padding": "x" * 300_000}),
+    "nothing": replies(b""),
+    "an answer that is not gzip": replies(b"plain", headers={"content-encoding": "gzip"}),
     "half an answer": hangs_up,
     "a drip": slowly,
     "silence": lambda _: time.sleep(0.5),
@@ -837,12 +837,12 @@ def test_while_the_issuer_fails_known_keys_serve_for_an_hour_and_no_others(
     refused(user_seen(send, RSA.sign()), "a key of yesterday")
 
     monkeypatch.setattr(jwks, "TIMEOUT_SECONDS", 3)
-    issuer.answer = says({"keys": [RSA.jwk]})
+    issuer.answer = replies({"keys": [RSA.jwk]})
     clock(5)
     assert user_seen(send, RSA.sign()).status == 201
 
 
-def test_an_issuer_that_was_never_reached_lets_nobody_in(deployed: Deploy, send: Send) -> None:
+def test_with_an_issuer_that_was_never_reached_every_token_is_refused(deployed: Deploy, send: Send) -> None:
     deployed(JWKS_URL="http://127.0.0.1:9/jwks", TOKEN_SECRET_ARN="")
 
     refused(user_seen(send, RSA.sign()), "no issuer")
@@ -857,23 +857,23 @@ def test_a_new_key_is_found_at_once_and_made_up_ones_do_not_flood_the_issuer(
     assert issuer.requests == 1, "the first request was a moment ago"
 
     clock(61)
-    issuer.answer = says({"keys": [RSA.jwk, NEXT_RSA.jwk]})
+    issuer.answer = replies({"keys": [RSA.jwk, NEXT_RSA.jwk]})
     assert user_seen(send, NEXT_RSA.sign()).status == 201
     for number in range(20):
         refused(user_seen(send, RSA.sign(kid=f"made up {number}")), "made up")
     assert issuer.requests == 2
 
     clock(601)
-    issuer.answer = says({"keys": [NEXT_RSA.jwk]})
+    issuer.answer = replies({"keys": [NEXT_RSA.jwk]})
     refused(user_seen(send, RSA.sign()), "a key that was taken back")
     assert user_seen(send, NEXT_RSA.sign()).status == 201
 
 
-def test_an_issuer_that_withdraws_all_keys_lets_nobody_in(
+def test_with_an_issuer_that_withdraws_all_keys_every_token_is_refused(
     issuer: Loopback, send: Send, clock: Callable[[float], None]
 ) -> None:
     assert user_seen(send, RSA.sign()).status == 201
-    issuer.answer = says({"keys": []})
+    issuer.answer = replies({"keys": []})
 
     clock(601)
 
@@ -882,7 +882,7 @@ def test_an_issuer_that_withdraws_all_keys_lets_nobody_in(
 
 def test_a_deployment_may_take_both_kinds_of_tokens(deployed: Deploy, stack: Stack, send: Send) -> None:
     with loopback() as served:
-        served.answer = says({"keys": [RSA.jwk]})
+        served.answer = replies({"keys": [RSA.jwk]})
         deployed(JWKS_URL=served.url)
 
         assert user_seen(send, RSA.sign()).status == 201
@@ -893,12 +893,12 @@ def test_a_deployment_may_take_both_kinds_of_tokens(deployed: Deploy, stack: Sta
         )
 
 
-def test_keys_that_change_while_learners_are_at_work_cost_one_request_and_let_nobody_else_in(
+def test_keys_that_change_while_learners_are_at_work_cost_one_request_and_open_to_no_other_token(
     issuer: Loopback, send: Send, clock: Callable[[float], None]
 ) -> None:
     assert user_seen(send, EC.sign()).status == 201
     clock(61)
-    issuer.answer = says({"keys": [NEXT_RSA.jwk, EC.jwk]})
+    issuer.answer = replies({"keys": [NEXT_RSA.jwk, EC.jwk]})
     forged = Signer(NEXT_RSA.kid, RSA.private)
 
     answers = at_once(
@@ -938,7 +938,7 @@ def test_a_revocation_counts_within_a_minute_at_one_read_a_minute(
     user_id, passed = new_user_id(), 0.0
     token = hs256(stack.token_secret, valid(sub=user_id, **claims))
     another = hs256(stack.token_secret, valid(sub=user_id, iat=NOW - 30, jti="mine"))
-    nobody = "GET", "/user/practice/few-shot-examples/1"
+    unknown = "GET", "/user/practice/few-shot-examples/1"
 
     class Time:
         @staticmethod
@@ -950,7 +950,7 @@ def test_a_revocation_counts_within_a_minute_at_one_read_a_minute(
     monkeypatch.setattr(accounts, "time", Time)
 
     def ask(bearer: str) -> Answer:
-        return send(*nobody, {"host": "localhost", "authorization": f"Bearer {bearer}"}, None)
+        return send(*unknown, {"host": "localhost", "authorization": f"Bearer {bearer}"}, None)
 
     with requests_to_table() as requests:
         assert [ask(token).status for _ in range(5)] == [404] * 5

@@ -6,8 +6,7 @@ from typing import Any
 
 from practice.caller import Caller
 from practice.http.endpoint import Endpoint
-from practice.schemas.transfer import TransferState
-from practice.store.idempotency import IdempotentAttempt
+from practice.schemas.transfer import TransferStatus
 from practice.transfers import jobs
 from tests.support.learners import BASE_URL, Learner, made, new_user_id
 from tests.support.planted import filled
@@ -58,7 +57,7 @@ class Account:
         if BASE_URL:
             return self.ids["import_id"]
         caller = Caller(self.owner.user_id, 2**40)
-        return jobs.start_job(caller, "export", TransferState.QUEUED, attempt=IdempotentAttempt()).transfer_id
+        return jobs.start(caller, "export", TransferStatus.QUEUED).transfer_id
 
     def path_of(self, endpoint: Endpoint, **replaced: object) -> str:
         """Without a query; a path parameter that nothing here has fails, so that a new one is thought of."""
@@ -89,9 +88,9 @@ def wait_for_turn(who: Learner, location: str, seconds: float = 60) -> None:
 
 
 def query_string(endpoint: Endpoint, query: str = "") -> str:
-    """What has to be said, all of it ids, before `query`: of two the last counts."""
+    """The required parameters, all of them ids, before `query`: of two the last counts."""
     fields = endpoint.query_model.model_fields if endpoint.query_model else {}
-    said = "&".join(
+    output = "&".join(
         [*(f"{name}=1" for name, each in fields.items() if each.is_required()), *([query] if query else [])]
     )
-    return f"?{said}" if said else ""
+    return f"?{output}" if output else ""

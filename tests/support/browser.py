@@ -74,10 +74,12 @@ class Browser:
         self._call("Page.navigate", url=url)
 
     def evaluate(self, expression: str) -> Any:
-        told = self._call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
-        if "exceptionDetails" in told:
-            raise RuntimeError(told["exceptionDetails"]["exception"].get("description", told))
-        return told["result"].get("value")
+        messages = self._call(
+            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
+        )
+        if "exceptionDetails" in messages:
+            raise RuntimeError(messages["exceptionDetails"]["exception"].get("description", messages))
+        return messages["result"].get("value")
 
     def wait_for(self, expression: str) -> Any:
         """The expression's value, as soon as it is true."""
@@ -119,8 +121,8 @@ class Browser:
                     raise RuntimeError("the browser ended")
                 self._received += part
             message, _, self._received = self._received.partition(b"\0")
-            told = json.loads(message)
-            if told.get("id") == self._sent:
-                if "error" in told:
-                    raise RuntimeError(f"{method}: {told['error']}")
-                return told["result"]
+            messages = json.loads(message)
+            if messages.get("id") == self._sent:
+                if "error" in messages:
+                    raise RuntimeError(f"{method}: {messages['error']}")
+                return messages["result"]

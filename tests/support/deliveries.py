@@ -4,6 +4,7 @@ The table has its stream only while something is delivered: the engine counts al
 that a suite with one would end far slower than it began.
 """
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,15 @@ class Deliveries:
     def of_the_stream(self) -> None:
         while any(each.step() for each in self._stream):
             pass
+
+    def give_up_on_stream(self) -> None:
+        """Reads what is left of the stream; a batch that fails once more goes to the dead-letter queue."""
+        for consumer in self._stream:
+            trigger = consumer._trigger
+            consumer._trigger = replace(trigger, attempts=1)
+            while consumer.step():
+                pass
+            consumer._trigger = trigger
 
     def run(self) -> None:
         """Until nothing is left that can be delivered now."""

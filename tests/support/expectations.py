@@ -42,7 +42,7 @@ POSITIVE, NEGATIVE = "positive_data_acceptance", "negative_data_rejection"
 class Expectation:
     check: str
     operations: frozenset[str]
-    says: str
+    quote: str
     holds: Holds
 
 
@@ -52,7 +52,7 @@ class ExpectedProblem:
 
     check: str
     operations: frozenset[str]
-    says: str
+    quote: str
     fits: Callable[[AnyCase, Json], bool]
 
 
@@ -115,7 +115,7 @@ def an_unstorable_object(case: AnyCase, problem: Json) -> bool:
     return (kind == "string_nul" and "\\u0000" in sent) or kind in ("too_deep", "too_long", "finite_number")
 
 
-def somebody_was_faster(case: AnyCase, response: Response) -> bool:
+def another_client_was_faster(case: AnyCase, response: Response) -> bool:
     sent, current = case.headers.get("If-Match", ""), response.headers.get("etag", [""])[0]
     return response.status_code == 412 and bool(current) and current not in sent and sent.strip() != "*"
 
@@ -188,7 +188,7 @@ WITH_BODY = where(lambda _, operation: "requestBody" in operation)
 
 EXPECTATIONS: Final = (
     Expectation(
-        POSITIVE, CONDITIONAL, "412 `precondition_failed` with the current ETag.", somebody_was_faster
+        POSITIVE, CONDITIONAL, "412 `precondition_failed` with the current ETag.", another_client_was_faster
     ),
     Expectation(
         POSITIVE,
@@ -266,7 +266,7 @@ EXPECTED_PROBLEMS: Final = (
     ExpectedProblem(
         POSITIVE,
         frozenset({"create_import"}),
-        "Puts an export back: no schema tells which text is one",
+        "Imports an export: no schema describes which text is one",
         lambda _, problem: problem["loc"][0] == "body",
     ),
     ExpectedProblem(

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from botocore.awsrequest import AWSResponse
@@ -15,12 +15,8 @@ from practice import table
 from practice.events import outbound
 from practice.runtime import queues
 from practice.transfers import files
+from tests.support.processes import Killed, Process, mortal
 from tests.support.torture import count
-
-
-class Killed(BaseException):
-    """The function's process ends here."""
-
 
 Fault = Callable[[Any], AWSResponse | None]
 
@@ -31,8 +27,8 @@ class Injected:
 
     requests: int = 0
     done: int = 0
-    is_dead: bool = False
-    """The process was killed: none of its threads asks for anything more."""
+    process: Process = field(default_factory=Process)
+    """Once it was killed, none of its threads asks for anything more."""
 
 
 class _Raw:
@@ -132,7 +128,7 @@ def at(number: int, fault: Fault, *, times: int) -> Iterator[Injected]:
     seen = Injected()
 
     def before_send(request: Any, **_: Any) -> Any:
-        if seen.is_dead:
+        if seen.process.is_dead:
             raise Killed
         seen.requests += 1
         if seen.requests < number or seen.done >= times:
@@ -141,8 +137,7 @@ def at(number: int, fault: Fault, *, times: int) -> Iterator[Injected]:
         try:
             answer = fault(request)
         except Killed:
-            seen.is_dead = True
-            raise
+            seen.process.die()
         if answer is None:
             seen.done -= 1  # it spares this one
         return answer
@@ -153,7 +148,8 @@ def at(number: int, fault: Fault, *, times: int) -> Iterator[Injected]:
     for events in emitters:
         events.register_first("before-send", before_send)
     try:
-        yield seen
+        with mortal() as seen.process:
+            yield seen
     finally:
         for events in emitters:
             events.unregister("before-send", before_send)

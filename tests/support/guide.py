@@ -33,7 +33,7 @@ class Block:
     section: str
     line: int
     info: str
-    """What stands behind the fence: the language, and how the block is to be checked."""
+    """What follows the fence: the language, and how the block is to be checked."""
     text: str
 
     def __str__(self) -> str:

@@ -11,15 +11,14 @@ import subprocess
 import sys
 import sysconfig
 import tomllib
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from local.stack import Stack, read_template
-from tests.platform.test_events import EVENTS, for_learner, function_of
+from local.stack import Stack
+from tests.support.events import EVENTS, for_learner, function_of
 from tests.support.learners import in_process, learner, new_user_id
 from tests.support.roles import Call
 
@@ -61,8 +60,8 @@ json.dump({"answer": answer, "calls": calls, "modules": sorted(set(sys.modules) 
 said.flush()
 """
 
-Modules = Mapping[str, set[str]]
-"""Modules by function, or by what several functions have in common."""
+SMALLEST: Final = "default"
+"""The function whose imports of others' packages are listed once, for all."""
 
 
 class Served(NamedTuple):
@@ -89,9 +88,9 @@ def serve(function: str, event: Mapping[str, Any], variables: Mapping[str, str])
     )
     if done.returncode:
         raise AssertionError(f"{function} failed:\n{done.stderr}")
-    said = json.loads(done.stdout)
-    calls = [Call(method, url, headers, body.encode()) for method, url, headers, body in said["calls"]]
-    return Served(said["answer"], named(said["modules"]), calls)
+    output = json.loads(done.stdout)
+    calls = [Call(method, url, headers, body.encode()) for method, url, headers, body in output["calls"]]
+    return Served(output["answer"], named(output["modules"]), calls)
 
 
 HOST_NAMES: Final = {"encodings", "stringprep", "unicodedata"}
@@ -111,67 +110,43 @@ def named(modules: Iterable[str]) -> set[str]:
 
 def comparable(modules: set[str]) -> set[str]:
     """Those that are the same on every Python."""
-    own = {module for module in modules if module.partition(".")[0] == "practice"}
-    return modules if sysconfig.get_python_version() == PYTHON else own
+    return modules if sysconfig.get_python_version() == PYTHON else set(filter(is_ours, modules))
 
 
-def kinds() -> dict[str, list[str]]:
-    """What has its imports in common with others, by function, the widest kind first."""
-    template = read_template()
-    with_token = {route.function for route in template.routes if route.path.startswith("/user/")}
-    open_to_all = {route.function for route in template.routes} - with_token
-    return {
-        name: ["all"]
-        if name in open_to_all
-        else ["all", "table", "requests" if name in with_token else "events"]
-        for name in template.functions
-    }
+def allowed(function: str) -> set[str]:
+    """What the function may import."""
+    listed: dict[str, list[str]] = tomllib.loads(LISTED.read_text(encoding="utf-8"))
+    assert function in listed, f"{LISTED.name} has no list for {function}: `make imports` writes it"
+    common = [module for module in listed[SMALLEST] if not is_ours(module)]
+    return {package for module in (*common, *listed[function]) for package in _with_packages(module)}
 
 
-def read() -> Modules:
-    """What each function may import."""
-    listed = tomllib.loads(LISTED.read_text(encoding="utf-8"))
-    shared = {kind: _unfolded(table) for kind, table in listed["shared"].items()}
-    return {
-        name: _unfolded(listed["function"].get(name, {})).union(*(shared[kind] for kind in of))
-        for name, of in kinds().items()
-    }
-
-
-def write(modules: Modules) -> None:
-    of = kinds()
-    shared: dict[str, set[str]] = {}
-    for kind in ("all", "table", "requests", "events"):
-        common = set.intersection(*(modules[name] for name in of if kind in of[name]))
-        wider = {"all": (), "table": ("all",)}.get(kind, ("all", "table"))
-        shared[kind] = common.difference(*(shared[each] for each in wider))
+def write(modules: Mapping[str, set[str]]) -> None:
+    """A list for each function: modules of ours, and of others those that the smallest function does without."""
+    common = {module for module in modules[SMALLEST] if not is_ours(module)}
     lines = [
-        "# What each function imports until it has served one event. `make imports` writes this anew. A line that grows is",
-        "# a slower cold start: `make bench` says by how much.",
+        "# What each function imports until it has served one event, a package with its modules. Modules of others that",
+        "# `default`, the smallest function, imports are listed there alone. `make imports` writes this file. A list that",
+        "# grows is a slower cold start: `make bench` measures it.",
     ]
-    for kind, found in shared.items():
-        lines += ["", f"[shared.{kind}]", *_folded(found)]
-    for name, found in sorted(modules.items()):
-        own = found.difference(*(shared[kind] for kind in of[name]))
-        lines += ["", f"[function.{name}]", *_folded(own)]
+    for name, found in sorted(modules.items(), key=lambda each: (each[0] != SMALLEST, each[0])):
+        own = found if name == SMALLEST else found - common
+        own -= {package for module in own for package in _with_packages(module) if package != module}
+        lines += ["", f"{name} = [", *(f'    "{module}",' for module in sorted(own, key=_ours_first)), "]"]
     LISTED.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _folded(modules: Iterable[str]) -> list[str]:
-    """By package, so that a line says what it is about."""
-    by_package: dict[str, list[str]] = defaultdict(list)
-    for module in sorted(modules):
-        package, _, name = module.rpartition(".")
-        by_package[package or "packages"].append(name)
-    return [f'"{package}" = "{" ".join(names)}"' for package, names in sorted(by_package.items())]
+def _with_packages(module: str) -> list[str]:
+    parts = module.split(".")
+    return [".".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
 
 
-def _unfolded(table: Mapping[str, str]) -> set[str]:
-    return {
-        name if package == "packages" else f"{package}.{name}"
-        for package, names in table.items()
-        for name in names.split()
-    }
+def is_ours(module: str) -> bool:
+    return module.partition(".")[0] == "practice"
+
+
+def _ours_first(module: str) -> tuple[bool, str]:
+    return not is_ours(module), module
 
 
 def main() -> None:

@@ -81,6 +81,27 @@ def _of_session(by_sk: Mapping[str, Any], session: str) -> list[str]:
     in_order = [moment for _, moment in sorted(moments)]
     if in_order != sorted(in_order):
         problems.append(f"{prefix}: responses out of the order of time")
+    problems += _of_turns(by_sk, prefix)
     parts = [sk for sk in by_sk if sk.startswith(prefix + "2RESPONSE#") and len(sk.split("#")) > 4]
     problems += [f"{sk}: a part of nothing" for sk in parts if "#".join(sk.split("#")[:4]) not in wholes]
+    return problems
+
+
+def _of_turns(by_sk: Mapping[str, Any], prefix: str) -> list[str]:
+    """A turn that has ended has no place without an answer, and nothing that its runner needed."""
+    problems = []
+    places = {
+        item["turn"]["N"]
+        for sk, item in by_sk.items()
+        if sk.startswith(prefix + "2RESPONSE#") and item.get("v", {}).get("N") == "0"
+    }
+    for sk, item in by_sk.items():
+        if not sk.startswith(prefix + "1TURN#") or len(sk.split("#")) != 4:
+            continue
+        left = {"until", "lost", "failed", "cancelled"} & item.keys()
+        if item["status"]["S"] in ("done", "failed", "cancelled"):
+            if left or str(int(sk.split("#")[3])) in places:
+                problems.append(f"{sk}: has ended with {sorted(left)} or places left")
+        elif not {"until", "lost"} <= left:
+            problems.append(f"{sk}: under way with {sorted(left)}")
     return problems

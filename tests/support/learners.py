@@ -1,4 +1,4 @@
-"""Learners, as the tests see them: somebody with a token who sends HTTP requests and reads the answers.
+"""Learners, as the tests see them: they have a token, send HTTP requests and read the answers.
 
 By default a request is answered in process, by the local stack's gateway, from the same event that API Gateway would send.
 `BASE_URL` points the same tests at any running stack, with `TOKEN_SECRET` (its HS256 secret), or with `TOKEN` and
@@ -89,14 +89,14 @@ def over_http(base_url: str) -> Send:
 
 
 def new_user_id() -> int:
-    """Nobody's so far: every test has learners of its own in the one table."""
+    """Of no learner so far: every test has learners of its own in the one table."""
     return random.SystemRandom().randrange(1, 2**50)
 
 
 @dataclass
 class Learner:
-    send: Send
-    token: str
+    send: Send = field(repr=False)
+    token: str = field(repr=False)
     user_id: int
     headers: dict[str, str] = field(default_factory=dict)
     key_suffix: str = ""
@@ -169,7 +169,7 @@ def _token_settings() -> dict[str, str]:
 
 
 class Returning:
-    """A learner with a token that somebody else signed, in one test after the other, each time with an empty account."""
+    """A learner with a token signed elsewhere, in one test after the other, each time with an empty account."""
 
     def __init__(self, send: Send, token: str) -> None:
         claims = jwt.decode(token, options={"verify_signature": False})

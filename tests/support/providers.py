@@ -1,15 +1,15 @@
-"""A model provider on the loopback that plays what a test tells it to, and counts how often it was asked."""
+"""A model provider on the loopback that plays what a test gives it, and counts how often it was asked."""
 
 import json
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from math import inf
 from typing import Any, Self
 
 Part = bytes | float
-"""Of an answer's body: what is sent, or seconds of silence."""
+"""Of an answer's body: what is sent, or seconds of silence; infinite ones end with the provider."""
 
 
 class Played:
@@ -44,7 +44,7 @@ def completion(text: object, **usage: int) -> dict[str, Any]:
     }
 
 
-def says(text: object) -> Play:
+def replies(text: object) -> Play:
     return lambda request: Played(completion(text))
 
 
@@ -67,6 +67,7 @@ class FakeProvider:
         self.requests: list[dict[str, Any]] = []
         self.authorizations: list[str | None] = []
         self._lock = threading.Lock()
+        self._closed = threading.Event()
         fake = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -78,14 +79,14 @@ class FakeProvider:
                 with fake._lock:
                     fake.requests.append(body | {"model": model})
                     fake.authorizations.append(self.headers.get("authorization"))
-                    play = fake.plays.get(model, says(f"{model} says so"))
+                played = fake.play(model, body)
                 try:
-                    self._answer(play(body))
+                    self._answer(played)
                 except (BrokenPipeError, ConnectionResetError):
                     self.close_connection = True
 
             def _answer(self, played: Played) -> None:
-                time.sleep(played.silence)
+                fake._closed.wait(played.silence)
                 self.send_response(played.status)
                 length = sum(len(part) for part in played.parts if isinstance(part, bytes))
                 for name, value in {
@@ -100,7 +101,7 @@ class FakeProvider:
                         self.wfile.write(part)
                         self.wfile.flush()
                     else:
-                        time.sleep(part)
+                        fake._closed.wait(None if part == inf else part)
                 self.close_connection = self.close_connection or played.cut
 
             def log_message(self, *_: Any) -> None:
@@ -109,6 +110,9 @@ class FakeProvider:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def play(self, model: str, body: dict[str, Any]) -> Played:
+        return self.plays.get(model, replies(f"{model} says so"))(body)
 
     @property
     def url(self) -> str:
@@ -123,5 +127,6 @@ class FakeProvider:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._closed.set()
         self._server.shutdown()
         self._server.server_close()

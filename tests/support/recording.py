@@ -1,7 +1,7 @@
 """Every request to AWS that a function makes while the suite runs, held against its role.
 
-A role may allow neither less nor more than its function was seen to need. More is told only when the whole suite ran, and
-passed, on an engine that shows everything: a part of it cannot say what is needed by nothing.
+A role may allow neither less nor more than its function was seen to need. Unneeded grants are reported only when the
+whole suite ran, and passed, on an engine that shows everything: a part of it cannot say what is needed by nothing.
 """
 
 import os
@@ -48,7 +48,7 @@ class Recording:
             return response
 
         def presigned(signer: RequestSigner, request_dict: Mapping[str, Any], **named: Any) -> str:
-            """Such a link may do what its signer may, whoever holds it."""
+            """Such a link may do what its signer may, in any hands."""
             url: str = presign(signer, request_dict=request_dict, **named)
             self._noted(request_dict["method"], url, {}, b"")
             return url
@@ -97,13 +97,13 @@ class Recording:
             self._config.workeroutput["roles"] = {"seen": list(self._rows()), "shows_all": self.shows_all}
             return
         self._faults = [
-            f"{function} is not allowed {use}, which it needs in {self.seen[function][use]}"
+            f"{function} is not allowed {use}: grant it in template.yaml, it is needed in {self.seen[function][use]}"
             for function, uses in self.seen.items()
             for use in self._roles.refused(function, uses)
         ]
         if exitstatus == pytest.ExitCode.OK and self.shows_all and self._is_whole():
             self._faults += [
-                f"{function} is allowed {grant}, which it never needs"
+                f"{function} is allowed {grant}, but no test needs it: remove it from template.yaml, or test it"
                 for function, uses in self.seen.items()
                 for grant in self._roles.unneeded(function, uses)
             ]

@@ -233,7 +233,8 @@ def _bus_uses(_: Resources, call: Call) -> Iterator[Use]:
 def _bedrock_uses(_: Resources, call: Call) -> Iterator[Use]:
     kind, name, verb = unquote(urlsplit(call.url).path).strip("/").split("/")
     if (kind, verb) == ("model", "converse"):
-        yield Use("bedrock:InvokeModel", f"arn:aws:bedrock:{REGION}::foundation-model/{name}")
+        # Which models may be invoked is the deployment's parameter; tests configure many.
+        yield Use("bedrock:InvokeModel", PARAMETERS["BedrockModelArns"])
     else:
         assert (kind, verb) == ("knowledgebases", "retrieve"), call.url
         yield Use("bedrock:Retrieve", f"arn:aws:bedrock:{REGION}:{ACCOUNT}:knowledge-base/{name}")

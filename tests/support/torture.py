@@ -30,17 +30,20 @@ DEFAULTS: Final = {
     "RACES": 4,  # rounds of each race
     "WRITERS": 50,  # of each race
     "FILLINGS": 12,  # sessions with every object filled to its limits
+    "FILES": 1000,  # of a thousand mutations of an export, which ones is up to the seed
     "FUZZ_WALKS": 2,  # of schemathesis, each with a seed of its own
     "FUZZ_EXAMPLES": 30,  # of each operation in each walk
 }
 SIZES: Final = {name: int(os.environ.get(name) or size) for name, size in DEFAULTS.items()}
 
 COUNTED: Final = {
-    "attacks": "tokens, and ids and cursors of somebody else's, that were refused",
+    "attacks": "tokens, and ids and cursors of another learner, that were refused",
     "steps": "steps of histories, each answer compared whole",
     "states": "distinct states that histories came through",
     "faults": "faults injected",
     "fillings": "answers that show objects filled to their limits",
+    "files": "mutated exports that were imported: refused whole, or read back by every route",
+    "erasures": "interleavings of an erasure with a write",
     "requests": "requests of the fuzzer",
     "writers": "requests raced against each other",
 }
@@ -102,7 +105,7 @@ class Run:
         self._is_narrowed = bool(config.option.keyword) or config.args_source.name != "TESTPATHS"
         self._sum: Counter[str] = Counter()
         self._cases = self._failed = 0
-        self._told_at = time.monotonic()
+        self._reported_at = time.monotonic()
         self._progress = Progress() if config.getoption("--torture") else None
         if self._progress:
             self._sum.update(self._progress.counted())
@@ -119,9 +122,9 @@ class Run:
         self._cases += 1
         if self._progress:
             self._progress.add(report.nodeid, counted_by(report))
-            if time.monotonic() - self._told_at > SECONDS_BETWEEN_REPORTS:
-                self._told_at = time.monotonic()
-                self._terminal.write_line(f"\n{self._cases} cases passed: {told(self._sum)}", flush=True)
+            if time.monotonic() - self._reported_at > SECONDS_BETWEEN_REPORTS:
+                self._reported_at = time.monotonic()
+                self._terminal.write_line(f"\n{self._cases} cases passed: {summary(self._sum)}", flush=True)
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         is_whole = exitstatus == pytest.ExitCode.OK and not self._failed and not self._is_narrowed
@@ -131,10 +134,10 @@ class Run:
 
     def pytest_terminal_summary(self) -> None:
         if +self._sum:
-            self._terminal.write_line(told(self._sum))
+            self._terminal.write_line(summary(self._sum))
 
 
-def told(counts: Mapping[str, int]) -> str:
+def summary(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{counts[name]:,} {name}" for name in COUNTED if counts.get(name))
 
 
@@ -192,12 +195,12 @@ def _whole_lines(path: Path) -> list[str]:
 
 def code() -> str:
     """What the run tries, and with what."""
-    told = hashlib.sha256()
+    summary = hashlib.sha256()
     folders = ("functions", "layers/practice", "local", "tests")
     files = [ROOT / "template.yaml", *(file for each in folders for file in (ROOT / each).rglob("*.py"))]
     for file in sorted(files):
-        told.update(file.read_bytes())
-    return told.hexdigest()[:16]
+        summary.update(file.read_bytes())
+    return summary.hexdigest()[:16]
 
 
 # Its figures
@@ -226,5 +229,5 @@ def with_figures(page: str, figures: Mapping[str, Any]) -> str:
         name: size for name, size in figures["sizes"].items() if size != DEFAULTS[name]
     }
     command = " ".join(["make torture", *(f"{name}={value}" for name, value in asked.items())])
-    said = f"`{command}` of {figures['on']}, Python {figures['python']}:"
-    return "\n".join([before + BEGIN, "", said, "", *table, "", END + after])
+    output = f"`{command}` of {figures['on']}, Python {figures['python']}:"
+    return "\n".join([before + BEGIN, "", output, "", *table, "", END + after])

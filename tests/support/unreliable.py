@@ -8,7 +8,7 @@ from local.stack import Stack
 
 
 class Unreliable:
-    """Stands before the stack and plays what it is told to, each once: a refusal, or an answer that gets lost."""
+    """A proxy of the stack that plays what it is given, each once: a refusal, or an answer that gets lost."""
 
     def __init__(self, stack: Stack) -> None:
         self.plays: list[Response | Literal["lost", "done"]] = []

@@ -6,9 +6,10 @@
     python -m tools.restore adopt < processed.json > import.json
     python -m tools.restore carry --to T [--from OLD]     carry over what must survive the restore
     python -m tools.restore orphans --table T             sweep the remaining items of deleted sessions
+    python -m tools.restore accounts --table T            move accounts out of the partitions of their users' items
     python -m tools.restore user --from T --to LIVE --user-id N [--only ID]
 
-The last three only print what they would do, unless --apply is given. They work on the stack that STACK names, or without
+The last four only print what they would do, unless --apply is given. They work on the stack that STACK names, or without
 STACK on the local stack at HOST and PORT.
 """
 
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from tools.build import ROOT
 from tools.deployed import LocalStack, Stack
-from tools.restore.changes import Change, carry, orphans
+from tools.restore.changes import Change, accounts, carry, orphans
 from tools.restore.one_user import user
 from tools.restore.plan import Names, steps
 from tools.restore.tables import adopted, check, moved_template
@@ -39,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     plan.add_argument("--stack", required=True)
     plan.add_argument("--at", required=True, type=datetime.fromisoformat, help="2026-01-07T09:00:00+00:00")
     commands.add_parser("adopt")
-    for name in ("check", "template", "orphans"):
+    for name in ("check", "template", "orphans", "accounts"):
         commands.add_parser(name).add_argument("--table", required=True)
     commands.choices["template"].add_argument("--stream", required=True)
     for name in ("carry", "user"):
@@ -47,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
         commands.choices[name].add_argument("--from", dest="old", required=name == "user")
     commands.choices["user"].add_argument("--user-id", type=int, required=True)
     commands.choices["user"].add_argument("--only", type=int, action="append", default=[])
-    for name in ("carry", "orphans", "user"):
+    for name in ("carry", "orphans", "accounts", "user"):
         commands.choices[name].add_argument("--apply", action="store_true")
     return made
 
@@ -72,6 +73,8 @@ def main(arguments: list[str] | None = None) -> int:
         changes = carry(deployed, given.to, given.old)
     elif given.command == "orphans":
         changes = orphans(deployed, given.table)
+    elif given.command == "accounts":
+        changes = accounts(deployed, given.table)
     else:
         dynamodb = deployed.client("dynamodb")
         changes = user(dynamodb, given.old, given.to, given.user_id, frozenset(given.only))

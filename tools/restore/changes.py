@@ -32,15 +32,17 @@ def carry(deployed: Deployed, new: str, old: str | None) -> Iterator[Change]:
     if old is None:
         return
     for item in scan(dynamodb, old, "#sk IN (:account, :class, :agent)", _CARRIED):
-        there = item_at(dynamodb, new, {"pk": item["pk"], "sk": item["sk"]})
         if item["sk"]["S"] != "ACCOUNT":
+            there = item_at(dynamodb, new, {"pk": item["pk"], "sk": item["sk"]})
             if there is None or text_in(there, "updated_at") < text_in(item, "updated_at"):
                 yield _replacement(dynamodb, new, old, item, there or {})
             continue
-        yield from _revocations(dynamodb, new, item, there or {})
+        user_id = int(item["pk"]["S"].split("#")[1])
+        there = item_at(dynamodb, new, wire_key(keys.account(user_id))) or {}
+        yield from _revocations(dynamodb, new, user_id, item, there)
         moment = number_in(item, "erased_at")
-        if moment > number_in(there or {}, "erased_at") or "erasing" in (there or {}):
-            yield _erasure(deployed, int(item["pk"]["S"].partition("#")[2]), moment)
+        if moment > number_in(there, "erased_at") or "erasing" in there:
+            yield _erasure(deployed, user_id, moment)
 
 
 _CARRIED: Final = {":account": {"S": "ACCOUNT"}, ":class": {"S": "CLASS"}, ":agent": {"S": "AGENT"}}
@@ -70,8 +72,52 @@ def _counters(dynamodb: Any, new: str, old: str | None) -> Iterator[Change]:
         yield Change(f"counter {key.pk}: {restored:.0f} -> {target}", move)
 
 
-def _revocations(dynamodb: Any, new: str, item: Item, there: Item) -> Iterator[Change]:
-    key = {"pk": item["pk"], "sk": item["sk"]}
+def accounts(deployed: Deployed, table: str) -> Iterator[Change]:
+    """Accounts that are still in the partition of their user's items: each moves to its own. Reads every key."""
+    dynamodb = deployed.client("dynamodb")
+    for item in scan(dynamodb, table, "#sk = :account", {":account": {"S": "ACCOUNT"}}):
+        user_id = int(item["pk"]["S"].split("#")[1])
+        if item["pk"]["S"] == keys.user(user_id):
+            yield _moved(dynamodb, table, user_id, item)
+
+
+def _moved(dynamodb: Any, table: str, user_id: int, item: Item) -> Change:
+    kept = {name: value for name, value in item.items() if name not in ("pk", "sk")}
+    counted = {name: kept.pop(name) for name in ("sessions", "examples") if name in kept}
+    tokens = _tokens(item)
+    kept.pop("revoked_tokens", None)
+    added = counted | ({"revoked_tokens": {"SS": sorted(tokens)}} if tokens else {})
+    set_to = ", ".join(f"#{name} = if_not_exists(#{name}, :{name})" for name in kept)
+    add = ", ".join(f"#{name} :{name}" for name in added)
+    update = {
+        "TableName": table,
+        "Key": wire_key(keys.account(user_id)),
+        "UpdateExpression": " ".join(
+            f"{word} {terms}" for word, terms in (("SET", set_to), ("ADD", add)) if terms
+        ),
+        "ExpressionAttributeNames": {f"#{name}": name for name in kept | added},
+        "ExpressionAttributeValues": {f":{name}": value for name, value in (kept | added).items()},
+    }
+    delete = {
+        "TableName": table,
+        "Key": wire_key(keys.account_of_before(user_id)),
+        "ConditionExpression": "attribute_exists(pk)",
+    }
+
+    def move() -> None:
+        dynamodb.transact_write_items(TransactItems=[{"Update": update}, {"Delete": delete}])
+
+    return Change(f"USER#{user_id}: account", move)
+
+
+def _tokens(account: Item) -> set[str]:
+    """With the moment of their revocation, which accounts in the partition of the items do not know."""
+    is_of_before = not account["pk"]["S"].endswith("#ACCOUNT")
+    return {f"0 {each}" if is_of_before else each for each in account.get("revoked_tokens", {}).get("SS", ())}
+
+
+def _revocations(dynamodb: Any, new: str, user_id: int, item: Item, there: Item) -> Iterator[Change]:
+    key = wire_key(keys.account(user_id))
     if number_in(item, "revoked_before") > number_in(there, "revoked_before"):
 
         def revoke() -> None:
@@ -83,10 +129,8 @@ def _revocations(dynamodb: Any, new: str, item: Item, there: Item) -> Iterator[C
                 ExpressionAttributeValues={":before": item["revoked_before"]},
             )
 
-        yield Change(f"{item['pk']['S']}: tokens revoked by time", revoke)
-    tokens = set(item.get("revoked_tokens", {}).get("SS", ())) - set(
-        there.get("revoked_tokens", {}).get("SS", ())
-    )
+        yield Change(f"USER#{user_id}: tokens revoked by time", revoke)
+    tokens = _tokens(item) - (_tokens(there) if there else set())
     if tokens:
 
         def add() -> None:
@@ -98,7 +142,7 @@ def _revocations(dynamodb: Any, new: str, item: Item, there: Item) -> Iterator[C
                 ExpressionAttributeValues={":tokens": {"SS": sorted(tokens)}},
             )
 
-        yield Change(f"{item['pk']['S']}: {len(tokens)} tokens revoked by name", add)
+        yield Change(f"USER#{user_id}: {len(tokens)} tokens revoked by name", add)
 
 
 def _replacement(dynamodb: Any, new: str, old: str, item: Item, there: Item) -> Change:

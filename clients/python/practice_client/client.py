@@ -5,6 +5,7 @@ from typing import Any
 
 from practice_client.models import (
     Counts,
+    EffectiveParameters,
     Example,
     ExamplePage,
     Expansion,
@@ -143,6 +144,13 @@ class Client(Transport):
     def delete_session(self, session_id: int, *, if_match: str | None = None) -> None:
         """Deletes a session with its settings, models and responses; examples stay."""
         self._request("DELETE", f"/user/practice/sessions/{session_id}", {204: None}, if_match=if_match)
+
+    def get_effective_parameters(self, session_id: int) -> EffectiveParameters:
+        """What a turn would send to each model now, and who chose each value."""
+        made: EffectiveParameters = self._request(
+            "GET", f"/user/practice/sessions/{session_id}/effective-parameters", {200: EffectiveParameters}
+        )
+        return made
 
     def get_settings(self, session_id: int) -> Settings:
         """The settings of a session."""
@@ -513,7 +521,11 @@ class Client(Transport):
         return made
 
     def cancel_turn(self, session_id: int, turn_id: int) -> None:
-        """Cancels a turn that waits in the queue; it stays readable, as cancelled."""
+        """Cancels a turn; it stays readable, as cancelled.
+
+        A queued turn asks no model. Of a running turn the models that have not answered stop within two seconds; the answers
+        that are there stay.
+        """
         self._request("DELETE", f"/user/practice/sessions/{session_id}/turns/{turn_id}", {204: None})
 
     def create_export(self) -> str | Export:

@@ -18,14 +18,33 @@ class Counts:
     responses: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectiveModel:
+    session_model_id: int
+    model_name: str
+    generation_params: dict[str, Any]
+    """What a turn would send now."""
+    chosen_by: dict[str, Any]
+    """For each of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectiveParameters:
+    models: list[EffectiveModel]
+    """Those that a turn would ask, the primary first."""
+
+
 ErrorCode = Literal[
     "timeout",
     "answer_too_long",
     "model_not_enabled",
     "throttled",
+    "quota_exhausted",
     "provider_error",
+    "only_reasoning",
     "not_stored",
     "interrupted",
+    "cancelled",
 ]
 
 
@@ -59,11 +78,12 @@ Expansion = Literal["settings", "responses"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
     export_id: int
-    state: TransferState
+    status: TransferStatus
     created_at: datetime
     expires_at: datetime
     counts: Counts | None
     problem: str | None
+    """Why it failed, or what a finished one lacks."""
     url: str | None
     """Where the file is, once it is done; the link lasts an hour, the file until `expires_at`."""
 
@@ -81,10 +101,11 @@ class FewShotLink:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Import:
     import_id: int
-    state: TransferState
+    status: TransferStatus
     created_at: datetime
     expires_at: datetime
     counts: Counts | None
+    """What is written so far, and in the end all that was."""
     problem: str | None
     upload_url: str | None
     """Where to PUT the file while the import is waiting for it."""
@@ -140,7 +161,7 @@ class Result:
     created_at: datetime
     is_primary: bool
     generation_params: dict[str, Any]
-    """The parameters that counted."""
+    """What was sent to the provider, and nothing else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,7 +256,7 @@ Sort = Literal["created", "activity"]
 StylePreset = Literal["accurate", "balanced", "creative", "custom"]
 
 
-TransferState = Literal["waiting", "queued", "running", "done", "failed"]
+TransferStatus = Literal["waiting", "queued", "running", "done", "failed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,8 +266,11 @@ class Turn:
     status: TurnStatus
     prompt_text: str
     created_at: datetime
+    asked: list[TurnModel]
+    """All models of the turn, from its beginning on."""
     results: list[Result]
     errors: list[TurnError]
+    """Of the models that failed so far."""
     settings: TurnSettings | None
     """null for a response that was added by POST or queue: it is a turn of its own."""
     next_cursor: str | None = field(default=None, compare=False)
@@ -280,6 +304,18 @@ class TurnError:
     model_name: str
     code: ErrorCode
     detail: str
+    reason: dict[str, Any] | None
+    """What the provider said in machine words: `status`, `code`, `param`, `type`; null where none refused anything."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnModel:
+    """A model of a turn, with the id of its answer."""
+
+    session_model_id: int
+    model_name: str
+    response_id: int
+    is_primary: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -124,10 +124,10 @@ class SessionFull(Conflict):
     detail = "session_full"
 
 
-class TurnAlreadyStarted(Conflict):
-    """Only what has not started can be cancelled."""
+class TurnFinished(Conflict):
+    """Only a turn that has not ended can be cancelled."""
 
-    detail = "turn_already_started"
+    detail = "turn_finished"
 
 
 class AccountNotEmpty(Conflict):
@@ -140,6 +140,12 @@ class ImportInProgress(Conflict):
     """Nothing else is created while an import runs."""
 
     detail = "import_in_progress"
+
+
+class TooManyTransfers(Conflict):
+    """An account has few exports and imports at the same time."""
+
+    detail = "too_many_transfers"
 
 
 class RequestInFlight(Conflict):

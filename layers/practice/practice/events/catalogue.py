@@ -2,16 +2,16 @@
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, Field, PlainSerializer, TypeAdapter
+from pydantic import AwareDatetime, BaseModel, Field, PlainSerializer, TypeAdapter, model_validator
 
 from practice.events.batch import PermanentFailure, validate
 from practice.limits import SESSION_MODELS
 from practice.runtime import clock, queues
 from practice.runtime.config import config
-from practice.schemas.catalogue import Agent, ClassStatus, PracticeClass
-from practice.schemas.fields import FreeForm, Id, ModelName, Text
+from practice.schemas.catalogue import Agent, AgentFields, ClassStatus, PracticeClass
+from practice.schemas.fields import Id, ModelName
 from practice.store import catalogue
 from practice.table import keys
 
@@ -29,15 +29,18 @@ class ClassUpdated(_Announcement):
     primary_model: ModelName | None
     allowed_models: Annotated[list[ModelName], Field(max_length=SESSION_MODELS)]
 
+    @model_validator(mode="after")
+    def fits_a_session(self) -> Self:
+        """The primary is one of the models, listed or not."""
+        if len({*self.allowed_models, self.primary_model} - {None}) > SESSION_MODELS:
+            raise ValueError(f"at most {SESSION_MODELS} models, the primary included")
+        return self
 
-class AgentUpdated(_Announcement):
-    agent_id: Id
+
+class AgentUpdated(_Announcement, AgentFields):
     user_id: Id
     is_active: bool
     shared_class_ids: list[Id]
-    name: Text
-    system_prompt: Text
-    generation_params: FreeForm
 
 
 class AgentDeleted(_Announcement):
@@ -68,7 +71,7 @@ def _announce(kind: object, detail: object) -> bool:
         key = keys.practice_class(announced.class_id)
         return catalogue.announce(key, practice_class, practice_class.updated_at)
     if kind == "AgentUpdated":
-        agent = Agent.model_validate(validate(detail, _AGENT_UPDATED).model_dump())
+        agent = Agent.model_validate(validate(detail, _AGENT_UPDATED).model_dump(exclude_unset=True))
         return catalogue.announce(keys.agent(agent.agent_id), agent, agent.updated_at)
     if kind == "AgentDeleted":
         deleted = validate(detail, _AGENT_DELETED)

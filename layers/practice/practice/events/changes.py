@@ -24,6 +24,7 @@ from practice.events.messages import (
     WriteTitle,
 )
 from practice.events.outbound import (
+    Ended,
     ExampleCreated,
     ModelAnswer,
     ModelError,
@@ -39,7 +40,7 @@ from practice.schemas.example import Example
 from practice.schemas.response import Response
 from practice.schemas.session import OwnSession
 from practice.schemas.settings import StoredSettings
-from practice.schemas.turn import StoredTurn
+from practice.schemas.turn import StoredTurn, TurnStatus
 from practice.table import Document, keys
 from practice.table.keys import ItemRef
 
@@ -245,11 +246,14 @@ def _of_response(place: ItemRef, old: Document | None, new: Document | None) -> 
     yield Answered(place.user_id, response.session_id)
 
 
+_ENDED: Final[Mapping[str, Ended]] = {"done": "done", "failed": "failed", "cancelled": "cancelled"}
+
+
 def _of_turn(place: ItemRef, old: Document | None, new: Document | None) -> Iterator[Consequence]:
     if old is None or new is None or old.string("status") == new.string("status"):
         return
-    status = new.string("status")
-    if status not in ("done", "failed"):
+    status = _ENDED.get(new.string("status"))
+    if status is None or old.string("status") == TurnStatus.QUEUED:  # cancelled there, no model was asked
         return
     turn = StoredTurn.model_validate_json(new.text) if new.text else _read(new, StoredTurn)
     if turn is None:
@@ -261,7 +265,7 @@ def _of_turn(place: ItemRef, old: Document | None, new: Document | None) -> Iter
         user_id=place.user_id,
         session_id=turn.session_id,
         turn_id=turn.turn_id,
-        status="done" if status == "done" else "failed",
+        status=status,
         created_at=turn.created_at,
         results=[
             ModelAnswer(
@@ -282,7 +286,7 @@ def _of_turn(place: ItemRef, old: Document | None, new: Document | None) -> Iter
             for each in outcome["errors"]
         ],
     )
-    if status == "done":
+    if outcome["models"]:
         yield Answered(place.user_id, turn.session_id)
 
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 SOURCE: Final = "practice.api"
 
 
+Ended = Literal["done", "failed", "cancelled"]
+
+
 class OutboundEvent(BaseModel):
     """The detail of an event; its class is the detail-type."""
 
@@ -69,7 +72,7 @@ class TurnCompleted(OutboundEvent):
 
     session_id: int
     turn_id: int
-    status: Literal["done", "failed"]
+    status: Ended
     created_at: Timestamp
     results: list[ModelAnswer]
     errors: list[ModelError]

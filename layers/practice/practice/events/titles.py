@@ -1,4 +1,4 @@
-"""A model writes titles for untitled sessions, from their first exchange."""
+"""Titles for sessions that have none, made by the configured model from the first exchange."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -12,8 +12,9 @@ from practice.runtime import log
 from practice.runtime.config import config
 from practice.runtime.deadline import Deadline
 from practice.store import titles
-from practice.turns.ask import ask_alone
+from practice.turns.ask import ask_alone, log_failure
 from practice.turns.providers import ProviderError
+from practice.turns.thinking import without_thinking
 
 NAME: Final = "write_titles"
 SECONDS: Final = 20.0
@@ -33,24 +34,41 @@ def handle(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _title(record: SQSRecord) -> None:
-    """When the model fails, the session stays untitled until its next turn asks again."""
+    """After a second failure the first words of the prompt serve, so that no further turn pays for a title."""
     message = parse(record.body, TITLE)
     exchange = titles.first_answer(message.user_id, message.session_id)
     if exchange is None:
         return
-    prompt, answer = (text[:EXCERPT_CHARACTERS] for text in (exchange.prompt_text, exchange.response_text))
-    text = f"{prompt}\n\nAnswer:\n{answer}"
-    model, deadline = config().title_model or exchange.model_name, Deadline.after(SECONDS)
-    try:
-        title = one_line(ask_alone(model, INSTRUCTION, text, max_tokens=TOKENS, deadline=deadline))
-    except ProviderError as error:
-        log.count("model_failures")
-        # The name of the model that answered is left out: it can come from a learner's imported file.
-        log.note("failed_models", f"{config().title_model or 'title'} {error.code}")
-        log.logger.warning("no title", extra={"cause": error.code})
-        return
+    prompt = exchange.prompt_text
+    answer, _ = without_thinking(exchange.response_text, thinks=True)
+    text = f"{prompt[:EXCERPT_CHARACTERS]}\n\nAnswer:\n{answer[:EXCERPT_CHARACTERS]}"
+    deadline = Deadline.after(SECONDS)
+    title = _written(text, deadline) or _written(text, deadline) or first_words(prompt)
     if title:
         titles.write(message.user_id, message.session_id, title)
+
+
+def _written(text: str, deadline: Deadline) -> str:
+    """Empty when the model fails, or writes nothing that can be a title."""
+    model = _model()
+    if not model:
+        return ""
+    try:
+        return one_line(ask_alone(model, INSTRUCTION, text, max_tokens=TOKENS, deadline=deadline))
+    except ProviderError as error:
+        log.count("model_failures")
+        log.note("failed_models", f"title {error.code}")
+        log_failure(model, error.code, error.reason)
+        return ""
+
+
+def _model() -> str:
+    """The deployment's alone: the name of the model that answered can come from a learner's own file."""
+    return config().title_model or next(iter(config().default_models), "")
+
+
+def first_words(prompt: str) -> str:
+    return one_line(prompt) or " ".join(prompt.split())[:MADE_TITLE_CHARACTERS]
 
 
 def one_line(text: str) -> str:

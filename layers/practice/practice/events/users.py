@@ -62,12 +62,12 @@ def revoke(event: Mapping[str, Any]) -> dict[str, Any]:
     if revoked.issued_before is not None:
         accounts.revoke_before(revoked.user_id, revoked.issued_before.timestamp())
     if revoked.token_id is not None:
-        accounts.revoke_token(revoked.user_id, revoked.token_id)
+        accounts.revoke_token(revoked.user_id, revoked.token_id, revoked.updated_at.timestamp())
     return {"detail_type": "TokensRevoked", "outcome": "stored"}
 
 
 def begin_erasure(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Close the account and queue the erasure: two requests. From now on the user can create nothing."""
+    """The receipt, and a message for the work: three requests. Nothing is created for the user from here on."""
     try:
         erased = validate(event.get("detail"), _USER_ERASED)
     except PermanentFailure as failure:
@@ -93,10 +93,13 @@ def erase(event: Mapping[str, Any], context: object) -> dict[str, Any]:
 
 
 def _erase(user_id: int, deadline: Deadline) -> None:
-    """Erases until the deadline, then sends a new message for the rest. Ends with `UserDataErased`."""
-    files.delete_all(user_id)
+    """Erases until the deadline, then sends a new message for the rest. Ends with `UserDataErased`.
+
+    Files go last: a worker that wrote one while the items were deleted finds its job gone, or had finished by then.
+    """
     for erasure in accounts.erase(user_id):
         if erasure is not None:
+            files.delete_all(user_id)
             _publish(user_id, erasure)
             accounts.finish_erasure(user_id, erasure)
         elif not deadline.remaining():

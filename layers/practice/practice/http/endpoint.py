@@ -44,9 +44,9 @@ class Request:
         return value
 
     @property
-    def user_id(self) -> int:
+    def signed_in(self) -> Caller:
         assert self.caller is not None
-        return self.caller.user_id
+        return self.caller
 
 
 _SOURCES: Final[dict[Any, Callable[[Request], object]]] = {
@@ -55,9 +55,9 @@ _SOURCES: Final[dict[Any, Callable[[Request], object]]] = {
     Deadline: lambda request: Deadline.of(request.context),
     ExpectedVersions: lambda request: expected_versions(request.header("if-match")),
     Preferences: lambda request: Preferences.of(request.header("prefer")),
-    Pager: lambda request: Pager(request.user_id),
+    Pager: lambda request: Pager(request.signed_in.user_id),
     IdempotentAttempt: lambda request: idempotency.claim(
-        request.user_id, request.event, request.route, Deadline.of(request.context).remaining()
+        request.signed_in, request.event, request.route, Deadline.of(request.context).remaining()
     ),
 }
 """How a handler's parameter is obtained, by its type."""

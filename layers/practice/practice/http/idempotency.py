@@ -3,6 +3,7 @@
 import hashlib
 from http import HTTPStatus
 
+from practice.caller import Caller
 from practice.errors import Invalid, Problem
 from practice.http.inputs import Event, body_bytes
 from practice.http.replies import Reply, etag
@@ -10,7 +11,7 @@ from practice.limits import IDEMPOTENCY_KEY_CHARACTERS
 from practice.store.idempotency import IdempotentAttempt, StoredAnswer, claim_key
 
 
-def claim(user_id: int, event: Event, route: str, seconds: float) -> IdempotentAttempt:
+def claim(caller: Caller, event: Event, route: str, seconds: float) -> IdempotentAttempt:
     """Without the header an attempt that keeps nothing. `seconds` is how long this function can run at most."""
     header = event.get("headers", {}).get("idempotency-key")
     if header is None:
@@ -19,7 +20,7 @@ def claim(user_id: int, event: Event, route: str, seconds: float) -> IdempotentA
         kind = "string_too_long" if header else "string_too_short"
         message = f"Idempotency-Key should have 1 to {IDEMPOTENCY_KEY_CHARACTERS} characters"
         raise Invalid([Problem(kind, ("header", "idempotency-key"), message)])
-    return claim_key(user_id, header, fingerprint(event, route), seconds)
+    return claim_key(caller, header, fingerprint(event, route), seconds)
 
 
 def fingerprint(event: Event, route: str) -> str:

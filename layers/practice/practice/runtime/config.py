@@ -61,7 +61,7 @@ class Config:
         )
         self.unknown_class_is_refused = variables.get("UNKNOWN_CLASS") == "refuse"
         self.title_model = variables.get("TITLE_MODEL", "")
-        """Empty for the model that answered."""
+        """Empty for the first default model."""
 
     def _count(self, variable: str) -> int:
         value = self.variables.get(variable) or "0"

@@ -1,7 +1,8 @@
 """The time that a function has left."""
 
+import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 LONGEST_SECONDS: Final = 29.0
@@ -10,9 +11,10 @@ LONGEST_SECONDS: Final = 29.0
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """A moment on the monotonic clock."""
+    """A moment on the monotonic clock, or an earlier one at which it is stopped."""
 
     at: float
+    stopped: threading.Event = field(default_factory=threading.Event, compare=False, repr=False)
 
     @classmethod
     def of(cls, context: Any) -> Self:
@@ -24,7 +26,8 @@ class Deadline:
         return cls(time.monotonic() + seconds)
 
     def less(self, seconds: float) -> "Deadline":
+        """Another deadline, which is stopped by itself."""
         return Deadline(self.at - seconds)
 
     def remaining(self) -> float:
-        return max(0.0, self.at - time.monotonic())
+        return 0.0 if self.stopped.is_set() else max(0.0, self.at - time.monotonic())

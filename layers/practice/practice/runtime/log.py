@@ -72,6 +72,21 @@ def note(field: str, text: str) -> None:
         counted[field] = f"{counted[field]}, {text}" if field in counted else text
 
 
+def count_failed_model(
+    code: str, *, provider: str | None, model_id: str | None, reason: Mapping[str, Any]
+) -> None:
+    """A line of its own, because a line can name one code: which model failed, and the machine words of why."""
+    line = {
+        "stage": config().stage,
+        "code": code,
+        "failed_models_by_code": 1,
+        "provider": provider,
+        "model_id": model_id,
+        "reason": dict(reason),
+    }
+    logger.warning("a model failed", extra={**line, "_aws": _metrics_of(line)})
+
+
 def log_request(
     invocation: Invocation,
     context: object,

@@ -13,6 +13,8 @@ _ROUTE: Final = ("stage", "route")
 """Route of the HTTP API, as the template spells it."""
 _ERROR: Final = ("stage", "error")
 """Name of an error in `errors.py`, or the phrase of the status."""
+_CODE: Final = ("stage", "code")
+"""Of a model that failed: the `code` of its entry in `errors`."""
 _FUNCTION: Final = ("stage", "function")
 """Folder of a function that an event or a queue starts."""
 
@@ -27,6 +29,7 @@ METRICS: Final[dict[str, tuple[str, tuple[tuple[str, ...], ...]]]] = {
     "turns": ("Count", (_STAGE,)),
     "models_asked": ("Count", (_STAGE,)),
     "model_failures": ("Count", (_STAGE,)),
+    "failed_models_by_code": ("Count", (_CODE,)),
     "prompt_tokens": ("Count", (_STAGE,)),
     "completion_tokens": ("Count", (_STAGE,)),
     "sweep_lag_seconds": ("Seconds", (_STAGE,)),

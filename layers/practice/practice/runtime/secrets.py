@@ -1,23 +1,10 @@
-"""Secrets Manager, asked without a client of its own.
+"""Secrets Manager, asked with one signed request."""
 
-Building a second botocore client costs a cold start a tenth of its time; a signed GetSecretValue is one POST
-(https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html, AWS JSON 1.1).
-"""
-
-import json
 import time
 from typing import Final
 
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.configprovider import ConfiguredEndpointProvider
-from botocore.exceptions import ConnectionError as NoConnection
-from botocore.exceptions import HTTPClientError
-from botocore.httpsession import URLLib3Session
-
 from practice.errors import StoreUnavailable
-from practice.runtime import aws
-from practice.runtime.config import config
+from practice.runtime import signed
 from practice.runtime.snapshots import clear_on_restore
 
 SERVICE: Final = "secretsmanager"
@@ -51,40 +38,6 @@ def clear_cache() -> None:
 
 
 def _fetch(secret_id: str) -> str:
-    region = config().region
-    request = AWSRequest(
-        "POST",
-        endpoint(region).rstrip("/") + "/",
-        data=json.dumps({"SecretId": secret_id}),
-        headers={
-            "Content-Type": "application/x-amz-json-1.1",
-            "X-Amz-Target": "secretsmanager.GetSecretValue",
-        },
-    )
-    credentials = aws.session().get_credentials()
-    if credentials is None:
-        raise StoreUnavailable("no AWS credentials")
-    SigV4Auth(credentials, SERVICE, region).add_auth(request)
-    try:
-        answer = URLLib3Session(timeout=3).send(request.prepare())
-    except (NoConnection, HTTPClientError) as error:
-        raise StoreUnavailable(f"Secrets Manager: {type(error).__name__}") from error
-    if answer.status_code != 200:
-        raise StoreUnavailable(f"Secrets Manager answered {answer.status_code}")
-    value: str = json.loads(answer.content)["SecretString"]
+    answer = signed.call(SERVICE, "secretsmanager.GetSecretValue", {"SecretId": secret_id})
+    value: str = answer["SecretString"]
     return value
-
-
-def endpoint(region: str) -> str:
-    """As botocore finds it: what is configured (AWS_ENDPOINT_URL), else the host in the region's partition."""
-    session = aws.session()
-    configured = ConfiguredEndpointProvider(session.full_config, session.get_scoped_config(), SERVICE)
-    if url := configured.provide():
-        return str(url)
-    partition = session.get_partition_for_region(region)
-    [suffix] = [
-        each["outputs"]["dnsSuffix"]
-        for each in session.get_data("partitions")["partitions"]
-        if each["id"] == partition
-    ]
-    return f"https://{SERVICE}.{region}.{suffix}"

@@ -5,6 +5,9 @@ from typing import Any, Self
 
 from pydantic import BaseModel
 
+from practice.schemas.fields import Id, Prompt, Title
+from practice.schemas.generation import Generation
+
 
 class ClassStatus(StrEnum):
     PLANNED = "planned"
@@ -23,6 +26,15 @@ class PracticeClass(BaseModel):
         """The primary first, then the others in their order."""
         first = [self.primary_model] if self.primary_model else []
         return list(dict.fromkeys(first + self.allowed_models))
+
+
+class AgentFields(BaseModel):
+    """What an announcement says of an agent and a snapshot keeps, bounded so that both fit a response."""
+
+    agent_id: Id
+    name: Title
+    system_prompt: Prompt
+    generation_params: Generation
 
 
 class Agent(BaseModel):

@@ -23,8 +23,12 @@ class Example(BaseModel):
 
     def shares(self) -> int:
         """How many fiftieths of a selection are reserved for it: it can grow within them."""
-        return -(-len(self.model_dump_json().encode()) // SHARE_BYTES)
+        written = self.model_dump_json(exclude={"example_id", "user_id", "created_at", "updated_at"})
+        return -(-(len(written.encode()) + _IDS_AND_TIMES_BYTES) // SHARE_BYTES)
 
+
+_IDS_AND_TIMES_BYTES: Final = 180
+"""At most: an example has the same shares under another id and owner, as after an import."""
 
 SHARE_BYTES: Final = limits.SELECTION_BYTES // limits.SELECTED_EXAMPLES
 

@@ -15,6 +15,18 @@ class LengthPreset(StrEnum):
     CUSTOM = "custom"
 
 
+class Chooser(StrEnum):
+    """Who chose a parameter; later wins. The last two stand for a token cap that was not chosen."""
+
+    DEPLOYMENT = "deployment"
+    PRESET = "preset"
+    AGENT = "agent"
+    SETTINGS = "settings"
+    SESSION_MODEL = "session_model"
+    INTERFACE = "interface"
+    BUDGET = "budget"
+
+
 DEFAULTS: Final[dict[str, Any]] = {
     "temperature": 0.7,
     "top_p": 0.9,

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, Field
 
 from practice.schemas.fields import ModelName, same_json
-from practice.schemas.generation import Generation
+from practice.schemas.generation import Chooser, Generation
 
 
 class SessionModel(BaseModel):
@@ -130,6 +130,20 @@ class StoredModels(BaseModel):
             for n, name in enumerate(missing)
         ]
         return self.model_copy(update={"models": kept + added}).with_an_elected_primary()
+
+
+class EffectiveModel(BaseModel):
+    session_model_id: int
+    model_name: str
+    generation_params: dict[str, Any]
+    """What a turn would send now."""
+    chosen_by: dict[str, Chooser]
+    """For each of them."""
+
+
+class EffectiveParameters(BaseModel):
+    models: list[EffectiveModel]
+    """Those that a turn would ask, the primary first."""
 
 
 class NewSessionModel(BaseModel):

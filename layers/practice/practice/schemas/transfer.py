@@ -1,21 +1,69 @@
-"""What an export holds, line by line, and an import takes: NDJSON, oldest first, every line checked."""
+"""Exports and imports: the lines of a file, whose fields have the types of the API's own, and the jobs."""
 
+from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    Field,
+    PlainSerializer,
+    TypeAdapter,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from practice import limits
+from practice.schemas.catalogue import AgentFields
 from practice.schemas.example import NewExample
-from practice.schemas.fields import FreeForm, Id, ModelName, Timestamp
+from practice.schemas.fields import (
+    FreeForm,
+    Id,
+    KnowledgeIds,
+    ModelName,
+    Text,
+    Timestamp,
+    compact_bytes,
+    distinct,
+)
+from practice.schemas.generation import Generation
 from practice.schemas.response import NewResponse
 from practice.schemas.session import SessionFields
 from practice.schemas.settings import StylePreset
-from practice.schemas.turn import TurnError, TurnStatus
+from practice.schemas.turn import ErrorCode, NewTurn, TurnStatus
+
+ASKED_BYTES: Final = 8 * limits.KB
+"""Generation parameters as they were sent for one model: ours, and 2 KB of others."""
+ERRORS_BYTES: Final = 32 * limits.KB
+"""They are attributes of their turn's item, which has at most 350 KB beside them."""
+
+
+def _real(value: str) -> str:
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        raise PydanticCustomError("datetime_parsing", "Input should be a valid datetime") from None
+    if not "1970" <= value < "2200":
+        raise PydanticCustomError("datetime_range", "Input should be a datetime from 1970 to 2199")
+    return value
+
 
 Moment = Annotated[
-    Timestamp, Field(pattern=r"^\d{4}-(0\d|1[0-2])-([0-2]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{6}Z$")
+    Timestamp,
+    Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$"),
+    AfterValidator(_real),
 ]
+
+
+def _unique(values: list[Any]) -> list[Any]:
+    if len(set(values)) < len(values):
+        raise PydanticCustomError("duplicates", "List should have no item twice")
+    return values
+
+
+Unique = AfterValidator(_unique)
 
 
 class Header(BaseModel):
@@ -24,6 +72,8 @@ class Header(BaseModel):
     type: Literal["practice-export"] = "practice-export"
     version: Literal[1] = 1
     exported_at: Moment
+    is_complete: bool = True
+    """False for an export that was taken while an import was at work: it holds what had come in by then."""
 
 
 class ExampleLine(NewExample):
@@ -35,27 +85,56 @@ class ExampleLine(NewExample):
 
 class LinkLine(BaseModel):
     example_id: Id
-    sort_order: Annotated[int, Field(ge=0)]
+    sort_order: Annotated[int, Field(ge=0, lt=limits.SELECTED_EXAMPLES)]
     created_at: Moment
 
 
-class SettingsLine(BaseModel):
+class AgentSnapshot(AgentFields):
+    updated_at: Moment
+
+
+class NoSnapshot(BaseModel, extra="forbid"):
+    """`{}`: no agent, or an unknown one."""
+
+
+def _kept(params: BaseModel) -> dict[str, Any]:
+    return params.model_dump(exclude_unset=True)
+
+
+_AsItIs: Final = PlainSerializer(lambda value: value, return_type=dict[str, Any])
+Parameters = Annotated[Generation, AfterValidator(_kept), _AsItIs]
+"""Generation parameters as they are stored: the keys that were there, and no others."""
+Snapshot = Annotated[
+    NoSnapshot | AgentSnapshot, Field(union_mode="left_to_right"), AfterValidator(_kept), _AsItIs
+]
+
+
+class _Chosen(BaseModel):
+    generation_params: Parameters
+    chosen: Annotated[list[Text], Field(max_length=limits.SENT_IDS), Unique]
+    """The names of the parameters that were sent; the others are defaults."""
+
+    @model_validator(mode="after")
+    def chosen_are_there(self) -> Self:
+        params: Any = self.generation_params
+        if not set(self.chosen) <= set(params):
+            raise PydanticCustomError("chosen", "Each chosen parameter should be one of generation_params")
+        return self
+
+
+class SettingsLine(_Chosen):
     created_at: Moment
     updated_at: Moment
     style_preset: StylePreset | None
     style_params: FreeForm
-    generation_params: FreeForm
-    chosen: list[str]
-    agent_snapshot: FreeForm
+    agent_snapshot: Snapshot
     few_shot_links: Annotated[list[LinkLine], Field(max_length=limits.SELECTED_EXAMPLES)]
 
 
-class ModelLine(BaseModel):
+class ModelLine(_Chosen):
     session_model_id: Id
     model_name: ModelName
     is_primary: bool
-    generation_params: FreeForm
-    chosen: list[str]
     runs: bool
 
 
@@ -69,9 +148,17 @@ class SessionLine(SessionFields):
     active_at: Moment
     settings: SettingsLine
     models: Annotated[list[ModelLine], Field(max_length=limits.SESSION_MODELS)]
-    deleted_model_names: list[ModelName]
+    deleted_model_names: Annotated[list[ModelName], Unique]
     next_id: Id
     last_answered_at: Moment
+
+
+def _sent(params: dict[str, Any]) -> dict[str, Any]:
+    if compact_bytes(params) > ASKED_BYTES:
+        raise PydanticCustomError(
+            "too_long", "Object should have at most {limit} bytes as JSON", {"limit": ASKED_BYTES}
+        )
+    return params
 
 
 class AskedLine(BaseModel):
@@ -79,17 +166,34 @@ class AskedLine(BaseModel):
     model_name: ModelName
     response_id: Id
     is_primary: bool
-    generation_params: FreeForm
+    generation_params: Annotated[FreeForm, AfterValidator(_sent)]
+
+
+class ErrorLine(BaseModel):
+    session_model_id: Id
+    model_name: ModelName
+    code: ErrorCode
+    detail: Text
+
+
+def _few(errors: list[ErrorLine]) -> list[ErrorLine]:
+    if sum(len(each.model_dump_json().encode()) for each in errors) > ERRORS_BYTES:
+        raise PydanticCustomError(
+            "too_long", "Errors should have at most {limit} bytes as JSON", {"limit": ERRORS_BYTES}
+        )
+    return errors
 
 
 class TurnSettingsLine(BaseModel):
-    version: int
+    version: Id
     style_preset: StylePreset | None
     style_params: FreeForm
-    generation_params: FreeForm
-    agent_snapshot: FreeForm
-    few_shot_example_ids: list[int]
-    knowledge_ids: list[int]
+    generation_params: Parameters
+    agent_snapshot: Snapshot
+    few_shot_example_ids: Annotated[
+        list[Id], Field(max_length=limits.SENT_IDS), AfterValidator(distinct(limits.SELECTED_EXAMPLES))
+    ]
+    knowledge_ids: KnowledgeIds
 
 
 class TurnLine(BaseModel):
@@ -98,10 +202,10 @@ class TurnLine(BaseModel):
     type: Literal["turn"] = "turn"
     turn_id: Id
     status: TurnStatus
-    prompt_text: Annotated[str, Field(max_length=limits.PROMPT_BYTES)]
+    prompt_text: Annotated[str, NewTurn.model_fields["prompt_text"]]
     created_at: Moment
     asked: Annotated[list[AskedLine], Field(min_length=1, max_length=limits.SESSION_MODELS)]
-    errors: list[TurnError]
+    errors: Annotated[list[ErrorLine], Field(max_length=limits.SESSION_MODELS), AfterValidator(_few)]
     settings: TurnSettingsLine
 
 
@@ -124,7 +228,9 @@ class Counts(BaseModel):
     responses: int = 0
 
 
-class TransferState(StrEnum):
+class TransferStatus(StrEnum):
+    """The words of a turn's status where they mean the same."""
+
     WAITING = "waiting"
     """For the file to be uploaded."""
     QUEUED = "queued"
@@ -132,35 +238,45 @@ class TransferState(StrEnum):
     DONE = "done"
     FAILED = "failed"
 
+    @property
+    def has_ended(self) -> bool:
+        return self in (TransferStatus.DONE, TransferStatus.FAILED)
+
 
 class StoredTransfer(BaseModel):
     transfer_id: int
     kind: Literal["export", "import"]
-    state: TransferState
+    status: Annotated[TransferStatus, Field(validation_alias=AliasChoices("status", "state"))]
     created_at: Timestamp
     expires_at: Timestamp
     counts: Counts | None = None
     problem: str | None = None
-    """Why it failed: the line and the fault, never the content of the line."""
+    """Why it failed: the line and what is wrong with it, never what it says."""
+    has_file: bool = True
+    """False for an import that came with its request."""
+    attempts: int = 0
+    """How often a worker has begun it."""
 
 
 class Export(BaseModel):
     export_id: int
-    state: TransferState
+    status: TransferStatus
     created_at: Timestamp
     expires_at: Timestamp
     counts: Counts | None
     problem: str | None
+    """Why it failed, or what a finished one lacks."""
     url: str | None
     """Where the file is, once it is done; the link lasts an hour, the file until `expires_at`."""
 
 
 class Import(BaseModel):
     import_id: int
-    state: TransferState
+    status: TransferStatus
     created_at: Timestamp
     expires_at: Timestamp
     counts: Counts | None
+    """What is written so far, and in the end all that was."""
     problem: str | None
     upload_url: str | None
     """Where to PUT the file while the import is waiting for it."""

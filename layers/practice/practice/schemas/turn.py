@@ -28,9 +28,27 @@ class ErrorCode(StrEnum):
     ANSWER_TOO_LONG = "answer_too_long"
     MODEL_NOT_ENABLED = "model_not_enabled"
     THROTTLED = "throttled"
+    QUOTA_EXHAUSTED = "quota_exhausted"
     PROVIDER_ERROR = "provider_error"
+    ONLY_REASONING = "only_reasoning"
     NOT_STORED = "not_stored"
     INTERRUPTED = "interrupted"
+    CANCELLED = "cancelled"
+
+
+class FinishReason(StrEnum):
+    """How an answer ended: `token_usage._gf.finish_reason`."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    CONTENT_FILTER = "content_filter"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+    OTHER = "other"
+
+
+Reason = dict[str, int | str]
+"""A provider's refusal in machine words, `status`, `code`, `param` and `type`; what it did not say as one is absent."""
 
 
 class TurnError(BaseModel):
@@ -40,20 +58,33 @@ class TurnError(BaseModel):
     model_name: str
     code: ErrorCode
     detail: str
+    reason: Annotated[Reason, Field(examples=[{"status": 400, "code": "unsupported_parameter"}])] | None = (
+        None
+    )
+    """What the provider said in machine words: `status`, `code`, `param`, `type`; null where none refused anything."""
 
 
-class AskedModel(BaseModel):
-    """A model as it is asked in a turn: the id its answer will have, the parameters that count."""
+class TurnModel(BaseModel):
+    """A model of a turn, with the id of its answer."""
 
     session_model_id: int
     model_name: str
     response_id: int
     is_primary: bool
+
+
+class AskedModel(TurnModel):
+    """A model as it is asked in a turn, with the parameters that were chosen."""
+
     generation_params: dict[str, Any]
 
-    def error(self, code: ErrorCode, detail: str) -> TurnError:
+    def error(self, code: ErrorCode, detail: str, reason: Reason | None = None) -> TurnError:
         return TurnError(
-            session_model_id=self.session_model_id, model_name=self.model_name, code=code, detail=detail
+            session_model_id=self.session_model_id,
+            model_name=self.model_name,
+            code=code,
+            detail=detail,
+            reason=reason,
         )
 
 
@@ -68,7 +99,7 @@ class Result(BaseModel):
     created_at: Timestamp
     is_primary: bool
     generation_params: dict[str, Any]
-    """The parameters that counted."""
+    """What was sent to the provider, and nothing else."""
 
     @classmethod
     def of(cls, response: Response, *, is_primary: bool, generation_params: dict[str, Any]) -> Self:
@@ -149,8 +180,11 @@ class Turn(BaseModel):
     status: TurnStatus
     prompt_text: str
     created_at: Timestamp
+    asked: list[TurnModel]
+    """All models of the turn, from its beginning on."""
     results: list[Result]
     errors: list[TurnError]
+    """Of the models that failed so far."""
     settings: TurnSettings | None
     """null for a response that was added by POST or queue: it is a turn of its own."""
 

@@ -1,8 +1,12 @@
-"""The one item every user has: exact counts, the tokens that are no longer good, and the receipt of an erasure."""
+"""The one item every user has: exact counts, the tokens that are no longer good, and the receipt of an erasure.
+
+It lies in a partition of its own. A user's partition has local indexes and holds 10 GB; one that is full takes no write that
+makes it larger, and must still take an erasure and a revocation.
+"""
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from practice import table
@@ -60,57 +64,87 @@ def clear_cache() -> None:
         _remembered.clear()
 
 
+def read(user_id: int) -> table.Document | None:
+    """One request."""
+    return table.get(keys.account(user_id))
+
+
 def _token_rules(user_id: int) -> TokenRules:
-    key = keys.account(user_id)
-    account = table.get(key)
-    if account is None:
-        return TokenRules(None, frozenset())
-    if "erasing" in account.item:
+    """One request, which also looks where the account was kept before; `move` takes it from there."""
+    items = [
+        document.item
+        for document in table.fetch([keys.account(user_id), keys.account_of_before(user_id)]).values()
+    ]
+    if any("erasing" in item for item in items):
         raise StoreUnavailable("erasure under way")
     moments = [
-        float(account.item[name]["N"]) for name in ("erased_at", "revoked_before") if name in account.item
+        _moment(item, name) for item in items for name in ("erased_at", "revoked_before") if name in item
     ]
-    tokens = account.item.get("revoked_tokens", {}).get("SS", ())
+    tokens = {entry for item in items for entry in _revoked(item)}
     return TokenRules(max(moments, default=None), frozenset(tokens))
 
 
 def counted(caller: Caller, name: str, amount: int) -> table.Write:
-    """Keeps a total exact: part of the transaction that adds or removes what it counts.
+    """Keeps a total exact: part of the transaction that adds what it counts.
 
     Its condition fails while the user's data is erased, for a token issued before that, and while an import is at work
-    (see `refusal`).
+    (see `refusal`). The claim of an import that has lapsed refuses nothing.
     """
-    values = {}
-    condition = "attribute_not_exists(#erased_at)"
-    if caller.issued_at is not None:
-        condition = f"({condition} OR #erased_at < :issued_at) AND attribute_not_exists(#erasing)"
-        values[":issued_at"] = _seconds(caller.issued_at)
-    condition += " AND attribute_not_exists(#importing)"
-    # Whoever comes back after an erasure has an account that must not expire.
+    condition, values = not_erased(caller)
+    values[":now"] = milliseconds()
     return table.update(
         keys.account(caller.user_id),
-        set_to={"ttl": None},
+        set_to={"ttl": None},  # a user who comes back after an erasure has an account that must not expire
         add={name: amount},
-        condition=condition,
+        condition=f"{condition} AND (attribute_not_exists(#importing) OR #import_until < :now)",
         values=values,
     )
 
 
-def counted_by_import(user_id: int, name: str, claim: str) -> table.Write:
-    """The same for an import, which alone may create while it has the account."""
-    mine = {":claim": table.text(claim)}
-    return table.update(keys.account(user_id), add={name: 1}, condition="#importing = :claim", values=mine)
+def not_erased(caller: Caller) -> tuple[str, dict[str, table.Value]]:
+    """The condition that every write checks which can create an item, with its values: the caller's token is not older
+    than an erasure. A token issued at the very moment of an erasure is good, for reads and for writes.
+    """
+    if caller.issued_at is None:
+        return "attribute_not_exists(#erased_at)", {}
+    values = {":issued_at": _seconds(caller.issued_at)}
+    return (
+        "(attribute_not_exists(#erased_at) OR #erased_at <= :issued_at) AND attribute_not_exists(#erasing)",
+        values,
+    )
+
+
+def admitted(caller: Caller) -> table.Write:
+    """The same as a check, for a transaction that counts nothing (see `refusal`)."""
+    return table.check(keys.account(caller.user_id), *not_erased(caller))
+
+
+def is_erased(account: table.Item, caller: Caller) -> bool:
+    """The same condition, of an account that was read."""
+    if "erasing" in account or (caller.issued_at is None and "erased_at" in account):
+        return True
+    return caller.issued_at is not None and _moment(account, "erased_at") > caller.issued_at
 
 
 def refusal(failed: table.ConditionFailed) -> PracticeError:
-    """Why `counted` did not hold."""
-    if failed.item and "importing" in failed.item:
+    """Why `counted` or `admitted` did not hold."""
+    if failed.item and importing(failed.item):
         return ImportInProgress()
     return Unauthorized("token issued before the erasure of its user")
 
 
+def importing(account: table.Item) -> bool:
+    """Whether an import is at work: its claim stands and has not lapsed."""
+    return "importing" in account and int(account["import_until"]["N"]) >= time.time() * 1000
+
+
+def milliseconds(seconds_from_now: float = 0.0) -> table.Value:
+    return table.number(int((time.time() + seconds_from_now) * 1000))
+
+
 def total(account: table.Document | None, name: str) -> int:
-    return account.number(name) if account and name in account.item else 0
+    """At least zero: what a delete takes off while an erasure resets the totals is not owed."""
+    return max(0, account.number(name)) if account and name in account.item else 0
 
 
 def revoke_before(user_id: int, moment: float) -> None:
@@ -124,35 +158,62 @@ def revoke_before(user_id: int, moment: float) -> None:
         return
 
 
-def revoke_token(user_id: int, token_id: str) -> None:
-    """One request."""
-    table.write(table.add_to_set(keys.account(user_id), "revoked_tokens", [token_id]))
+def revoke_token(user_id: int, token_id: str, moment: float) -> None:
+    """One request. `moment` is when the revocation was announced: a later erasure forgets it, an earlier one does not."""
+    table.write(table.add_to_set(keys.account(user_id), "revoked_tokens", [f"{moment!r} {token_id}"]))
+
+
+def _revoked(item: Mapping[str, table.Value]) -> Iterator[str]:
+    """The ids of tokens. In an account of before they stand without the moment."""
+    is_of_before = not item["pk"]["S"].endswith("#ACCOUNT")
+    for entry in item.get("revoked_tokens", {}).get("SS", ()):
+        yield entry if is_of_before else entry.partition(" ")[2]
 
 
 def was_erased_since(user_id: int, moment: float) -> bool:
     """Whether the erasure of the user's data was asked for after that moment. One request."""
-    key = keys.account(user_id)
-    account = table.get(key)
-    return account is not None and float(account.item.get("erased_at", {"N": "-1"})["N"]) >= moment
+    account = read(user_id)
+    return account is not None and _moment(account.item, "erased_at") >= moment
 
 
 def begin_erasure(user_id: int, moment: float) -> bool:
-    """From here on the user's tokens are refused and nothing is created. False when it was done before. One request."""
+    """From here on the user's tokens are refused and nothing is created. False when it was done before. Two requests.
+
+    Revocations that came after `moment` stay, however late the erasure is announced.
+    """
     nothing: dict[str, table.Value | None] = dict.fromkeys(
-        ["sessions", "examples", "revoked_before", "revoked_tokens", "importing", "import_until", "ttl"]
+        ["sessions", "examples", "importing", "import_until", "jobs", "ttl"]
     )
     none_yet: dict[str, table.Value | None] = {f"erased_{kind}": table.number(0) for kind in KINDS}
-    begun = table.update(
-        keys.account(user_id),
-        set_to={"erased_at": _seconds(moment), "erasing": table.flag(True), **nothing, **none_yet},
-        condition="attribute_not_exists(#erased_at) OR #erased_at < :moment",
-        values={":moment": _seconds(moment)},
-    )
-    try:
-        table.write(begun)
-    except table.ConditionFailed as failed:
-        return failed.item is not None and "erasing" in failed.item
-    return True
+    for _ in table.attempts():
+        account = read(user_id)
+        tokens = account.item.get("revoked_tokens") if account else None
+        newer = [entry for entry in tokens["SS"] if float(entry.partition(" ")[0]) > moment] if tokens else []
+        unchanged = "attribute_not_exists(#revoked_tokens)"
+        values: dict[str, table.Value] = {":moment": _seconds(moment)}
+        if tokens:
+            unchanged = "size(#revoked_tokens) = :tokens"
+            values[":tokens"] = table.number(len(tokens["SS"]))
+        begun = table.update(
+            keys.account(user_id),
+            set_to={
+                "erased_at": _seconds(moment),
+                "erasing": table.flag(True),
+                "revoked_tokens": {"SS": newer} if newer else None,
+                **nothing,
+                **none_yet,
+            },
+            condition=f"(attribute_not_exists(#erased_at) OR #erased_at < :moment) AND {unchanged}",
+            values=values,
+        )
+        try:
+            table.write(begun)
+        except table.ConditionFailed as failed:
+            if failed.item and _moment(failed.item, "erased_at") >= moment:
+                return "erasing" in failed.item
+            continue  # a token was revoked meanwhile
+        return True
+    raise AssertionError("attempts() ends by raising")
 
 
 class Erasure(NamedTuple):
@@ -167,6 +228,7 @@ def erase(user_id: int) -> Iterator[Erasure | None]:
 
     Ends with the receipt, when a reading from the start finds nothing more. May die anywhere and be begun again.
     """
+    move(user_id)
     account_key = keys.account(user_id)
     while found := table.read_keys(keys.everything_of(user_id)):
         for start in range(0, len(found), _PIECE):
@@ -180,7 +242,7 @@ def erase(user_id: int) -> Iterator[Erasure | None]:
                     return  # another worker has finished it
                 break  # another worker deleted some of them: read again
             yield None
-    account = table.get(account_key)
+    account = read(user_id)
     if account and "erasing" in account.item:
         counts = {kind: account.number(f"erased_{kind}") for kind in KINDS}
         yield Erasure(float(account.item["erased_at"]["N"]), counts)
@@ -191,8 +253,12 @@ _PIECE: Final = 10
 
 
 def finish_erasure(user_id: int, erasure: Erasure) -> None:
-    """The receipt stays, for as long as a token from before might. One request."""
-    ends = {"erasing": None, "ttl": table.number(int(time.time()) + RECEIPT_SECONDS)}
+    """The receipt stays, for as long as a token from before might. One request.
+
+    The totals begin anew: a delete during the erasure has taken its item off them too.
+    """
+    ends: dict[str, table.Value | None] = dict.fromkeys(["erasing", "sessions", "examples"])
+    ends["ttl"] = table.number(int(time.time()) + RECEIPT_SECONDS)
     this_one = {":moment": _seconds(erasure.erased_at)}
     try:
         table.write(
@@ -211,3 +277,50 @@ def _counted(piece: list[keys.Key]) -> dict[str, int]:
 
 def _seconds(moment: float) -> table.Value:
     return {"N": repr(moment)}
+
+
+def _moment(item: Mapping[str, table.Value], name: str) -> float:
+    return float(item.get(name, {"N": "-1"})["N"])
+
+
+def move(user_id: int) -> bool:
+    """Takes an account to its own partition from where accounts were kept before. Two requests; False when there is none.
+
+    Idempotent. What was written to the new place meanwhile is added to.
+    """
+    for _ in table.attempts():
+        found = table.fetch([keys.account(user_id), keys.account_of_before(user_id)])
+        before = found.get(keys.account_of_before(user_id))
+        if before is None:
+            return False
+        now = found.get(keys.account(user_id))
+        standing = now.item if now else {}
+        moved: dict[str, table.Value | None] = {
+            name: value
+            for name, value in before.item.items()
+            if name not in ("pk", "sk", "revoked_tokens", *_TOTALS)
+            and (name not in standing or (name in _MOMENTS and _moment(standing, name) < float(value["N"])))
+        }
+        tokens = set(standing.get("revoked_tokens", {}).get("SS", ()))
+        tokens |= {f"0 {token}" for token in _revoked(before.item)}
+        totals: dict[str, int] = {name: before.number(name) for name in _TOTALS if name in before.item}
+        conditions = [
+            f"#{name} = :was_{name}" if name in standing else f"attribute_not_exists(#{name})"
+            for name in _MOMENTS
+        ]
+        was = {f":was_{name}": standing[name] for name in _MOMENTS if name in standing}
+        if tokens:
+            moved["revoked_tokens"] = {"SS": sorted(tokens)}
+        taken = table.update(
+            keys.account(user_id), set_to=moved, add=totals, condition=" AND ".join(conditions), values=was
+        )
+        try:
+            table.write(taken, table.delete(keys.account_of_before(user_id), "attribute_exists(#pk)"))
+        except table.ConditionFailed:
+            continue
+        return True
+    raise AssertionError("attempts() ends by raising")
+
+
+_TOTALS: Final = ("sessions", "examples")
+_MOMENTS: Final = ("erased_at", "revoked_before")

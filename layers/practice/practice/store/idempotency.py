@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from practice import table
-from practice.errors import IdempotencyKeyReused, RequestInFlight
+from practice.caller import Caller
+from practice.errors import IdempotencyKeyReused, RequestInFlight, Unauthorized
+from practice.store import accounts
 from practice.table import Versioned, keys
 
 KEPT_SECONDS: Final = 24 * 3600
@@ -96,12 +98,13 @@ class IdempotentAttempt:
             is_accepted=is_accepted,
             location=table.text(location) if location else None,
         )
-        for part in parts:
-            table.write(part)
+        is_mine = table.check(self.key, _MINE, {":attempt": table.text(self.attempt)})
         try:
+            for part in parts:
+                table.write(is_mine, part)
             table.write(main)
         except table.ConditionFailed:
-            return  # another attempt took over, and answers from the same turn
+            return  # another attempt took over, and answers from the same turn; or the user was erased
 
     def discard(self) -> None:
         """After a failure, which is not kept: the next request with this key begins other work."""
@@ -124,13 +127,13 @@ _MINE: Final = "#attempt = :attempt AND attribute_not_exists(#outcome)"
 
 
 @table.optimistic
-def claim_key(user_id: int, key_text: str, request: str, seconds: float) -> IdempotentAttempt:
+def claim_key(caller: Caller, key_text: str, request: str, seconds: float) -> IdempotentAttempt:
     """Claims the key for as long as this function can run. One request; two when a claim exists already.
 
     `request` is the fingerprint of the request. Raises IdempotencyKeyReused for a key that came with another request,
-    RequestInFlight while another attempt is alive.
+    RequestInFlight while another attempt is alive, Unauthorized after an erasure of the caller.
     """
-    key = keys.idempotency(user_id, hashlib.sha256(key_text.encode()).hexdigest()[:32])
+    key = keys.idempotency(caller.user_id, hashlib.sha256(key_text.encode()).hexdigest()[:32])
     attempt = secrets.token_hex(8)
     now = time.time()
     claim: dict[str, table.Value | None] = {
@@ -142,9 +145,12 @@ def claim_key(user_id: int, key_text: str, request: str, seconds: float) -> Idem
     is_free = "attribute_not_exists(#pk) OR #ttl <= :now"
     try:
         table.write(
-            table.put_attributes(key, claim, condition=is_free, values={":now": table.number(int(now))})
+            accounts.admitted(caller),
+            table.put_attributes(key, claim, condition=is_free, values={":now": table.number(int(now))}),
         )
     except table.ConditionFailed as failed:
+        if failed.index == 0:
+            raise Unauthorized("token issued before the erasure of its user") from None
         current = failed.item or {}
     else:
         return IdempotentAttempt(key, attempt)

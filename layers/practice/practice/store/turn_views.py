@@ -1,22 +1,31 @@
-"""Turns as a learner sees them: one, a page of them, and the end of one that has not started.
+"""Turns as a learner sees them: one, a page of them, and the cancelling of one.
 
 A response that was added by POST or queue has no item of a turn: it is a turn of its own, made on reading.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from practice import table
 from practice.caller import Caller
-from practice.errors import SessionNotFound, TurnAlreadyStarted, TurnNotFound
+from practice.errors import SessionNotFound, TurnFinished, TurnNotFound
 from practice.limits import PAGE_SIZE
 from practice.schemas.page import SliceQuery
 from practice.schemas.response import Response
 from practice.schemas.session_model import StoredModels
-from practice.schemas.turn import Result, StoredTurn, Turn, TurnPage, TurnStatus
+from practice.schemas.turn import Result, StoredTurn, Turn, TurnModel, TurnPage, TurnStatus
 from practice.store.paging import Budget, Pager
-from practice.store.turns import Answers, TurnState, cancel_queued, read, state_in, state_of
+from practice.store.turns import (
+    Answers,
+    TurnState,
+    cancel_queued,
+    cancel_running,
+    read,
+    sent_with,
+    state_in,
+    state_of,
+)
 from practice.store.views import live_responses
 from practice.table import keys
 
@@ -86,14 +95,15 @@ def page(caller: Caller, session_id: int, query: SliceQuery, pager: Pager) -> Tu
 
 @table.optimistic
 def cancel(caller: Caller, session_id: int, turn_id: int, pager: Pager) -> None:
-    """Ends what has not started. Raises Conflict for what has, NotFound for what is not there."""
-    shown = get(caller, session_id, turn_id, pager).turn
-    if shown.status == TurnStatus.CANCELLED:
-        return
+    """Five requests. Raises Conflict for a turn that has ended, NotFound for one that is not there."""
+    get(caller, session_id, turn_id, pager)
     state = read(caller.user_id, turn_id)
-    if state is None or state.status != TurnStatus.QUEUED:
-        raise TurnAlreadyStarted
-    cancel_queued(caller.user_id, state.turn)
+    if state is None or state.status in (TurnStatus.DONE, TurnStatus.FAILED):
+        raise TurnFinished
+    if state.status == TurnStatus.QUEUED:
+        cancel_queued(caller.user_id, state.turn)
+    elif state.status == TurnStatus.RUNNING:
+        cancel_running(caller.user_id, state)
 
 
 def _newest_first(
@@ -110,7 +120,8 @@ def _newest_first(
         if stored and item and stored.turn_id >= turn_id:
             documents = list(group) if stored.turn_id == turn_id else []
             answers = {each.response_id: each for each in live_responses(documents, models)}
-            turn = _turn(_visible(state_in(item, stored, answers), answers))
+            state = state_in(item, stored, answers, sent_with(documents))
+            turn = _turn(_visible(state, answers))
             if turn:
                 yield turn
             item = next(items, None)
@@ -133,7 +144,7 @@ def _only_live(responses: Iterable[Response], models: StoredModels) -> Answers:
 
 
 def _visible(state: TurnState, answers: Answers) -> TurnState:
-    return TurnState(state.turn, state.status, state.errors, answers, state.is_lost)
+    return replace(state, answers=answers)
 
 
 def _turn(state: TurnState) -> Turn | None:
@@ -149,6 +160,7 @@ def _turn(state: TurnState) -> Turn | None:
         status=status,
         prompt_text=turn.prompt_text,
         created_at=turn.created_at,
+        asked=list(turn.asked),
         results=results,
         errors=errors,
         settings=turn.settings,
@@ -163,6 +175,14 @@ def _turn_of_its_own(response: Response, models: StoredModels) -> Turn:
         status=TurnStatus.DONE,
         prompt_text=response.prompt_text,
         created_at=response.created_at,
+        asked=[
+            TurnModel(
+                session_model_id=response.session_model_id,
+                model_name=response.model_name,
+                response_id=response.response_id,
+                is_primary=is_primary,
+            )
+        ],
         results=[Result.of(response, is_primary=is_primary, generation_params={})],
         errors=[],
         settings=None,

@@ -9,8 +9,8 @@ import json
 import secrets
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from pydantic import TypeAdapter
 
@@ -33,11 +33,16 @@ from practice.table import keys
 TRANSACTION: Final = 100
 """Actions that one transaction takes."""
 UNDER_WAY: Final = (TurnStatus.QUEUED, TurnStatus.RUNNING)
-INTERRUPTED: Final = "the turn was interrupted before this model answered"
+_ENDED_BY: Final = {
+    ErrorCode.INTERRUPTED: "the turn was interrupted before this model answered",
+    ErrorCode.CANCELLED: "the turn was cancelled before this model answered",
+}
 
 _Errors: Final = TypeAdapter(list[TurnError])
 Answers = dict[int, Response]
 """By response id."""
+Sent = dict[int, dict[str, Any]]
+"""By response id: the parameters that a provider was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +68,33 @@ class TurnState:
     status: TurnStatus
     errors: list[TurnError]
     answers: Answers
+    is_cancelled: bool = False
+    """Cancelled while it runs: its runner stops the models and settles it."""
     is_lost: bool = False
     """Under way in the table, but past the time in which a worker could still run it."""
+    sent: Sent = field(default_factory=dict)
 
     def missing(self) -> list[AskedModel]:
         return [asked for asked in self.turn.asked if asked.response_id not in self.answers]
 
+    def pending(self) -> list[AskedModel]:
+        """The models with neither an answer nor an error."""
+        failed = {each.session_model_id for each in self.errors}
+        return [asked for asked in self.missing() if asked.session_model_id not in failed]
+
     def shown(self) -> tuple[TurnStatus, list[TurnError]]:
         if not self.is_lost:
             return self.status, self.errors
-        errors = [asked.error(ErrorCode.INTERRUPTED, INTERRUPTED) for asked in self.missing()]
-        return TurnStatus.FAILED, errors
+        return TurnStatus.CANCELLED if self.is_cancelled else TurnStatus.FAILED, self.final_errors()
+
+    def final_errors(self) -> list[TurnError]:
+        """One for each model without an answer, in the order of the models."""
+        code = ErrorCode.CANCELLED if self.is_cancelled else ErrorCode.INTERRUPTED
+        failed = {each.session_model_id: each for each in self.errors}
+        return [
+            failed.get(asked.session_model_id) or asked.error(code, _ENDED_BY[code])
+            for asked in self.missing()
+        ]
 
     def results(self) -> list[Result]:
         """In the order of the models."""
@@ -81,7 +102,7 @@ class TurnState:
             Result.of(
                 self.answers[asked.response_id],
                 is_primary=asked.is_primary,
-                generation_params=asked.generation_params,
+                generation_params=self.sent.get(asked.response_id, asked.generation_params),
             )
             for asked in self.turn.asked
             if asked.response_id in self.answers
@@ -147,7 +168,7 @@ def begin_turn(
     return turn
 
 
-def store_answer(user_id: int, response: Response) -> Response | None:
+def store_answer(user_id: int, response: Response, sent: dict[str, Any]) -> Response | None:
     """Fills the item of an answer. One request. None when the item was deleted, with its session or as failed.
 
     An answer that was there first stays, and is the one that counts; it may be this one, written by a request whose
@@ -159,7 +180,7 @@ def store_answer(user_id: int, response: Response) -> Response | None:
         response.model_dump_json(),
         condition="#v = :empty",
         values={":empty": table.number(0)},
-        attributes=of_model(response),
+        attributes={**of_model(response), "sent": table.text(json.dumps(sent))},
     )
     try:
         table.write(*writes)
@@ -182,7 +203,16 @@ def state_of(user_id: int, document: table.Document) -> TurnState:
     """Of the item of a turn. One request."""
     turn = StoredTurn.model_validate_json(document.text)
     found = table.fetch(keys.response(user_id, each.response_id) for each in turn.asked)
-    return state_in(document, turn, _answers(found.values()))
+    return state_in(document, turn, _answers(found.values()), sent_with(found.values()))
+
+
+def sent_with(documents: Iterable[table.Document]) -> Sent:
+    """Of the items of answers; one that was kept before this was written down has none."""
+    return {
+        keys.number_in(each.key.sk): json.loads(each.string("sent"))
+        for each in documents
+        if "sent" in each.item
+    }
 
 
 def _answers(documents: Iterable[table.Document]) -> Answers:
@@ -190,17 +220,33 @@ def _answers(documents: Iterable[table.Document]) -> Answers:
     return {response.response_id: response for response in responses}
 
 
-def state_in(document: table.Document, turn: StoredTurn, answers: Answers) -> TurnState:
+def state_in(document: table.Document, turn: StoredTurn, answers: Answers, sent: Sent) -> TurnState:
     """The same, of what was read already."""
     status = TurnStatus(document.string("status"))
-    errors = document.item.get("errors")
+    is_cancelled = "cancelled" in document.item
+    end = "until" if is_cancelled else "lost"
     return TurnState(
         turn,
         status,
-        _Errors.validate_json(errors["S"]) if errors else [],
+        _errors(document.item, turn, answers),
         answers,
-        status in UNDER_WAY and document.number("lost") < time.time() * 1000,
+        is_cancelled=is_cancelled,
+        is_lost=status in UNDER_WAY and document.number(end) < time.time() * 1000,
+        sent=sent,
     )
+
+
+def _errors(item: table.Item, turn: StoredTurn, answers: Answers) -> list[TurnError]:
+    """Those of a settled turn, or of the models that failed so far."""
+    if "errors" in item:
+        return _Errors.validate_json(item["errors"]["S"])
+    found = [TurnError.model_validate_json(each) for each in item.get("failed", {}).get("SS", ())]
+    failed = {each.session_model_id: each for each in found}
+    return [
+        failed[asked.session_model_id]
+        for asked in turn.asked
+        if asked.session_model_id in failed and asked.response_id not in answers
+    ]
 
 
 def claim(user_id: int, turn_id: int, lease: Lease) -> str | None:
@@ -246,36 +292,61 @@ def extend_lease(user_id: int, turn_id: int, worker: str, lease: Lease) -> None:
         return
 
 
-def settle(user_id: int, turn: StoredTurn, answers: Answers, errors: Sequence[TurnError]) -> TurnState:
-    """Ends a turn: its places without an answer go. One transaction; an answer that came at the last moment counts.
+def is_over(user_id: int, turn_id: int) -> bool:
+    """Whether a running turn was cancelled, settled elsewhere, or deleted. One request."""
+    item = table.peek(keys.turn(user_id, turn_id), "status", "cancelled")
+    return item is None or item["status"] != table.text(TurnStatus.RUNNING) or "cancelled" in item
+
+
+def store_error(user_id: int, turn_id: int, error: TurnError) -> None:
+    """Shows the failure of a model while the others run. One request; nothing for a turn that has ended."""
+    failed = table.add_to_set(
+        keys.turn(user_id, turn_id),
+        "failed",
+        [error.model_dump_json()],
+        condition="#status = :running",
+        values={":running": table.text(TurnStatus.RUNNING)},
+    )
+    try:
+        table.write(failed)
+    except table.ConditionFailed:
+        return
+
+
+def settle(user_id: int, state: TurnState) -> TurnState:
+    """Ends a running turn: its places without an answer go. One transaction; an answer that came at the last moment counts.
 
     Raises NotFound when the turn was deleted with its session.
     """
     tries = table.attempts()
     while True:
         next(tries)
-        failed = {each.session_model_id: each for each in errors}
-        state = TurnState(
-            turn,
-            TurnStatus.DONE if answers else TurnStatus.FAILED,
-            [
-                failed.get(each.session_model_id) or each.error(ErrorCode.INTERRUPTED, INTERRUPTED)
-                for each in turn.asked
-                if each.response_id not in answers
-            ],
-            dict(answers),
+        ended = replace(
+            state,
+            status=TurnStatus.CANCELLED
+            if state.is_cancelled
+            else TurnStatus.DONE
+            if state.answers
+            else TurnStatus.FAILED,
+            errors=state.final_errors(),
+            is_lost=False,
         )
         try:
-            _end(user_id, state, was=TurnStatus.RUNNING)
+            _end(user_id, ended, was=TurnStatus.RUNNING)
         except table.ConditionFailed:
-            now = read(user_id, turn.turn_id)
+            now = read(user_id, state.turn.turn_id)
             if now is None:
                 raise SessionNotFound from None
             if now.status != TurnStatus.RUNNING:
                 return now
-            answers = {**answers, **now.answers}
+            state = replace(
+                state,
+                answers={**state.answers, **now.answers},
+                sent={**state.sent, **now.sent},
+                is_cancelled=state.is_cancelled or now.is_cancelled,
+            )
             continue
-        return state
+        return ended
 
 
 def _end(user_id: int, state: TurnState, *, was: TurnStatus) -> None:
@@ -283,16 +354,18 @@ def _end(user_id: int, state: TurnState, *, was: TurnStatus) -> None:
         table.delete(keys.response(user_id, asked.response_id), "attribute_not_exists(#of_model)")
         for asked in state.missing()
     ]
+    condition = "#status = :was"
+    if state.status != TurnStatus.CANCELLED:
+        condition += " AND attribute_not_exists(#cancelled)"
     ending = table.update(
         keys.turn(user_id, state.turn.turn_id),
         set_to={
             "status": table.text(state.status),
             "errors": table.text(_Errors.dump_json(state.errors).decode()),
             "outcome": table.text(json.dumps(_outcome(state))),
-            "until": None,
-            "lost": None,
+            **dict.fromkeys(("until", "lost", "failed", "cancelled")),
         },
-        condition="#status = :was",
+        condition=condition,
         values={":was": table.text(was)},
     )
     while len(removals) >= TRANSACTION:
@@ -317,3 +390,22 @@ def _outcome(state: TurnState) -> dict[str, object]:
 def cancel_queued(user_id: int, turn: StoredTurn) -> None:
     """From the queue. Raises ConditionFailed when it waits there no more."""
     _end(user_id, TurnState(turn, TurnStatus.CANCELLED, [], {}), was=TurnStatus.QUEUED)
+
+
+def cancel_running(user_id: int, state: TurnState) -> None:
+    """Asks the runner to stop, or settles the turn when its lease has lapsed.
+
+    Raises ConditionFailed when it does not run any more.
+    """
+    flag = table.update(
+        keys.turn(user_id, state.turn.turn_id),
+        set_to={"cancelled": _in(0)},
+        condition="#status = :running AND #until >= :now",
+        values={":running": table.text(TurnStatus.RUNNING), ":now": _in(0)},
+    )
+    try:
+        table.write(flag)
+    except table.ConditionFailed as failed:
+        if failed.item is None or failed.item["status"] != table.text(TurnStatus.RUNNING):
+            raise
+        settle(user_id, replace(state, is_cancelled=True))

@@ -122,7 +122,15 @@ def transfer(user_id: int, transfer_id: int) -> Key:
 
 
 def account(user_id: int) -> Key:
-    """Counts, revoked tokens and the receipt of an erasure: the one item a user always has."""
+    """Counts, revoked tokens and the receipt of an erasure: the one item a user always has.
+
+    It has a partition key of its own: a user whose items fill the 10 GB of theirs can still be erased, and tokens revoked.
+    """
+    return Key(f"{user(user_id)}#ACCOUNT", "ACCOUNT")
+
+
+def account_of_before(user_id: int) -> Key:
+    """Where accounts were kept before they had a partition key of their own."""
     return Key(user(user_id), "ACCOUNT")
 
 
@@ -195,13 +203,17 @@ def everything_in(user_id: int, session_id: int) -> Span:
 
 
 def everything_of(user_id: int) -> Span:
-    """All of a user's items but the account, which sorts before them."""
+    """All of a user's items but an account of before, which sorts before them."""
     return Span(user(user_id), "B", _AFTER)
 
 
-def imported_of(user_id: int) -> list[Span]:
-    """What an import writes: examples, and sessions with all that is in them."""
-    return [Span(user(user_id), f"{kind}#", f"{kind}#{_AFTER}") for kind in ("EXAMPLE", "SESSION")]
+def examples_of(user_id: int) -> Span:
+    return Span(user(user_id), "EXAMPLE#", f"EXAMPLE#{_AFTER}")
+
+
+def sessions_of(user_id: int) -> Span:
+    """All sessions of a user, with everything in them."""
+    return Span(user(user_id), "SESSION#", f"SESSION#{_AFTER}")
 
 
 def kind_of(sk: str) -> str:

@@ -46,10 +46,20 @@ def get(key: Key) -> Document | None:
     return fetch([key]).get(key)
 
 
+def peek(key: Key, *attributes: str) -> Item | None:
+    """Attributes of one item, without its document. One request."""
+    tries = attempts()
+    while True:
+        next(tries)
+        found, left = _some_items([key], ("sk", *attributes))
+        if not left:
+            return found.get(key)
+
+
 def in_order(keys: Sequence[Key], *attributes: str) -> Iterator[Document | None]:
-    """A document for each key of one partition, None where there is none, asked for as they are taken; beside it the named
-    attributes alone. One request for every hundred keys (more where they exceed 16 MB), and for each text in parts one more
-    where `v` is among them, else two.
+    """A document for each key, None where there is none, asked for as they are taken; beside it the named attributes alone.
+    No two keys have one sort key. One request for every hundred keys (more where they exceed 16 MB), and for each text in
+    parts one more where `v` is among them, else two.
     """
     for start in range(0, len(keys), BATCH):
         batch = keys[start : start + BATCH]
@@ -69,8 +79,8 @@ def in_order(keys: Sequence[Key], *attributes: str) -> Iterator[Document | None]
 
 
 _DOCUMENT: Final = ("sk", "doc", "z", "parts")
-"""All that a list needs of a document: a client takes its time by the attribute. The partition is known, and only a document
-in parts needs its version, `v`, to be read."""
+"""All that a list needs of a document: a client takes its time by the attribute. The sort key gives the partition, and only
+a document in parts needs its version, `v`, to be read."""
 
 
 def _whole(item: Item, found: Mapping[Key, Item]) -> Document | None:
@@ -96,7 +106,7 @@ def _items(keys: Sequence[Key]) -> dict[Key, Item]:
 
 
 def _some_items(keys: Sequence[Key], attributes: Sequence[str] = ()) -> tuple[dict[Key, Item], list[Key]]:
-    """The items of one request, or of one partition those attributes of them; and the keys that it left unanswered."""
+    """The items of one request, or those attributes of them; and the keys that it left unanswered."""
     table_name = config().table_name
     asked: dict[str, Any] = {"ConsistentRead": True, "Keys": [keyed(key) for key in keys]}
     if attributes:
@@ -106,9 +116,9 @@ def _some_items(keys: Sequence[Key], attributes: Sequence[str] = ()) -> tuple[di
     left = (answer.get("UnprocessedKeys") or {}).get(table_name, {}).get("Keys", [])
     items = answer["Responses"].get(table_name, [])
     if attributes:
-        partition = text(keys[0].pk)
+        partitions = {key.sk: text(key.pk) for key in keys}
         for item in items:
-            item["pk"] = partition
+            item["pk"] = partitions[item["sk"]["S"]]
     return {key_of(item): item for item in items}, [key_of(each) for each in left]
 
 

@@ -122,10 +122,17 @@ def update(
     )
 
 
-def add_to_set(key: Key, name: str, texts: Sequence[str]) -> Write:
+def add_to_set(
+    key: Key,
+    name: str,
+    texts: Sequence[str],
+    *,
+    condition: str | None = None,
+    values: Mapping[str, Value] | None = None,
+) -> Write:
     """Adds texts to a set."""
     params = {"Key": keyed(key), "UpdateExpression": f"ADD #{name} :texts"}
-    return Write("Update", _conditioned(params, None, {":texts": {"SS": list(texts)}}))
+    return Write("Update", _conditioned(params, condition, {":texts": {"SS": list(texts)}, **(values or {})}))
 
 
 def revise(
@@ -222,7 +229,7 @@ def write_returning_old(one: Write) -> Item:
 def size_of(writes: Iterable[Write]) -> int:
     """Roughly, in bytes: what a transaction of at most 4 MB has to hold."""
     return sum(
-        len(next(iter(value.values()))) + len(name)
+        (1 if "BOOL" in value else len(next(iter(value.values())))) + len(name)
         for write in writes
         for name, value in write.params.get("Item", {}).items()
     )

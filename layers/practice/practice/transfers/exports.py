@@ -1,8 +1,13 @@
-"""All of a user as NDJSON lines: examples, then session by session its settings, models, turns and responses."""
+"""All of a user as NDJSON lines: examples, then session by session its settings, models, turns and responses.
+
+A line holds what is stored, unchecked: what was stored under other limits is exported too. `schemas/transfer.py` says what
+an import accepts.
+"""
 
 from collections.abc import Iterator
+from typing import Any
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic_core import from_json, to_json
 
 from practice import table
 from practice.errors import SessionNotFound
@@ -10,59 +15,48 @@ from practice.runtime import clock
 from practice.schemas.example import Example
 from practice.schemas.session_model import StoredModels
 from practice.schemas.settings import StoredSettings
-from practice.schemas.transfer import (
-    AskedLine,
-    ExampleLine,
-    Header,
-    LinkLine,
-    ModelLine,
-    ResponseLine,
-    SessionLine,
-    SettingsLine,
-    TurnLine,
-    TurnSettingsLine,
-)
-from practice.schemas.turn import StoredTurn, TurnError, TurnStatus
+from practice.schemas.turn import StoredTurn, TurnStatus
+from practice.store import accounts
 from practice.store.views import View, live_responses, read_view
 from practice.table import keys
 
-_ERRORS = TypeAdapter(list[TurnError])
 _ENDED = (TurnStatus.DONE, TurnStatus.FAILED, TurnStatus.CANCELLED)
 
 
-def lines(user_id: int) -> Iterator[str]:
+def is_importing(user_id: int) -> bool:
+    """Whether an import is at work, so that an export holds a part of it. One request."""
+    account = accounts.read(user_id)
+    return account is not None and "importing" in account.item
+
+
+def header(*, is_complete: bool) -> str:
+    return _line("practice-export", version=1, exported_at=clock.now(), is_complete=is_complete)
+
+
+def lines(user_id: int, *, is_complete: bool = True) -> Iterator[str]:
     """JSON lines without their line ends, read as they are taken: one request for a hundred examples, two for a session.
 
-    Each session is as of the moment it is read; what is deleted meanwhile may be missing, never half there.
+    Each session is as of the moment its own items are read: what is added to it afterwards has later ids and is left out.
+    What is deleted meanwhile may be missing, never half there.
     """
-    yield _line(Header(exported_at=clock.now()))
+    yield header(is_complete=is_complete)
     examples: set[int] = set()
     for example in _examples(user_id):
         examples.add(example.example_id)
-        yield _line(
-            ExampleLine(
-                example_id=example.example_id,
-                title=example.title,
-                input_text=example.input_text,
-                output_text=example.output_text,
-                meta=example.meta,
-                is_active=example.is_active,
-                created_at=example.created_at,
-                updated_at=example.updated_at,
-            )
-        )
+        yield _line("example", **example.model_dump(exclude={"user_id"}))
     for session_id in _session_ids(user_id):
         try:
             view = read_view(user_id, session_id, with_responses=False)
         except SessionNotFound:
             continue
-        yield _line(_session(view, examples))
-        yield from _turns(user_id, session_id)
-        yield from _responses(user_id, session_id, view.models)
+        yield _line("session", **_session(view, examples))
+        end = view.models_document.number("next_id")
+        yield from _turns(user_id, session_id, end)
+        yield from _responses(user_id, session_id, end, view.models)
 
 
-def _line(model: BaseModel) -> str:
-    return model.model_dump_json()
+def _line(kind: str, **fields: Any) -> str:
+    return to_json({"type": kind, **fields}).decode()
 
 
 def _index(user_id: int, prefix: str) -> list[table.Entry]:
@@ -85,69 +79,43 @@ def _session_ids(user_id: int) -> list[int]:
     return [keys.session_id_in(entry.sk) for entry in _index(user_id, keys.SESSIONS)]
 
 
-def _session(view: View, examples: set[int]) -> SessionLine:
+def _session(view: View, examples: set[int]) -> dict[str, Any]:
     models = view.models_document
-    own = view.session.model_dump(exclude={"user_id"})
-    return SessionLine(
-        **own,
-        active_at=keys.moment_in(view.session_document.string("activity")),
-        settings=_settings(view.settings, examples),
-        models=[
-            ModelLine(
-                session_model_id=model.session_model_id,
-                model_name=model.model_name,
-                is_primary=model.session_model_id == view.models.primary_id,
-                generation_params=model.generation_params,
-                chosen=model.chosen,
-                runs=model.runs,
-            )
+    return {
+        **view.session.model_dump(exclude={"user_id"}),
+        "active_at": keys.moment_in(view.session_document.string("activity")),
+        "settings": _settings(view.settings, examples),
+        "models": [
+            {
+                **model.model_dump(exclude={"version"}),
+                "is_primary": model.session_model_id == view.models.primary_id,
+            }
             for model in view.models.models
         ],
-        deleted_model_names=view.models.deleted_names,
-        next_id=models.number("next_id"),
-        last_answered_at=models.string("last"),
-    )
+        "deleted_model_names": view.models.deleted_names,
+        "next_id": models.number("next_id"),
+        "last_answered_at": models.string("last"),
+    }
 
 
-def _settings(settings: StoredSettings, examples: set[int]) -> SettingsLine:
-    return SettingsLine(
-        created_at=settings.created_at,
-        updated_at=settings.updated_at,
-        style_preset=settings.style_preset,
-        style_params=settings.style_params,
-        generation_params=settings.generation_params,
-        chosen=settings.chosen,
-        agent_snapshot=settings.agent_snapshot,
-        few_shot_links=[
-            LinkLine(example_id=link.example_id, sort_order=link.sort_order, created_at=link.created_at)
-            for link in settings.links
-            if link.example_id in examples
-        ],
-    )
+def _settings(settings: StoredSettings, examples: set[int]) -> dict[str, Any]:
+    own = settings.model_dump(exclude={"setting_id", "session_id", "links", "version"})
+    links = [link.model_dump(exclude={"id"}) for link in settings.links if link.example_id in examples]
+    return {**own, "few_shot_links": links}
 
 
-def _turns(user_id: int, session_id: int) -> Iterator[str]:
-    """Those that have ended: what is under way is nothing yet."""
-    for document in table.walk(keys.turns(user_id, session_id), backwards=False):
+def _turns(user_id: int, session_id: int, end: int) -> Iterator[str]:
+    """Those that have ended: of a turn under way the answers alone are there yet."""
+    for document in table.walk(keys.turns(user_id, session_id, end), backwards=False):
         status = TurnStatus(document.string("status"))
         if status not in _ENDED:
             continue
-        turn = StoredTurn.model_validate_json(document.text)
-        errors = document.string("errors") if "errors" in document.item else "[]"
-        yield _line(
-            TurnLine(
-                turn_id=turn.turn_id,
-                status=status,
-                prompt_text=turn.prompt_text,
-                created_at=turn.created_at,
-                asked=[AskedLine(**asked.model_dump()) for asked in turn.asked],
-                errors=_ERRORS.validate_json(errors),
-                settings=TurnSettingsLine(**turn.settings.model_dump()),
-            )
-        )
+        turn = StoredTurn.model_validate_json(document.text).model_dump(exclude={"session_id"})
+        errors = from_json(document.string("errors")) if "errors" in document.item else []
+        yield _line("turn", **turn, status=status, errors=errors)
 
 
-def _responses(user_id: int, session_id: int, models: StoredModels) -> Iterator[str]:
-    for document in table.walk(keys.responses(user_id, session_id), backwards=False):
+def _responses(user_id: int, session_id: int, end: int, models: StoredModels) -> Iterator[str]:
+    for document in table.walk(keys.responses(user_id, session_id, end), backwards=False):
         for response in live_responses([document], models):
-            yield _line(ResponseLine(**response.model_dump(exclude={"session_id"})))
+            yield _line("response", **response.model_dump(exclude={"session_id"}))

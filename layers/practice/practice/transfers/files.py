@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.config import Config as ClientConfig
 from botocore.exceptions import ClientError
 
+from practice.errors import Invalid, Problem
 from practice.runtime import aws
 from practice.runtime.config import config
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 LINK_SECONDS: Final = 3600
 PART_BYTES: Final = 8 * 1024 * 1024
 """S3 takes parts of 5 MB and more."""
+LINE_CHARACTERS: Final = 16 * 1024 * 1024
+"""More than any line of an export has; a file without line ends is not held in memory."""
 CONTENT_TYPE: Final = "application/x-ndjson"
 
 
@@ -73,16 +76,25 @@ def size(key: str) -> int | None:
 
 
 def lines(key: str) -> Iterator[str]:
-    """Raises UnicodeDecodeError for a file that is no text."""
+    """Without a byte order mark. Raises UnicodeDecodeError for what is not UTF-8, Invalid for a line that is too long."""
     body = client().get_object(Bucket=_bucket(), Key=key)["Body"]
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    rest = ""
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    number, rest, held = 1, [""], 0
     for chunk in body.iter_chunks(1024 * 1024):
-        *whole, rest = (rest + decoder.decode(chunk)).split("\n")
-        yield from whole
+        first, *others = decoder.decode(chunk).split("\n")
+        rest.append(first)
+        held += len(first)
+        if held > LINE_CHARACTERS:
+            message = f"A line should have at most {LINE_CHARACTERS} characters"
+            raise Invalid([Problem("too_long", ("body", number), message)])
+        if others:
+            yield "".join(rest)
+            yield from others[:-1]
+            number += len(others)
+            rest, held = [others[-1]], len(others[-1])
     decoder.decode(b"", final=True)
-    if rest:
-        yield rest
+    if held:
+        yield "".join(rest)
 
 
 def download_link(key: str) -> str:
@@ -93,6 +105,11 @@ def download_link(key: str) -> str:
 def upload_link(key: str) -> str:
     params = {"Bucket": _bucket(), "Key": key}
     return client().generate_presigned_url("put_object", Params=params, ExpiresIn=LINK_SECONDS)
+
+
+def delete(key: str) -> None:
+    """Whether it is there or not."""
+    client().delete_object(Bucket=_bucket(), Key=key)
 
 
 def delete_all(user_id: int) -> None:

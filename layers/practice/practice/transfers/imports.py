@@ -1,20 +1,24 @@
 """An export put back into an empty account: exactly as it was, apart from ids and owner.
 
-The account is claimed first, so nothing else is created meanwhile. Then every line is written, children before the
-session that shows them. An import that dies leaves its claim behind; the next one waits for it to lapse, takes away what
-it had written, and begins anew. So there is no half import that stays.
+`check` reads every line and writes nothing. An import then claims the account, so that nothing else is created meanwhile,
+and each of its transactions extends the claim. What is below a session is written before the session's own items, or with
+them, so a session is seen whole or not at all.
+
+Every item that an import writes is marked. A claim that is not extended lapses: the account is free again, and the next
+import that claims it, the same one or another, first deletes the marked items. All of them are of imports that failed,
+since the first of these imports found the account empty.
 """
 
 import secrets
-import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from practice import table
+from practice import limits, table
 from practice.caller import Caller
-from practice.errors import AccountNotEmpty, ImportInProgress, Invalid, Problem
+from practice.errors import AccountNotEmpty, ImportInProgress, Invalid, Problem, Unauthorized
+from practice.runtime.deadline import Deadline
 from practice.schemas.example import Example
 from practice.schemas.json_text import parse_json
 from practice.schemas.response import Response
@@ -32,18 +36,23 @@ from practice.schemas.transfer import (
     TurnLine,
 )
 from practice.schemas.turn import AskedModel, StoredTurn, TurnError, TurnSettings, TurnStatus
-from practice.store import accounts
+from practice.store import accounts, sweeps
 from practice.store.examples import insertion as example_insertion
-from practice.store.idempotency import IdempotentAttempt
 from practice.store.responses import of_model
 from practice.store.sessions import insertion
-from practice.table import Versioned, ids, keys
+from practice.table import ids, keys
 
 Source = Callable[[], Iterable[str]]
 """Gives the lines of a file, from the first, as often as it is asked."""
 
+CLAIM_SECONDS: Final = 60.0
+"""How long an import that does not go on keeps the account."""
 _CHUNK_BYTES: Final = 1_500_000
-_CHUNK_WRITES: Final = 50
+_CHUNK_WRITES: Final = 60
+_DELETIONS: Final = 20
+"""Items that one transaction deletes with their count."""
+_MARK: Final = {"imported": table.number(1)}
+_MARKED: Final = "attribute_exists(#imported)"
 _ERRORS: Final = TypeAdapter(list[TurnError])
 _ENDED: Final = (TurnStatus.DONE, TurnStatus.FAILED, TurnStatus.CANCELLED)
 
@@ -54,45 +63,20 @@ def check(source: Source) -> Counts:
     structure = _Structure()
     for number, line in _numbered(source()):
         structure.take(number, line)
-        if isinstance(line, ExampleLine):
-            counts.examples += 1
-        elif isinstance(line, SessionLine):
-            counts.sessions += 1
-        elif isinstance(line, TurnLine):
-            counts.turns += 1
-        elif isinstance(line, ResponseLine):
-            counts.responses += 1
+        _count(counts, line)
     structure.end()
     return counts
 
 
-def restore(
-    caller: Caller, source: Source, counts: Counts, attempt: IdempotentAttempt, seconds: float
-) -> None:
-    """Writes what `check` found good. Raises AccountNotEmpty, or ImportInProgress while another import lives.
-
-    `seconds` is how long this process can work on it at most.
-    """
-    claim = _claim(caller.user_id, seconds)
-    _Writer(caller, claim).write(source)
-    ending = table.update(
-        keys.account(caller.user_id),
-        set_to={"importing": None, "import_until": None},
-        condition="#importing = :claim",
-        values={":claim": table.text(claim)},
-    )
-    try:
-        attempt.commit([ending], Versioned(counts, 1))
-    except table.ConditionFailed as failed:
-        if not _ended(failed.item or {}, counts):
-            raise ImportInProgress from None
-
-
-def _ended(account: table.Item, counts: Counts) -> bool:
-    """Whether this import had ended when its ending was sent again, after a lost acknowledgement."""
-    none = {"N": "0"}
-    held = [int(account.get(name, none)["N"]) for name in ("sessions", "examples")]
-    return "importing" not in account and held == [counts.sessions, counts.examples]
+def _count(counts: Counts, line: Line) -> None:
+    if isinstance(line, ExampleLine):
+        counts.examples += 1
+    elif isinstance(line, SessionLine):
+        counts.sessions += 1
+    elif isinstance(line, TurnLine):
+        counts.turns += 1
+    elif isinstance(line, ResponseLine):
+        counts.responses += 1
 
 
 def _numbered(lines: Iterable[str]) -> Iterator[tuple[int, Line]]:
@@ -106,10 +90,10 @@ def _parsed(number: int, text: str) -> Line:
         return LINE.validate_python(parse_json(text))
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        # Of all that pydantic says, only this quotes what was sent.
+        # Of pydantic's messages only this one quotes what was sent.
         is_quoting = first["type"] == "union_tag_invalid"
         message = "The type of a line should be one that an export has" if is_quoting else first["msg"]
-        raise _wrong(number, first["type"], message, *first["loc"]) from None
+        raise _wrong(number, first["type"], message, *first["loc"][1:]) from None
     except Invalid as invalid:
         raise _wrong(number, "json_invalid", str(invalid.problems[0]["msg"])) from None
 
@@ -119,13 +103,20 @@ def _wrong(number: int, kind: str, message: str, *where: str | int) -> Invalid:
 
 
 class _Structure:
-    """What a line means depends on those before it: each must refer to what the file holds, in the order of time."""
+    """What a line means depends on those before it: each must refer to what the file holds, in the order of time.
+
+    What the lines of a session make together stays within the bounds that the API sets for it.
+    """
 
     def __init__(self) -> None:
         self.is_begun = False
-        self.examples: set[int] = set()
+        self.examples: dict[int, int] = {}
+        """The bytes that each takes in an answer."""
         self.sessions: set[int] = set()
         self.session: SessionLine | None = None
+        self.model_names: dict[int, str] = {}
+        self.asked: dict[int, int] = {}
+        """The models that turns asked, by the ids of the responses they were to give."""
         self.last_turn = self.last_response = 0
         self.last_moment = ""
 
@@ -136,7 +127,7 @@ class _Structure:
         if isinstance(line, ExampleLine):
             if line.example_id in self.examples or self.session:
                 raise _wrong(number, "order", "Examples should come first, and each once", "example_id")
-            self.examples.add(line.example_id)
+            self.examples[line.example_id] = _example(line, line.example_id, user_id=0).shares()
         elif isinstance(line, SessionLine):
             self._take_session(number, line)
         elif isinstance(line, TurnLine):
@@ -150,69 +141,99 @@ class _Structure:
 
     def _take_session(self, number: int, line: SessionLine) -> None:
         first, end = line.session_id, keys.end_of(line.session_id)
-        model_ids = [model.session_model_id for model in line.models]
-        if keys.session_of(first) != first or first in self.sessions:
+        if keys.session_of(first) != first or first in self.sessions or end > limits.MAX_ID:
             raise _wrong(number, "id", "A session should have an id of its own", "session_id")
-        if not first + 1 < line.next_id <= end or any(
-            not first + 1 < each < line.next_id for each in model_ids
-        ):
+        if not first + 1 < line.next_id <= end:
+            raise _wrong(number, "id", "The next id should be one of the session's", "next_id")
+        self._take_models(number, line)
+        self._take_selection(number, line)
+        self.sessions.add(first)
+        self.session = line
+        self.model_names = {model.session_model_id: model.model_name for model in line.models}
+        self.asked = {}
+        self.last_turn = self.last_response = 0
+        self.last_moment = ""
+
+    def _take_models(self, number: int, line: SessionLine) -> None:
+        model_ids = [model.session_model_id for model in line.models]
+        if any(not line.session_id + 1 < each < line.next_id for each in model_ids):
             raise _wrong(number, "id", "Models should be numbered from their session", "models")
-        if sorted(set(model_ids)) != model_ids or len({model.model_name for model in line.models}) < len(
-            model_ids
-        ):
+        names = [model.model_name for model in line.models]
+        if sorted(set(model_ids)) != model_ids or len({*names}) < len(names):
+            message = "Models should come in the order of their ids, each name once"
+            raise _wrong(number, "order", message, "models")
+        if not {*names}.isdisjoint(line.deleted_model_names):
             raise _wrong(
-                number, "order", "Models should come in the order of their ids, each name once", "models"
+                number, "order", "A deleted model should be none of the models", "deleted_model_names"
             )
         if sum(model.is_primary for model in line.models) != bool(line.models):
             raise _wrong(number, "primary", "Exactly one model should be primary", "models")
-        for link in line.settings.few_shot_links:
-            if link.example_id not in self.examples:
-                raise _wrong(
-                    number,
-                    "example",
-                    "A selected example should be in the file",
-                    "settings",
-                    "few_shot_links",
-                )
-        self.sessions.add(first)
-        self.session = line
-        self.last_turn = self.last_response = 0
-        self.last_moment = ""
+        models = _models(line, 0)
+        if len(models.model_dump_json().encode()) > limits.MODELS_BYTES:
+            message = f"All models together should have at most {limits.MODELS_BYTES} bytes as JSON"
+            raise _wrong(number, "too_long", message, "models")
+
+    def _take_selection(self, number: int, line: SessionLine) -> None:
+        links = line.settings.few_shot_links
+        place = ("settings", "few_shot_links")
+        selected = [link.example_id for link in links]
+        if any(each not in self.examples for each in selected):
+            raise _wrong(number, "example", "A selected example should be in the file", *place)
+        if len({*selected}) < len(selected):
+            raise _wrong(number, "example", "An example should be selected once", *place)
+        orders = [link.sort_order for link in links]
+        if sorted({*orders}) != orders:
+            raise _wrong(number, "order", "Selected examples should come in their order", *place)
+        if sum(self.examples[each] for each in selected) > limits.SELECTED_EXAMPLES:
+            message = (
+                f"The selected examples should have at most {limits.SELECTION_BYTES} bytes as JSON together"
+            )
+            raise _wrong(number, "too_long", message, *place)
 
     def _take_turn(self, number: int, line: TurnLine) -> None:
         session = self._session(number)
         reserved = [asked.response_id for asked in line.asked]
-        in_place = all(session.session_id < each < session.next_id for each in [line.turn_id, *reserved])
-        if (
-            not in_place
-            or line.turn_id <= self.last_turn
-            or self.last_response
-            or reserved[0] != line.turn_id
-        ):
-            raise _wrong(
-                number, "id", "Turns should follow their session, in the order of their ids", "turn_id"
-            )
+        is_in_place = line.turn_id == reserved[0] > self.last_turn and not self.last_response
+        if not is_in_place or reserved != sorted({*reserved}) or not self._are_free(session, reserved):
+            message = "Turns should follow their session, in the order of their ids"
+            raise _wrong(number, "id", message, "turn_id")
         if line.status not in _ENDED:
             raise _wrong(number, "status", "A turn should have ended", "status")
-        self.last_turn = line.turn_id
+        if line.created_at > session.last_answered_at:
+            raise _wrong(number, "order", "No turn should be later than `last_answered_at`", "created_at")
+        asked = [each.session_model_id for each in line.asked]
+        if len({*asked}) < len(asked) or not self._are_models(session, asked):
+            raise _wrong(number, "id", "Models should be numbered from their session, each once", "asked")
+        failed = [each.session_model_id for each in line.errors]
+        if len({*failed}) < len(failed) or not {*failed} <= {*asked}:
+            raise _wrong(number, "id", "Errors should be of models that were asked, each once", "errors")
+        self.asked |= zip(reserved, asked, strict=True)
+        self.last_turn = reserved[-1]
 
     def _take_response(self, number: int, line: ResponseLine) -> None:
         session = self._session(number)
-        if (
-            not session.session_id < line.response_id < session.next_id
-            or line.response_id <= self.last_response
-        ):
-            raise _wrong(
-                number,
-                "id",
-                "Responses should follow their session, in the order of their ids",
-                "response_id",
-            )
-        if line.created_at < self.last_moment:
-            raise _wrong(number, "order", "Responses should be in the order of time", "created_at")
-        if line.session_model_id not in {model.session_model_id for model in session.models}:
+        if line.response_id <= self.last_response or not self._are_free(session, [line.response_id]):
+            message = "Responses should follow their session, in the order of their ids"
+            raise _wrong(number, "id", message, "response_id")
+        if not self.last_moment <= line.created_at <= session.last_answered_at:
+            message = "Responses should be in the order of time, up to `last_answered_at`"
+            raise _wrong(number, "order", message, "created_at")
+        asked = self.asked.get(line.response_id, line.session_model_id)
+        if line.session_model_id not in self.model_names or asked != line.session_model_id:
             raise _wrong(number, "id", "The model should be one of the session's", "session_model_id")
+        if line.model_name != self.model_names[line.session_model_id]:
+            raise _wrong(number, "model", "The name should be that of the session's model", "model_name")
         self.last_response, self.last_moment = line.response_id, line.created_at
+
+    def _are_free(self, session: SessionLine, numbers: list[int]) -> bool:
+        """Ids of the session's that none of its models has."""
+        first, end = session.session_id + 1, session.next_id
+        return all(first < each < end and each not in self.model_names for each in numbers)
+
+    @staticmethod
+    def _are_models(session: SessionLine, numbers: list[int]) -> bool:
+        """Models of the session, deleted ones too."""
+        return all(session.session_id + 1 < each < session.next_id for each in numbers)
 
     def _session(self, number: int) -> SessionLine:
         if self.session is None:
@@ -220,65 +241,201 @@ class _Structure:
         return self.session
 
 
-def _claim(user_id: int, seconds: float) -> str:
-    """Only an account without sessions and examples can be claimed. One request; more to clear a dead import away."""
-    claim = secrets.token_hex(8)
-    now = int(time.time() * 1000)
-    values = {":now": table.number(now), ":none": table.number(0)}
-    until = table.number(now + int(seconds * 1000) + 2000)
-    is_empty = " AND ".join(
-        f"(attribute_not_exists(#{name}) OR #{name} = :none)" for name in ("sessions", "examples")
-    )
-    is_free = "attribute_not_exists(#erasing) AND attribute_not_exists(#importing)"
-    is_dead = "attribute_not_exists(#erasing) AND #import_until < :now"
-    set_to: dict[str, table.Value | None] = {
-        "importing": table.text(claim),
-        "import_until": until,
-        "ttl": None,
-    }
-    key = keys.account(user_id)
-    try:
-        condition = f"({is_free} AND {is_empty}) OR ({is_dead})"
-        before = table.write_returning_old(
-            table.update(key, set_to=set_to, condition=condition, values=values)
-        )
-    except table.ConditionFailed as failed:
-        before = failed.item or {}
-        # Sent again after a lost acknowledgement, the request meets the claim it wrote itself.
-        if before.get("importing") != table.text(claim):
-            raise (ImportInProgress if "importing" in before else AccountNotEmpty) from None
-    if "importing" in before:
-        _clear(user_id, claim)
-    return claim
+# The claim
 
 
-def _clear(user_id: int, claim: str) -> None:
-    """Takes away what a dead import wrote."""
-    for span in keys.imported_of(user_id):
-        while found := table.read_keys(span):
-            for start in range(0, len(found), table.DELETIONS):
-                table.delete_together(found[start : start + table.DELETIONS])
-    none: dict[str, table.Value | None] = {"sessions": table.number(0), "examples": table.number(0)}
-    mine = {":claim": table.text(claim)}
-    try:
-        table.write(
-            table.update(keys.account(user_id), set_to=none, condition="#importing = :claim", values=mine)
+class Claim(NamedTuple):
+    """The account is this import's for as long as it goes on."""
+
+    user_id: int
+    token: str
+
+    def extended(self, **counted: int) -> table.Write:
+        """The first write of each of its transactions; fails once the claim has lapsed, or is another's."""
+        return table.update(
+            keys.account(self.user_id),
+            set_to={"import_until": accounts.milliseconds(CLAIM_SECONDS)},
+            add=counted,
+            condition=_HELD,
+            values=self._values(),
         )
+
+    def released(self) -> table.Write:
+        """The same; it ends the claim."""
+        return table.update(
+            keys.account(self.user_id),
+            set_to={"importing": None, "import_until": None},
+            condition=_HELD,
+            values=self._values(),
+        )
+
+    def _values(self) -> dict[str, table.Value]:
+        return {":claim": table.text(self.token), ":now": accounts.milliseconds()}
+
+    def commit(self, *writes: table.Write, **counted: int) -> None:
+        """Raises ImportInProgress when the claim is lost."""
+        try:
+            table.write(self.extended(**counted), *writes)
+        except table.ConditionFailed as failed:
+            if failed.index == 0:
+                raise ImportInProgress from None
+            raise
+
+    def release(self) -> None:
+        try:
+            table.write(self.released())
+        except table.ConditionFailed:
+            return
+
+    def lapse(self) -> None:
+        """Frees the account and leaves what is written to the next claim, which deletes it."""
+        lapsed: dict[str, table.Value | None] = {"import_until": table.number(0)}
+        mine = {":claim": table.text(self.token)}
+        key = keys.account(self.user_id)
+        try:
+            table.write(table.update(key, set_to=lapsed, condition="#importing = :claim", values=mine))
+        except table.ConditionFailed:
+            return
+
+
+_HELD: Final = "#importing = :claim AND #import_until >= :now"
+
+
+def accept(account: table.Document | None) -> None:
+    """Raises AccountNotEmpty, or ImportInProgress while another import is at work. What a dead import left may be there."""
+    item = account.item if account else {}
+    if accounts.importing(item):
+        raise ImportInProgress
+    if "importing" not in item and not is_empty(account):
+        raise AccountNotEmpty
+
+
+def accept_cleared(account: table.Document | None) -> None:
+    """Raises AccountNotEmpty for what was created after a dead import's claim had lapsed."""
+    if not is_empty(account):
+        raise AccountNotEmpty
+
+
+def claim(user_id: int, transfer_id: int) -> Claim:
+    """Two requests. Raises as `accept` does, and Unauthorized once the user was erased. What is claimed is to be cleared."""
+    mine = Claim(user_id, f"{transfer_id}.{secrets.token_hex(8)}")
+    for _ in table.attempts():
+        account = accounts.read(user_id)
+        item = account.item if account else {}
+        if item.get("importing") == table.text(mine.token):
+            return mine  # written by a request whose acknowledgement was lost
+        accept(account)
+        condition, values = f"attribute_not_exists(#importing) AND {_EMPTY}", {":none": table.number(0)}
+        if "importing" in item:
+            condition = "#importing = :dead AND #import_until < :now"
+            values = {":dead": item["importing"], ":now": accounts.milliseconds()}
+        taken = table.update(
+            keys.account(user_id),
+            set_to={
+                "importing": table.text(mine.token),
+                "import_until": accounts.milliseconds(CLAIM_SECONDS),
+                "ttl": None,
+            },
+            condition=f"attribute_not_exists(#erasing) AND {condition}",
+            values=values,
+        )
+        # The job was begun with a token that an erasure had not refused, and an erasure deletes it.
+        is_begun = table.check(keys.transfer(user_id, transfer_id), "attribute_exists(#pk)")
+        try:
+            table.write(taken, is_begun)
+        except table.ConditionFailed as failed:
+            if failed.index == 1 or "erasing" in (failed.item or {}):
+                raise Unauthorized("the user was erased since the import was begun") from None
+            continue
+        return mine
+    raise AssertionError("attempts() ends by raising")
+
+
+_EMPTY: Final = " AND ".join(
+    f"(attribute_not_exists(#{name}) OR #{name} = :none)" for name in ("sessions", "examples")
+)
+
+
+def is_empty(account: table.Document | None) -> bool:
+    return not any(accounts.total(account, name) for name in ("sessions", "examples"))
+
+
+def clear(claim: Claim, deadline: Deadline, most: int | None = None) -> bool:
+    """Deletes what dead imports wrote; False when there is more than `most` pieces, or no time is left.
+
+    May die anywhere and be begun again.
+    """
+    for pieces, _ in enumerate(_cleared(claim), 1):
+        if not deadline.remaining() or (most is not None and pieces >= most):
+            return False
+    return True
+
+
+def _cleared(claim: Claim) -> Iterator[None]:
+    examples: list[keys.Key] = []
+    for document in table.find(keys.examples_of(claim.user_id), _MARKED, {}):
+        examples.append(document.key)
+        if len(examples) == _DELETIONS:
+            _delete_counted(claim, "examples", examples)
+            examples = []
+            yield
+    if examples:
+        _delete_counted(claim, "examples", examples)
+        yield
+    last = 0
+    for document in table.find(keys.sessions_of(claim.user_id), _MARKED, {}):
+        session_id = keys.session_id_in(document.key.sk)
+        if session_id == last:
+            continue
+        last = session_id
+        _delete_counted(claim, "sessions", [keys.session(claim.user_id, session_id)])
+        for _ in sweeps.session(claim.user_id, session_id):
+            claim.commit()
+            yield
+
+
+def _delete_counted(claim: Claim, name: str, found: list[keys.Key]) -> None:
+    """Those of them that are there; a user may delete what a dead import left."""
+    try:
+        claim.commit(*(table.delete(key, "attribute_exists(#pk)") for key in found), **{name: -len(found)})
     except table.ConditionFailed:
-        raise ImportInProgress from None
+        if len(found) > 1:
+            for key in found:
+                _delete_counted(claim, name, [key])
+
+
+# Writing
+
+
+def write(claim: Claim, source: Source, progress: Callable[[Counts], None]) -> None:
+    """Writes a file that `check` accepted into an account that is claimed and empty; reports after each transaction."""
+    _Writer(claim, progress).write(source)
+
+
+def _example(line: ExampleLine, example_id: int, user_id: int) -> Example:
+    return Example(
+        **line.model_dump(exclude={"type", "example_id", "meta", "is_active"}),
+        example_id=example_id,
+        user_id=user_id,
+        meta=line.meta or {},
+        is_active=line.is_active is not False,
+    )
 
 
 class _Writer:
-    """Lines to transactions. Each one checks that the account is still claimed for this import."""
+    """Lines to transactions."""
 
-    def __init__(self, caller: Caller, claim: str) -> None:
-        self.caller = caller
+    def __init__(self, claim: Claim, progress: Callable[[Counts], None]) -> None:
+        self.caller = Caller(claim.user_id)
         self.claim = claim
+        self.progress = progress
+        self.counts = Counts()
         self.example_ids: dict[int, int] = {}
         self.turn_of: dict[int, int] = {}
         """By the id of a response, as the file has it."""
         self.pending: list[table.Write] = []
         self.pending_bytes = 0
+        self.added = {"examples": 0, "sessions": 0}
         self.head: list[table.Write] = []
 
     def write(self, source: Source) -> None:
@@ -295,24 +452,19 @@ class _Writer:
                 self._turn(line, session, shift)
             elif isinstance(line, ResponseLine) and session:
                 self._response(line, session, shift)
+            _count(self.counts, line)
         self._close_session()
+        self._flush()
 
     def _example(self, line: ExampleLine) -> None:
         (example_id,) = ids.new_ids(1)
         self.example_ids[line.example_id] = example_id
-        example = Example(
-            **line.model_dump(exclude={"type", "example_id", "meta", "is_active"}),
-            example_id=example_id,
-            user_id=self.caller.user_id,
-            meta=line.meta or {},
-            is_active=line.is_active is not False,
-        )
+        example = _example(line, example_id, user_id=self.caller.user_id)
         _, *puts = example_insertion(self.caller, example)
-        self._flush()
-        self._commit([accounts.counted_by_import(self.caller.user_id, "examples", self.claim), *puts])
+        self._later(puts, "examples")
 
     def _open_session(self, line: SessionLine, shift: int) -> None:
-        """Its own items wait until all that is below it stands: until then nobody sees any of it."""
+        """Its own items wait for all that is below it: until then nobody sees any of it."""
         self.turn_of = {}
         session_id = line.session_id + shift
         session = OwnSession(
@@ -336,33 +488,20 @@ class _Writer:
                 for link in line.settings.few_shot_links
             ],
         )
-        models = StoredModels(
-            primary_id=next((each.session_model_id + shift for each in line.models if each.is_primary), None),
-            models=[
-                StoredModel(
-                    **model.model_dump(exclude={"session_model_id", "is_primary"}),
-                    session_model_id=model.session_model_id + shift,
-                )
-                for model in line.models
-            ],
-            deleted_names=line.deleted_model_names,
-        )
-        _, *puts = insertion(
+        _, *self.head = insertion(
             self.caller,
             session,
             settings,
-            models,
+            _models(line, shift),
             next_id=line.next_id + shift,
             active_at=line.active_at,
             answered=line.next_id - line.session_id,
             last_answered_at=line.last_answered_at,
         )
-        self.head = [accounts.counted_by_import(self.caller.user_id, "sessions", self.claim), *puts]
 
     def _close_session(self) -> None:
-        self._flush()
         if self.head:
-            self._commit(self.head)
+            self._later(self.head, "sessions")
             self.head = []
 
     def _turn(self, line: TurnLine, session: SessionLine, shift: int) -> None:
@@ -390,7 +529,10 @@ class _Writer:
         )
         self.turn_of |= {asked.response_id: turn.turn_id for asked in line.asked}
         errors = [
-            error.model_copy(update={"session_model_id": error.session_model_id + shift})
+            TurnError(
+                **error.model_dump(exclude={"session_model_id"}),
+                session_model_id=error.session_model_id + shift,
+            )
             for error in line.errors
         ]
         attributes: dict[str, table.Value | None] = {
@@ -407,15 +549,16 @@ class _Writer:
             session_id=session.session_id + shift,
         )
         turn_id = self.turn_of.get(line.response_id)
-        # Marked, since it is no new turn: nobody is told of it, and no title follows from it.
-        attributes = of_model(response) | {
-            "imported": table.number(1),
-            "turn": table.number(turn_id) if turn_id else None,
-        }
+        attributes = of_model(response) | {"turn": table.number(turn_id) if turn_id else None}
         key = keys.response(self.caller.user_id, response.response_id)
         self._later(table.put(key, response, attributes=attributes))
 
-    def _later(self, writes: list[table.Write]) -> None:
+    def _later(self, writes: list[table.Write], counted: str | None = None) -> None:
+        """In one transaction with what is pending, or in the next. Marked: an import that dies is deleted by its marks, and
+        a response that came this way is no new turn."""
+        for one in writes:
+            if "v" in one.params["Item"]:  # which a part has not
+                one.params["Item"].update(_MARK)
         size = table.size_of(writes)
         if self.pending and (
             self.pending_bytes + size > _CHUNK_BYTES or len(self.pending) + len(writes) > _CHUNK_WRITES
@@ -423,22 +566,26 @@ class _Writer:
             self._flush()
         self.pending += writes
         self.pending_bytes += size
+        if counted:
+            self.added[counted] += 1
 
     def _flush(self) -> None:
         if self.pending:
-            claimed: dict[str, Any] = {":claim": table.text(self.claim)}
-            self._commit(
-                [
-                    table.check(keys.account(self.caller.user_id), "#importing = :claim", claimed),
-                    *self.pending,
-                ]
-            )
+            self.claim.commit(*self.pending, **{name: n for name, n in self.added.items() if n})
             self.pending, self.pending_bytes = [], 0
+            self.added = dict.fromkeys(self.added, 0)
+            self.progress(self.counts)
 
-    def _commit(self, writes: list[table.Write]) -> None:
-        try:
-            table.write(*writes)
-        except table.ConditionFailed as failed:
-            if failed.index == 0:
-                raise ImportInProgress from None
-            raise
+
+def _models(line: SessionLine, shift: int) -> StoredModels:
+    return StoredModels(
+        primary_id=next((each.session_model_id + shift for each in line.models if each.is_primary), None),
+        models=[
+            StoredModel(
+                **model.model_dump(exclude={"session_model_id", "is_primary"}),
+                session_model_id=model.session_model_id + shift,
+            )
+            for model in line.models
+        ],
+        deleted_names=line.deleted_model_names,
+    )

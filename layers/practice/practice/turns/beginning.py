@@ -25,7 +25,7 @@ from practice.store.settings import initial_settings, mark_linked
 from practice.store.turns import Lease
 from practice.store.views import View, read_view, versioned_examples
 from practice.turns.configuration import model_named
-from practice.turns.parameters import effective
+from practice.turns.parameters import chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,5 +129,5 @@ def _asked_model(view: View, models: StoredModels, model: StoredModel) -> AskedM
         model_name=model.model_name,
         response_id=0,
         is_primary=model.session_model_id == models.primary_id,
-        generation_params=effective(model_named(model.model_name), view.settings, model),
+        generation_params=chosen(model_named(model.model_name), view.settings, model).params,
     )

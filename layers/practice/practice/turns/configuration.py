@@ -1,28 +1,65 @@
 """Which model a name means, who serves it, and within which limits: configuration of the deployment, not code.
 
 `MODELS` is a JSON object: a model's name (or `*`, for every name that has no entry) to its provider and id. What it does
-not say of a common public model is known (`known_models.py`). docs/turns.md shows examples.
+not say of a common public model is known (`model_table.json`). docs/turns.md shows examples.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
+from practice.errors import StoreUnavailable
+from practice.runtime import signed
 from practice.runtime.config import ConfigurationError, config
 from practice.runtime.log import logger
 from practice.schemas.generation import GenerationParams
-from practice.turns.known_models import limits_of
+from practice.turns import model_table
 
 ANY_NAME: Final = "*"
+
+Parameter = Literal[
+    "temperature",
+    "top_p",
+    "stop",
+    "seed",
+    "presence_penalty",
+    "frequency_penalty",
+    "reasoning_effort",
+    "max_tokens",
+    "max_completion_tokens",
+    "system",
+]
+"""What a model may refuse. Both names of the cap mean the cap; `system` is the role."""
 
 
 def _as_sent(params: dict[str, Any]) -> dict[str, Any]:
     return GenerationParams.model_validate(params).sent()
+
+
+Price = Annotated[Decimal, Field(ge=0, max_digits=12, allow_inf_nan=False)]
+
+
+class Prices(BaseModel):
+    """US dollars for a million tokens."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: Price
+    completion: Price
 
 
 class ModelConfiguration(BaseModel):
@@ -38,15 +75,26 @@ class ModelConfiguration(BaseModel):
     region: str = ""
     """Of Bedrock, when it is not the function's."""
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    context_window: Annotated[int, Field(ge=1)] | None = None
+    """Of prompt and answer together."""
     max_temperature: float | None = None
     defaults: Annotated[dict[str, Any], AfterValidator(_as_sent)] = {}
     """Generation parameters of this model."""
     cap_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """What an OpenAI-compatible service calls the token cap."""
-    omits: list[str] = []
+    cap_required: bool = False
+    """The service refuses a request without a cap."""
+    omits: list[Parameter] = []
     """Parameters that the model does not take."""
-    one_of: list[str] = []
-    """Parameters of which the model takes one: the first that has a value."""
+    thinking_omits: list[Parameter] = []
+    """Parameters that it takes only with `reasoning_effort` `none`."""
+    one_of: list[Parameter] = []
+    """Parameters of which the model takes one: the one that was chosen last, of several chosen together the first."""
+    thinking_tokens: Annotated[int, Field(ge=0)] = 0
+    """Room for thinking, which counts as output: above the cap of a length preset."""
+    extra: dict[str, Any] = {}
+    """Sent as it is beside our own fields, which win."""
+    prices: Prices | None = None
 
     @model_validator(mode="after")
     def has_an_address(self) -> Self:
@@ -71,8 +119,13 @@ class Configuration:
 @lru_cache(maxsize=1)
 def configuration() -> Configuration:
     env = config().variables
+    try:
+        models = read_models(env)
+    except ConfigurationError as error:
+        logger.error(str(error))  # one line for the operator; no values are in it
+        raise
     return Configuration(
-        models=_models(env),
+        models=models,
         unclaimed_is_echo=env.get("UNCLAIMED_MODELS") == "echo",
         history_tokens=int(env.get("HISTORY_TOKENS") or 4000),
         provider_secret_arn=env.get("PROVIDER_SECRET_ARN", ""),
@@ -81,16 +134,54 @@ def configuration() -> Configuration:
     )
 
 
-def _models(env: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    try:
-        text = Path(env["MODELS_FILE"]).read_text() if env.get("MODELS_FILE") else env.get("MODELS") or "{}"
-        models = _Models.validate_python(json.loads(text))
-        for fields in models.values():
-            ModelConfiguration.model_validate(fields)
-    except (OSError, ValueError) as error:
-        logger.exception("MODELS cannot be used")
-        raise ConfigurationError(f"MODELS cannot be used: {error}") from error
+def read_models(env: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Of several sources an entry of the nearer one wins: `MODELS`, then the parameter, then the object.
+
+    Raises ConfigurationError, whose text is one line that names the entry and the field.
+    """
+    models: dict[str, dict[str, Any]] = {}
+    for source, read in _SOURCES.items():
+        if env.get(source):
+            try:
+                models |= checked(read(env[source]))
+            except (OSError, ValueError, StoreUnavailable) as error:
+                raise ConfigurationError(f"{source} cannot be used: {_first_line(error)}") from error
     return models
+
+
+def checked(text: str) -> dict[str, dict[str, Any]]:
+    """Raises ValueError for what is no configuration of models."""
+    models = _Models.validate_python(json.loads(text))
+    for name, fields in models.items():
+        try:
+            ModelConfiguration.model_validate(fields)
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            place = ".".join(str(part) for part in problem["loc"])
+            raise ValueError(f"{name}: {place or 'entry'}: {problem['msg']}") from None
+    return models
+
+
+def _parameter(name: str) -> str:
+    value: str = signed.call("ssm", "AmazonSSM.GetParameter", {"Name": name})["Parameter"]["Value"]
+    return value
+
+
+def _object(address: str) -> str:
+    bucket, _, key = address.removeprefix("s3://").partition("/")
+    return signed.get_object(bucket, key).decode()
+
+
+_SOURCES: Final[dict[str, Callable[[str], str]]] = {
+    "MODELS_OBJECT": _object,
+    "MODELS_PARAMETER": _parameter,
+    "MODELS": str,
+    "MODELS_FILE": lambda path: Path(path).read_text(),
+}
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 @lru_cache(maxsize=256)
@@ -105,9 +196,8 @@ def model_named(name: str) -> ModelConfiguration | None:
         logger.info("no provider claims a model, echo serves it")
         own = {"provider": "echo"}
     model_id = own.get("id") or name
-    return ModelConfiguration.model_validate(
-        {**limits_of(name), **limits_of(model_id), **own, "id": model_id}
-    )
+    known = model_table.known(model_id) or model_table.known(name)
+    return ModelConfiguration.model_validate({**known, **own, "id": model_id})
 
 
 def clear_cache() -> None:

@@ -7,10 +7,14 @@ from typing import Any, Final, NamedTuple
 from practice.schemas.example import Example
 from practice.schemas.response import Response
 from practice.schemas.settings import StylePreset
-from practice.schemas.turn import TurnSettings
+from practice.schemas.turn import FinishReason, TurnSettings
+from practice.turns.thinking import without_thinking
 
 BYTES_PER_TOKEN: Final = 4
 """A rough measure, good enough to bound a window: tokenizers differ between models."""
+
+TEMPLATE_BYTES: Final = 24
+"""What a chat template puts around a message, at most."""
 
 PRESET_TEXTS: Final[dict[str, str]] = {
     StylePreset.ACCURATE: (
@@ -50,6 +54,18 @@ class Prompt:
     examples: list[Pair]
     history: list[Pair]
     text: str
+
+    def conversation(self, *, takes_system: bool) -> tuple[str, list[tuple[str, str]]]:
+        """The system text, and messages whose roles alternate. Of a model without that role it opens the first message."""
+        if takes_system or not self.system:
+            return self.system, self.messages()
+        (role, first), *others = self.messages()
+        return "", [(role, f"{self.system}\n\n{first}"), *others]
+
+    def size(self) -> int:
+        """Its bytes, and those of the template around each message."""
+        texts = [self.system, *(text for _, text in self.messages())]
+        return sum(len(text.encode()) + TEMPLATE_BYTES for text in texts)
 
     def messages(self) -> list[tuple[str, str]]:
         """Role and text, alternating, the user's first and last."""
@@ -118,13 +134,20 @@ def _window(newest_first: Iterable[Response], budget: int) -> list[Pair]:
     """The newest exchanges within the budget, in the order of time; no gaps: the first that is too long ends it."""
     kept: list[Pair] = []
     for response in newest_first:
-        if not _is_said(response.prompt_text, response.response_text):
+        answer, _ = without_thinking(response.response_text)
+        if not _is_said(response.prompt_text, answer) or _was_filtered(response):
             continue
-        budget -= tokens(response.prompt_text) + tokens(response.response_text)
+        budget -= tokens(response.prompt_text) + tokens(answer)
         if budget < 0:
             break
-        kept.append(Pair(response.prompt_text, response.response_text))
+        kept.append(Pair(response.prompt_text, answer))
     return kept[::-1]
+
+
+def _was_filtered(response: Response) -> bool:
+    """A refusal by a guardrail would make the model refuse what comes after."""
+    ours = (response.token_usage or {}).get("_gf")
+    return isinstance(ours, dict) and ours.get("finish_reason") == FinishReason.CONTENT_FILTER
 
 
 def _is_said(*texts: str) -> bool:

@@ -113,7 +113,7 @@ def _lease(request: TurnRequest) -> Lease:
 def _outcome(view: View, state: TurnState, request: TurnRequest) -> TurnOutcome:
     turn = state.turn
     status, errors = state.shown()
-    if status in turns.UNDER_WAY or status == TurnStatus.CANCELLED:
+    if status in turns.UNDER_WAY or (status == TurnStatus.CANCELLED and request.is_queued):
         return _accepted(view, turn, status)
     if not state.answers:
         body = NoModelAnsweredBody(detail=NoModelAnswered.detail, session_id=turn.session_id, errors=errors)

@@ -4,9 +4,11 @@ import contextvars
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
+from typing import Any, Final
 
 from practice.errors import PracticeError
 from practice.runtime import log
@@ -15,14 +17,18 @@ from practice.schemas.example import Example
 from practice.schemas.response import Response
 from practice.schemas.turn import AskedModel, ErrorCode, StoredTurn, TurnError
 from practice.store import turns
-from practice.store.turns import Answers, TurnState
-from practice.turns.ask import ask
+from practice.store.turns import TurnState
+from practice.turns.ask import ask, log_failure
 from practice.turns.configuration import configuration, model_named
 from practice.turns.knowledge import Retrieval, retrieve
 from practice.turns.prompts import compose
 from practice.turns.providers import TIMED_OUT, Completion, ProviderError
 
-Outcome = Response | TurnError
+POLL_SECONDS: Final = 1.0
+"""How often a running turn looks whether it was cancelled."""
+
+Outcome = tuple[Response, dict[str, Any]] | TurnError
+"""An answer with the parameters that the provider was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,58 +41,106 @@ class Background:
 
 
 def run_turn(user_id: int, state: TurnState, background: Background, deadline: Deadline) -> TurnState:
-    """Asks the models that have no answer yet, and settles the turn. What arrives after the deadline does not count."""
+    """Asks the models that have neither an answer nor an error yet, and settles the turn.
+
+    What arrives after the deadline does not count. A turn that is cancelled stops the deadline.
+    """
     turn = state.turn
-    retrieval = retrieve(turn.prompt_text, turn.settings.knowledge_ids)
+    arrived: SimpleQueue[Outcome | None] = SimpleQueue()
+    pending = [] if state.is_cancelled else state.pending()
 
-    def work(asked: AskedModel) -> Outcome:
-        return _ask_and_keep(user_id, turn, asked, background, retrieval, deadline)
+    def stop() -> None:
+        deadline.stopped.set()
+        arrived.put(None)
 
-    answers: Answers = dict(state.answers)
-    errors: list[TurnError] = []
-    missing = state.missing()
-    for outcome in _at_the_same_time(work, missing, deadline):
-        if isinstance(outcome, Response):
-            answers[outcome.response_id] = outcome
-        else:
-            errors.append(outcome)
-    done = {answer.session_model_id for answer in answers.values()} | {
-        each.session_model_id for each in errors
-    }
-    errors += [
-        asked.error(ErrorCode.TIMEOUT, TIMED_OUT) for asked in missing if asked.session_model_id not in done
-    ]
-    _count(errors)
-    return turns.settle(user_id, turn, answers, errors)
+    with _watched(user_id, turn.turn_id, stop):
+        retrieval = retrieve(turn.prompt_text, turn.settings.knowledge_ids)
+
+        def work(asked: AskedModel) -> None:
+            outcome = _ask_and_keep(user_id, turn, asked, background, retrieval, deadline)
+            if isinstance(outcome, TurnError) and deadline.remaining():
+                _show(user_id, turn.turn_id, outcome)
+            arrived.put(outcome)
+
+        outcomes = _at_the_same_time(work, pending, arrived, deadline)
+    errors = [each for each in outcomes if isinstance(each, TurnError)]
+    answered = [each for each in outcomes if not isinstance(each, TurnError)]
+    state = replace(
+        state,
+        answers={**state.answers, **{response.response_id: response for response, _ in answered}},
+        sent={**state.sent, **{response.response_id: sent for response, sent in answered}},
+        errors=[*state.errors, *errors],
+        is_cancelled=state.is_cancelled or deadline.stopped.is_set(),
+    )
+    if not state.is_cancelled:
+        late = [asked.error(ErrorCode.TIMEOUT, TIMED_OUT) for asked in state.pending()]
+        state = replace(state, errors=[*state.errors, *late])
+    _count(state.final_errors())
+    return turns.settle(user_id, state)
+
+
+@contextmanager
+def _watched(user_id: int, turn_id: int, stop: Callable[[], None]) -> Iterator[None]:
+    """Calls `stop` when the turn is cancelled, settled elsewhere or deleted. One request a second."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(POLL_SECONDS):
+            try:
+                if turns.is_over(user_id, turn_id):
+                    stop()
+                    return
+            except PracticeError as error:
+                log.logger.warning("a turn could not be watched", extra={"cause": type(error).__name__})
+
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(watch,), name=f"watch {turn_id}", daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
+
+
+def _show(user_id: int, turn_id: int, error: TurnError) -> None:
+    """The failure of a model, at once. The settlement of the turn writes it in any case."""
+    try:
+        turns.store_error(user_id, turn_id, error)
+    except PracticeError as refused:
+        log.logger.warning("an error of a turn is not shown yet", extra={"cause": type(refused).__name__})
 
 
 def _count(errors: Sequence[TurnError]) -> None:
     log.count("turns")
-    if errors:
-        log.count("model_failures", len(errors))
-        log.note("failed_models", ", ".join(f"{each.model_name} {each.code}" for each in errors))
+    failures = [each for each in errors if each.code != ErrorCode.CANCELLED]
+    if failures:
+        log.count("model_failures", len(failures))
+        log.note("failed_models", ", ".join(f"{each.model_name} {each.code}" for each in failures))
+    for each in failures:
+        log_failure(each.model_name, each.code, each.reason)
 
 
 def _at_the_same_time(
-    work: Callable[[AskedModel], Outcome], models: Sequence[AskedModel], deadline: Deadline
+    work: Callable[[AskedModel], None],
+    models: Sequence[AskedModel],
+    arrived: SimpleQueue[Outcome | None],
+    deadline: Deadline,
 ) -> list[Outcome]:
     """What came in time. A thread that is late is left behind: its answer finds no place any more."""
-    arrived: SimpleQueue[Outcome] = SimpleQueue()
     for asked in models:
         # Each with a copy of the context, which counts what the invocation asks of the table.
         context = contextvars.copy_context()
         threading.Thread(
-            target=context.run,
-            args=(lambda asked: arrived.put(work(asked)), asked),
-            name=f"ask {asked.model_name}",
-            daemon=True,
+            target=context.run, args=(work, asked), name=f"ask {asked.model_name}", daemon=True
         ).start()
     outcomes: list[Outcome] = []
     while len(outcomes) < len(models):
         try:
-            outcomes.append(arrived.get(timeout=deadline.remaining()))
+            outcome = arrived.get(timeout=deadline.remaining())
         except Empty:
             break
+        if outcome is None:
+            break
+        outcomes.append(outcome)
     return outcomes
 
 
@@ -108,28 +162,30 @@ def _ask_and_keep(
     )
     started = time.monotonic()
     try:
-        completion = ask(asked.model_name, prompt, asked.generation_params, deadline)
+        answer = ask(asked.model_name, prompt, asked.generation_params, deadline)
         response = Response(
             response_id=asked.response_id,
             session_model_id=asked.session_model_id,
             session_id=turn.session_id,
             model_name=asked.model_name,
             prompt_text=turn.prompt_text,
-            response_text=completion.text,
-            token_usage=_usage(asked, completion, retrieval),
+            response_text=answer.completion.text,
+            token_usage=_usage(asked, answer.completion, retrieval),
             latency_ms=int((time.monotonic() - started) * 1000),
             created_at=turn.created_at,
         )
-        kept = turns.store_answer(user_id, response)
+        kept = turns.store_answer(user_id, response, answer.sent)
     except ProviderError as error:
-        return asked.error(error.code, error.detail)
+        return asked.error(error.code, error.detail, error.reason)
     except PracticeError as error:
         _log(asked, error)
         return asked.error(ErrorCode.NOT_STORED, "the answer could not be stored")
     except Exception as error:  # noqa: BLE001  # a fault of ours costs one model its answer, not the turn
         _log(asked, error)
         return asked.error(ErrorCode.PROVIDER_ERROR, "the model could not be asked")
-    return kept or asked.error(ErrorCode.NOT_STORED, "the session was deleted meanwhile")
+    if kept is None:
+        return asked.error(ErrorCode.NOT_STORED, "the session was deleted meanwhile")
+    return kept, answer.sent
 
 
 def _log(asked: AskedModel, error: Exception) -> None:
@@ -157,5 +213,11 @@ def _usage(asked: AskedModel, completion: Completion, retrieval: Retrieval) -> d
             "retrieval": retrieval.usage_entry(),
             "sources": retrieval.sources,
             "runtime_model": completion.runtime_model or configured.id,
+            "finish_reason": completion.finish_reason,
+            **(
+                {}
+                if completion.reasoning_tokens is None
+                else {"reasoning_tokens": completion.reasoning_tokens}
+            ),
         },
     }

@@ -1,5 +1,6 @@
 """Amazon Bedrock's Converse: one interface for all of its models."""
 
+import re
 import threading
 from typing import Any, Final
 
@@ -9,22 +10,44 @@ from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 from practice.runtime import aws
 from practice.runtime.config import config
 from practice.runtime.deadline import Deadline
-from practice.schemas.turn import ErrorCode
+from practice.schemas.turn import ErrorCode, FinishReason
 from practice.turns.configuration import ModelConfiguration
+from practice.turns.parameters import CAP
 from practice.turns.prompts import Prompt
 from practice.turns.providers import (
     MALFORMED,
+    NO_QUOTA,
+    NOT_OFFERED,
+    TIMED_OUT,
     Completion,
     ProviderError,
+    RefusedParameter,
     ThrottledError,
+    as_sent,
     count,
-    sampling,
+    extra_fields,
+    reason_of,
     timed_out,
 )
+from practice.turns.thinking import without_thinking
 
 CONNECT_SECONDS: Final = 5
-_BUSY: Final = frozenset({"ThrottlingException", "ModelNotReadyException"})
-_REFUSED: Final = frozenset({"AccessDeniedException", "ResourceNotFoundException"})
+NAMES: Final = {"top_p": "topP", "stop": "stopSequences", CAP: "maxTokens"}
+FINISHES: Final = {
+    "end_turn": FinishReason.STOP,
+    "stop_sequence": FinishReason.STOP,
+    "max_tokens": FinishReason.LENGTH,
+    "model_context_window_exceeded": FinishReason.LENGTH,
+    "guardrail_intervened": FinishReason.CONTENT_FILTER,
+    "content_filtered": FinishReason.CONTENT_FILTER,
+    "refusal": FinishReason.CONTENT_FILTER,
+}
+_BUSY: Final = frozenset(
+    {"ThrottlingException", "ModelNotReadyException", "ServiceUnavailableException", "ServiceUnavailable"}
+)
+_FORBIDDEN: Final = frozenset({"AccessDeniedException", "ResourceNotFoundException"})
+_NO_MODEL: Final = ("inference profile", "on-demand throughput", "model identifier is invalid")
+_NAMES_IN: Final = re.compile(r"[`'\"]([A-Za-z_.]+)[`'\"]")
 
 _clients: dict[tuple[str, bool], Any] = {}
 _making = threading.Lock()
@@ -59,20 +82,26 @@ def complete(
     remaining = deadline.remaining()
     if not remaining:
         raise timed_out()
-    sampled = sampling(model, params)
-    inference = {"maxTokens": params["max_completion_tokens"]}
-    inference |= {{"top_p": "topP"}.get(name, name): value for name, value in sampled.items()}
+    sent = as_sent(model, params)
+    inference = {NAMES.get(name, name): value for name, value in sent.items()}
+    if isinstance(inference.get("stopSequences"), str):
+        inference["stopSequences"] = [inference["stopSequences"]]
+    system, messages = prompt.conversation(takes_system="system" not in model.omits)
     request: dict[str, Any] = {
         "modelId": model.id,
-        "messages": [{"role": role, "content": [{"text": text}]} for role, text in prompt.messages()],
-        "inferenceConfig": inference | _stops(params),
+        "messages": [{"role": role, "content": [{"text": text}]} for role, text in messages],
     }
-    if prompt.system:
-        request["system"] = [{"text": prompt.system}]
+    if inference:
+        request["inferenceConfig"] = inference
+    if system:
+        request["system"] = [{"text": system}]
+    extra = dict(extra_fields(model, set(sent) | set(inference)))
+    if extra:
+        request["additionalModelRequestFields"] = extra
     try:
         answer = client(model.region or config().region, is_patient=remaining > 30).converse(**request)
     except ClientError as error:
-        raise _named(error) from None
+        raise _named(error, params) from None
     except ReadTimeoutError:
         raise timed_out() from None
     except (AttributeError, LookupError, TypeError, ValueError):
@@ -82,39 +111,52 @@ def complete(
     return _completion(model, answer)
 
 
-def _stops(params: dict[str, Any]) -> dict[str, Any]:
-    stop = params.get("stop")
-    stops = [each for each in (stop if isinstance(stop, list) else [stop]) if isinstance(each, str) and each]
-    return {"stopSequences": stops} if stops else {}
-
-
-def _named(error: ClientError) -> ProviderError:
-    code = error.response.get("Error", {}).get("Code", "")
-    if code in _BUSY:
-        return ThrottledError()
-    if code == "ModelTimeoutException":
-        return timed_out()
-    if code in _REFUSED:
-        return ProviderError(
-            "Bedrock does not offer this model to this deployment", ErrorCode.MODEL_NOT_ENABLED
-        )
+def _named(error: ClientError, params: dict[str, Any]) -> ProviderError:
+    words = error.response.get("Error", {})
+    code, said = words.get("Code", ""), words.get("Message", "")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    if status == 429:
-        return ThrottledError()
-    return ProviderError(f"the provider answered {status}")
+    named = _parameter_in(said, params) if code == "ValidationException" else None
+    reason = reason_of(status, {"code": code, "param": named})
+    if code == "ModelTimeoutException":
+        return ProviderError(TIMED_OUT, ErrorCode.TIMEOUT, reason)
+    if code == "ServiceQuotaExceededException":
+        return ProviderError(NO_QUOTA, ErrorCode.QUOTA_EXHAUSTED, reason)
+    if code in _BUSY or status in (429, 503):
+        return ThrottledError(reason=reason)
+    if code in _FORBIDDEN or status in (401, 403, 404) or _is_no_model(code, said):
+        return ProviderError(NOT_OFFERED, ErrorCode.MODEL_NOT_ENABLED, reason)
+    if named:
+        return RefusedParameter(named, reason)
+    return ProviderError(f"the provider answered {status}", reason=reason)
+
+
+def _parameter_in(said: str, params: dict[str, Any]) -> str | None:
+    """Bedrock has no field for it: a name of ours, or of its interface, between quotes or in a path."""
+    names = {word.rpartition(".")[2] for word in _NAMES_IN.findall(said)}
+    return next((name for name in params if names & {name, NAMES.get(name, name)}), None)
+
+
+def _is_no_model(code: str, said: str) -> bool:
+    """Neither has a code of its own."""
+    return code == "ValidationException" and any(words in said for words in _NO_MODEL)
 
 
 def _completion(model: ModelConfiguration, answer: Any) -> Completion:
     try:
         content = answer["output"]["message"]["content"]
-        text = "".join(block["text"] for block in content if "text" in block)
+        whole = "".join(block["text"] for block in content if "text" in block)
+        was_beside = any("reasoningContent" in block for block in content)
         usage = answer.get("usage") or {}
+        finish = answer.get("stopReason")
     except (LookupError, TypeError, AttributeError):
         raise ProviderError(MALFORMED) from None
+    text, was_inside = without_thinking(whole, thinks=bool(model.thinking_tokens))
     return Completion(
         text,
+        FINISHES.get(finish, FinishReason.OTHER),
+        was_beside or was_inside,
         count(usage.get("inputTokens")),
         count(usage.get("outputTokens")),
         count(usage.get("totalTokens")),
-        model.id,
+        runtime_model=model.id,
     )

@@ -7,7 +7,7 @@ from typing import Any, Final
 from practice.runtime.deadline import Deadline
 from practice.turns.configuration import ModelConfiguration
 from practice.turns.prompts import Prompt, tokens
-from practice.turns.providers import Completion
+from practice.turns.providers import Completion, as_sent
 
 SHOWN_CHARACTERS: Final = 200
 """Of an earlier answer: echoes of echoes would double with every turn."""
@@ -19,7 +19,13 @@ def complete(
     text = "\n\n".join(_sections(model, prompt, params))
     asked = tokens(prompt.system) + sum(tokens(each) for _, each in prompt.messages())
     answered = tokens(text)
-    return Completion(text, asked, answered, asked + answered, model.id)
+    return Completion(
+        text,
+        prompt_tokens=asked,
+        completion_tokens=answered,
+        total_tokens=asked + answered,
+        runtime_model=model.id,
+    )
 
 
 def _sections(model: ModelConfiguration, prompt: Prompt, params: dict[str, Any]) -> Iterator[str]:
@@ -29,7 +35,7 @@ def _sections(model: ModelConfiguration, prompt: Prompt, params: dict[str, Any])
         yield f"example {number}\nuser: {pair.user}\nassistant: {pair.assistant}"
     for number, pair in enumerate(prompt.history, 1):
         yield f"history {number}\nuser: {pair.user}\nassistant: {_short(pair.assistant)}"
-    yield f"parameters: {json.dumps(params, sort_keys=True, ensure_ascii=False)}"
+    yield f"parameters: {json.dumps(as_sent(model, params), sort_keys=True, ensure_ascii=False)}"
 
 
 def _short(text: str) -> str:

@@ -1,0 +1,88 @@
+"""When a process ends and when its time is up, as a test decides it: no test depends on a margin of real seconds."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from typing import Any, Final, NoReturn
+
+import pytest
+
+from practice.turns import run
+
+SECONDS: Final = 60.0
+"""How long a test waits for what has to happen; on a busy machine, too."""
+
+
+class Killed(BaseException):
+    """The function's process ends here."""
+
+
+_KILLED: Final = object()
+
+
+class _Arrivals(SimpleQueue[Any]):
+    """Where a turn waits for its models."""
+
+    def __init__(self, limit: int | None = None) -> None:
+        self._left = limit
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        if self._left == 0:
+            raise Empty
+        if self._left is not None:
+            self._left, timeout = self._left - 1, SECONDS
+        outcome = super().get(block, timeout)
+        if outcome is _KILLED:
+            raise Killed
+        return outcome
+
+
+class Process:
+    """Of functions that a test kills: all threads end, one that waits for models at once."""
+
+    def __init__(self) -> None:
+        self.is_dead = False
+        self._lock = threading.Lock()
+        self._waiting: list[_Arrivals] = []
+
+    def die(self) -> NoReturn:
+        with self._lock:
+            self.is_dead = True
+            for arrivals in self._waiting:
+                arrivals.put(_KILLED)
+        raise Killed
+
+    def arrivals(self) -> _Arrivals:
+        made = _Arrivals()
+        with self._lock:
+            self._waiting.append(made)
+            if self.is_dead:
+                made.put(_KILLED)
+        return made
+
+
+@contextmanager
+def mortal() -> Iterator[Process]:
+    """The functions that are served meanwhile run in a process that may die."""
+    process = Process()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(run, "SimpleQueue", process.arrivals)
+        yield process
+
+
+@contextmanager
+def time_is_up_after(answers: int) -> Iterator[None]:
+    """A turn's deadline passes when so many models have answered."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(run, "SimpleQueue", lambda: _Arrivals(answers))
+        yield
+
+
+def wait_until(holds: Callable[[], object]) -> None:
+    pause = threading.Event()
+    for _ in range(int(SECONDS / 0.02)):
+        if holds():
+            return
+        pause.wait(0.02)
+    raise AssertionError(f"not within {SECONDS} seconds")
