@@ -26,6 +26,8 @@ from tools.rehearse.routes import make_routes
 TEMPLATE = parse((ROOT / "template.yaml").read_text())
 GIVEN_TO_BOTH = {"LambdaRuntime", "LambdaArchitecture"}
 MADE_FOR_THE_RUN = {
+    "ModelsParameter",
+    "ModelsObject",
     "TokenSecretArn",
     "ProviderSecretArn",
     "CertificateArn",

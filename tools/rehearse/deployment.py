@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, WaiterError
 
 from tools.build import ROOT, SAM, sam_environment
 from tools.deploy import written
@@ -44,7 +44,15 @@ class Deployment:
         self.__dict__.pop("resources", None)
 
     def delete(self) -> None:
-        self._sam("delete", "--no-prompts")
+        """By CloudFormation: `sam delete` does not take the address of a nested template in the emulator for one of S3."""
+        client = self.emulator.client("cloudformation")
+        client.delete_stack(StackName=self.name)
+        try:
+            client.get_waiter("stack_delete_complete").wait(StackName=self.name, WaiterConfig={"Delay": 1})
+        except WaiterError as error:
+            raise SystemExit(
+                f"the deletion of {self.name} failed, {self._first_failure() or error}"
+            ) from error
 
     def _sam(self, *arguments: str) -> None:
         done = subprocess.run(

@@ -27,6 +27,13 @@ def prod(emulator: Emulator, target: Mapping[str, str]) -> dict[str, str]:
     certificate = client("acm").request_certificate(DomainName=DOMAIN)["CertificateArn"]
     zone = client("route53").create_hosted_zone(Name="example.com", CallerReference=secrets.token_hex(4))
     client("events").create_event_bus(Name="school")
+    client("ssm").put_parameter(
+        Name="/rehearsal/models", Type="String", Value=json.dumps({"a": {"provider": "echo"}})
+    )
+    client("s3").create_bucket(Bucket="rehearsal-models")
+    client("s3").put_object(
+        Bucket="rehearsal-models", Key="models.json", Body=json.dumps({"b": {"provider": "echo"}})
+    )
     return {
         **parameters("prod", ""),
         **target,
@@ -36,6 +43,8 @@ def prod(emulator: Emulator, target: Mapping[str, str]) -> dict[str, str]:
         "CertificateArn": certificate,
         "HostedZoneId": zone["HostedZone"]["Id"].rpartition("/")[2],
         "KmsKeyArn": client("kms").create_key()["KeyMetadata"]["Arn"],
+        "ModelsParameter": "/rehearsal/models",
+        "ModelsObject": "s3://rehearsal-models/models.json",
         "AlarmTopicArn": client("sns").create_topic(Name="alarms")["TopicArn"],
     }
 
