@@ -46,6 +46,15 @@ event: $(venv) ## Send an event to the running local stack (FILE, HOST, PORT)
 test: $(venv) $(node_dev) ## Run the test suite (ARGS for pytest; BASE_URL and TOKEN for a running stack)
 	@$(python) -m pytest -m "not e2e and not torture" -n $(workers) $(ARGS)
 
+# What a change breaks most often: the objects of the API through the front door, the contract, the wiring, the rooms.
+fast := $(addprefix tests/api/test_,sessions.py settings.py models.py examples.py responses.py edge.py idempotency.py \
+	conditional_reads.py prompts.py) tests/events/test_catalogue.py \
+	$(addprefix tests/platform/test_,rooms.py wiring.py openapi.py) tests/security/test_rates.py
+
+.PHONY: test-fast
+test-fast: $(venv) $(node) ## Run the tests for every save, in under a minute
+	@$(python) -m pytest -m "not e2e and not torture" -q -n $(workers) $(fast) $(ARGS)
+
 .PHONY: torture
 torture: $(venv) $(node_dev) ## Attack, race, break and fuzz for long; goes on where it stopped (SEED, sizes of tests/support/torture.py)
 	@$(python) -m pytest -m "trust or torture" --torture -n $(workers) $(ARGS)
