@@ -108,13 +108,17 @@ def test_twins_in_flight_make_one_session(ada: Learner) -> None:
     assert ada.get("/sessions").json["total"] == 1
 
 
-@pytest.mark.parametrize("operation", ["PutItem", "BatchGetItem", "TransactWriteItems"])
+@pytest.mark.parametrize(
+    ("operation", "number"),
+    [("TransactWriteItems", 1), ("BatchGetItem", 1), ("TransactWriteItems", 2)],
+    ids=["the claim of the key", "a read", "the session with its answer"],
+)
 @pytest.mark.parametrize("moment", ["before-call", "after-call"])
 def test_after_a_crash_the_retry_waits_for_the_dead_attempt_and_makes_one_session(
-    ada: Learner, stack: Stack, monkeypatch: pytest.MonkeyPatch, operation: str, moment: str
+    ada: Learner, stack: Stack, monkeypatch: pytest.MonkeyPatch, operation: str, number: int, moment: str
 ) -> None:
     ada.open_session()  # the ids are leased by now
-    died = crash_at(operation, moment, lambda: ada.post("/sessions", {"class_id": 1}, headers=KEY))
+    died = crash_at(operation, number, moment, lambda: ada.post("/sessions", {"class_id": 1}, headers=KEY))
     before_it_lapses = ada.post("/sessions", {"class_id": 1}, headers=KEY)
     later = time.time() + 60
     monkeypatch.setattr(time, "time", lambda: later)
@@ -128,9 +132,15 @@ def test_after_a_crash_the_retry_waits_for_the_dead_attempt_and_makes_one_sessio
     assert ada.get("/sessions").json["total"] == 2
 
 
-def crash_at(operation: str, moment: str, act: Callable[[], Any]) -> bool:
+def crash_at(operation: str, number: int, moment: str, act: Callable[[], Any]) -> bool:
+    """Whether the process ended at its request of that number."""
+    seen = 0
+
     def kill(**_: Any) -> None:
-        raise Killed
+        nonlocal seen
+        seen += 1
+        if seen == number:
+            raise Killed
 
     events = table.dynamodb().meta.events
     events.register_first(f"{moment}.dynamodb.{operation}", kill)

@@ -141,7 +141,6 @@ def test_a_text_of_a_megabyte_comes_back_as_it_went_in(kind: str, ada: Learner) 
         ("response_text", "ä" * (MB // 2) + "x"),
         ("response_text", "😀" * (MB // 4 + 1)),
         ("response_text", "\x01" * 800_000),
-        ("response_text", "\x7f" * 800_000),
         ("response_text", "\x1f" * 700_000),
         ("prompt_text", "x" * (100 * 1024 + 1)),
         ("prompt_text", "ä" * (50 * 1024) + "x"),
@@ -170,7 +169,7 @@ def test_the_longest_texts_of_control_characters_fit_every_answer(ada: Learner) 
     made = keep(
         ada,
         model,
-        "\x01" * 640_000,
+        "\x01" * 350_000,
         prompt_text="\x02" * 100 * 1024,
         token_usage={"a": "\\" * 32_000},
     )
@@ -282,7 +281,7 @@ def test_who_is_paging_is_not_disturbed_by_what_comes_and_goes(ada: Learner) -> 
 def test_a_list_too_long_for_one_answer_ends_early_and_reads_no_further(
     ada: Learner, requests_to_table: Callable[[], Any]
 ) -> None:
-    """A quote takes four bytes on its way out."""
+    """A quote takes two bytes as JSON."""
     model = model_of(ada)
     made = [keep(ada, model, SOME)] + [keep(ada, model, f"{number}" + '"' * 1_000_000) for number in range(3)]
 
@@ -293,7 +292,7 @@ def test_a_list_too_long_for_one_answer_ends_early_and_reads_no_further(
     assert [operation for operation, _ in requests][-3:] == ["Query", "BatchGetItem", "BatchGetItem"]
     assert [each for page in pages_of(ada, f"/models/{model}/responses") for each in page.json] == made
     session = made[0]["session_id"]
-    assert ada.get(f"/sessions/{session}").json["responses"] == made[-1:]
+    assert ada.get(f"/sessions/{session}").json["responses"] == made[-2:]
 
 
 def test_a_cursor_is_for_one_learner_one_model_and_this_list(ada: Learner, ben: Learner) -> None:
