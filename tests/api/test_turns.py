@@ -170,7 +170,20 @@ def test_models_are_asked_at_the_same_time(ada: Learner, class_of: Any, provider
     assert [each["response_text"] for each in answer.json["results"]] == ["together"] * 3
 
 
-def test_a_hundred_models_answer_one_prompt(ada: Learner, class_of: Any) -> None:
+def test_twenty_models_answer_one_prompt(ada: Learner, class_of: Any) -> None:
+    names = [f"model-{n}" for n in range(20)]
+
+    answer = chat(ada, ada.open_session(class_id=class_of(*names)))
+
+    assert [each["model_name"] for each in answer.json["results"]] == names
+
+
+@pytest.mark.usefixtures("stack")
+def test_a_turn_may_have_more_items_than_one_transaction(
+    ada: Learner, class_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A turn within its limit fits one transaction of 100 actions: the limit is raised here to begin one with two."""
+    monkeypatch.setattr("practice.turns.beginning.TURN_MODELS", 100)
     names = [f"model-{n}" for n in range(100)]
 
     answer = chat(ada, ada.open_session(class_id=class_of(*names)))
@@ -448,6 +461,51 @@ def test_unknown_models_alone_are_refused(ada: Learner) -> None:
     answer = chat(ada, ada.open_session(), body={"model_names": ["nobody", "nothing"]})
 
     assert (answer.status, answer.detail) == (400, "requested model_names not found in this session")
+
+
+TWENTY_ONE = [f"model-{n}" for n in range(21)]
+too_many = pytest.mark.parametrize(
+    "names",
+    [{}, {"model_names": []}, {"model_names": [*TWENTY_ONE, "nobody"]}],
+    ids=["no names", "an empty list", "their names"],
+)
+
+
+@too_many
+def test_a_chat_with_more_than_twenty_models_is_refused_and_changes_nothing(
+    ada: Learner, class_of: Any, announce: Announce, names: dict[str, Any]
+) -> None:
+    class_id = class_of("model-0")
+    session = ada.open_session(class_id=class_id)
+    before = ada.models_of(session)
+    announce(class_id, *TWENTY_ONE)
+
+    answer = chat(ada, session, body=names)
+
+    assert (answer.status, answer.detail) == (400, "too_many_models")
+    assert ada.models_of(session) == before
+    assert turns_of(ada, session)["items"] == []
+
+
+@too_many
+def test_a_run_with_more_than_twenty_models_is_refused_and_opens_no_session(
+    ada: Learner, class_of: Any, names: dict[str, Any]
+) -> None:
+    answer = ada.post(f"/sessions/run?class_id={class_of(*TWENTY_ONE)}", {"prompt_text": "Why?", **names})
+
+    assert (answer.status, answer.detail) == (400, "too_many_models")
+    assert ada.get("/sessions").json["total"] == 0
+
+
+def test_twenty_models_of_a_larger_class_may_be_named(ada: Learner, class_of: Any) -> None:
+    class_id = class_of(*TWENTY_ONE)
+    body = {"prompt_text": "Why?", "model_names": [*TWENTY_ONE[1:], "nobody"]}
+
+    ran = ada.post(f"/sessions/run?class_id={class_id}", body)
+    chatted = chat(ada, {"session_id": ran.json["session_id"]}, body=body)
+
+    for answer in (ran, chatted):
+        assert [each["model_name"] for each in answer.json["results"]] == TWENTY_ONE[1:]
 
 
 def test_chat_brings_the_models_in_line_with_the_class(

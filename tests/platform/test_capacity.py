@@ -159,6 +159,7 @@ ROWS = {
     "OBJECT_DEPTH": "free-form object",
     "SESSION_MODELS": "models of a session",
     "MODELS_BYTES": "models of a session",
+    "TURN_MODELS": "models of a turn",
     "SESSION_IDS": "ids of a session over its life",
     "PAGE_SIZE": "page",
     "MAX_PAGE_SIZE": "page",

@@ -64,6 +64,12 @@ class RequestedModelsNotConfigured(BadRequest):
     detail = "requested model_names not configured for this class"
 
 
+class TooManyModels(BadRequest):
+    """A turn would ask more models than one may."""
+
+    detail = "too_many_models"
+
+
 class NoModelAnswered(PracticeError):
     """Its body also names the session and what went wrong with each model."""
 

@@ -35,6 +35,8 @@ SESSION_MODELS: Final = 100
 """Of a class too."""
 MODELS_BYTES: Final = 1_500_000
 """All models of a session with their parameters: one document, one response."""
+TURN_MODELS: Final = 20
+"""Asked by one turn."""
 SESSION_IDS: Final = 2**15
 """Ids a session hands out over its life, to its settings, its models and its responses."""
 

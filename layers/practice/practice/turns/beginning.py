@@ -12,7 +12,9 @@ from practice.errors import (
     RequestedModelsNotFound,
     RequestInFlight,
     SessionHasNoClass,
+    TooManyModels,
 )
+from practice.limits import TURN_MODELS
 from practice.runtime.deadline import Deadline
 from practice.schemas.generation import non_null
 from practice.schemas.session_model import StoredModel, StoredModels
@@ -54,7 +56,7 @@ def _open_session(caller: Caller, class_id: int, new: NewRun, attempt: Idempoten
     found = versioned_examples(caller.user_id, changes.few_shot_example_ids or ())
     examples = {example_id: example.value for example_id, example in found.items()}
     chosen = initial_settings(settings, changes, examples)
-    if new.model_names and not any(models.by_name(name) for name in new.model_names):
+    if not _wanted(models.models, new.model_names):
         raise RequestedModelsNotConfigured
     first_free = sessions.first_free_id(settings, models)
     writes = sessions.insertion(caller, session, chosen, models.with_params(sent), next_id=first_free)
@@ -117,10 +119,18 @@ def _asked(view: View, models: StoredModels, names: Sequence[str] | None) -> lis
     )
     if not running and not names:
         raise ClassHasNoModels
-    wanted = [model for model in running if not names or model.model_name in names]
+    wanted = _wanted(running, names)
     if not wanted:
         raise RequestedModelsNotFound
     return [_asked_model(view, models, model) for model in wanted]
+
+
+def _wanted(models: Sequence[StoredModel], names: Sequence[str] | None) -> list[StoredModel]:
+    """Those that are named, or all without names. Raises TooManyModels above what one turn asks."""
+    wanted = [model for model in models if not names or model.model_name in names]
+    if len(wanted) > TURN_MODELS:
+        raise TooManyModels
+    return wanted
 
 
 def _asked_model(view: View, models: StoredModels, model: StoredModel) -> AskedModel:

@@ -16,6 +16,7 @@ from practice.errors import (
     SessionHasNoClass,
     SessionNotFound,
     StoreUnavailable,
+    TooManyModels,
 )
 from practice.runtime import queues
 from practice.schemas.turn import (
@@ -45,12 +46,14 @@ CHAT_REFUSES: Final = (
     SessionHasNoClass,
     *_CLASS_REFUSES,
     RequestedModelsNotFound,
+    TooManyModels,
     SessionFull,
     NoModelAnswered,
 )
 RUN_REFUSES: Final = (
     *_CLASS_REFUSES,
     RequestedModelsNotConfigured,
+    TooManyModels,
     AgentNotFound,
     InvalidExamples,
     ImportInProgress,
