@@ -1047,7 +1047,7 @@ def test_a_worker_shows_results_as_they_arrive(
     accepted = chat(ada, session, headers=ASYNC)
 
     def look(request: dict[str, Any]) -> Played:
-        for _ in range(500):
+        for _ in range(6000):
             seen.append(ada.get(accepted.headers["location"]).json)
             if seen[-1]["results"]:
                 break

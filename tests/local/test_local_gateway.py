@@ -19,7 +19,7 @@ from local.template import Route, Template
 TEMPLATE = """
 Transform: AWS::Serverless-2016-10-31
 Globals:
-  Function: {Handler: handler.lambda_handler, Runtime: python3.13, Timeout: 5, Environment: {Variables: {GREETING: hello}}}
+  Function: {Handler: handler.lambda_handler, Runtime: python3.13, Timeout: 30, Environment: {Variables: {GREETING: hello}}}
 Resources:
   Api:
     Type: AWS::Serverless::HttpApi
@@ -102,7 +102,7 @@ def call(
     body: bytes | Iterator[bytes] | None = None,
     headers: dict[str, str] | None = None,
 ) -> tuple[HTTPResponse, bytes]:
-    connection = HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=60)
     try:
         connection.request(method, target, body, headers or {})
         response = connection.getresponse()
@@ -112,7 +112,7 @@ def call(
 
 
 def raw(server: Server, request: bytes) -> bytes:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as client:
         client.sendall(request)
         answer = b""
         while part := client.recv(65536):
@@ -336,7 +336,7 @@ def test_a_chunked_body_ends_where_it_passes_the_limit(server: Server) -> None:
 
 
 def test_a_body_that_does_not_arrive_whole_reaches_no_function(server: Server) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as client:
         client.sendall(b"PATCH /things/1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab")
         client.shutdown(socket.SHUT_WR)
         assert client.recv(65536) == b""
@@ -363,7 +363,7 @@ def test_requests_that_wait_for_one_another_are_served(server: Server) -> None:
 
 
 def test_a_connection_serves_many_requests(server: Server) -> None:
-    connection = HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=60)
     for number in range(3):
         connection.request("GET", f"/things/{number}")
         event = json.loads(connection.getresponse().read())
@@ -374,7 +374,7 @@ def test_a_connection_serves_many_requests(server: Server) -> None:
 def test_an_idle_connection_does_not_keep_a_server_from_closing() -> None:
     server = Server(lambda request: Response(204))
     server.start()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as idle:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as idle:
         idle.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         assert idle.recv(65536).startswith(b"HTTP/1.1 204 ")
         server.close()

@@ -49,7 +49,7 @@ def follow(
     link: str, method: str = "GET", body: bytes | None = None, **headers: str
 ) -> tuple[int, dict[str, str], bytes]:
     parts = urlsplit(link)
-    connection = HTTPConnection(parts.netloc, timeout=10)
+    connection = HTTPConnection(parts.netloc, timeout=60)
     try:
         connection.request(method, f"{parts.path}?{parts.query}", body, headers)
         response = connection.getresponse()

@@ -164,7 +164,7 @@ with emulator(pathlib.Path({str(tmp_path)!r}), {port}, iam=False):
     finally:
         run.send_signal(signal.SIGKILL)
         run.communicate()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while listening(port) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not listening(port)

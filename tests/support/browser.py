@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-SECONDS = 30
+SECONDS = 90
 # Chromium reads commands from descriptor 3 and answers on 4.
 WRAPPER = """
 import fcntl, os, sys
