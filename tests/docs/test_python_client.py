@@ -389,6 +389,55 @@ def test_what_does_not_fit_is_reported_by_its_line_and_the_rest_is_imported(
     assert {each["input_text"] for each in ada.get("/few-shot-examples").json["items"]} == {"a", "c"}
 
 
+LONG = "x" * 1_000
+READABLE = "input_text,output_text\n" + "".join(f"{number},{LONG}\n" for number in range(12))
+"""More than a reader's buffer of 8 KiB, so that valid rows are read before the unreadable part."""
+UNREADABLE: dict[str, tuple[bytes | None, str]] = {
+    "cp1252.csv": ((READABLE + "café,coffee\n").encode("cp1252"), "not UTF-8"),
+    "cp1252.jsonl": (
+        ('{"input_text": "a", "output_text": "b"}\n' + f"{LONG}\n" * 12 + "é\n").encode("cp1252"),
+        "not UTF-8",
+    ),
+    "semicolons.csv": (b"input_text;output_text\n2+2;4\n3+3;6\n", "separated by commas"),
+    "header.csv": (b"input_text,answer\n2+2,4\n3+3,6\n", "header is without output_text"),
+    "quote.csv": ((READABLE + '"' + LONG * 200).encode(), "field larger than field limit"),
+    "empty.csv": (b"", "no examples"),
+    "empty.jsonl": (b"", "no examples"),
+    "directory.csv": (None, "Is a directory"),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_an_unreadable_file_is_reported_in_one_line_and_nothing_is_imported(
+    stack: Stack, ada: Learner, tmp_path: Path, name: str
+) -> None:
+    file = tmp_path / name
+    content, problem = UNREADABLE[name]
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_bytes(content)
+
+    done = imported(stack, ada, file)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"{file}: ")
+    assert problem in line
+    assert ada.get("/few-shot-examples").json["items"] == []
+
+
+def test_a_file_that_does_not_exist_is_reported_in_one_line(
+    stack: Stack, ada: Learner, tmp_path: Path
+) -> None:
+    file = tmp_path / "missing.csv"
+
+    done = imported(stack, ada, file)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"{file}: No such file or directory\n"
+
+
 @pytest.mark.usefixtures("under_load")
 def test_the_first_fifty_are_selected_in_a_session(stack: Stack, ada: Learner, tmp_path: Path) -> None:
     file = tmp_path / "examples.jsonl"
