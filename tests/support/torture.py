@@ -222,7 +222,8 @@ def write_figures(counts: Mapping[str, int], cases: int) -> None:
 def with_figures(page: str, figures: Mapping[str, Any]) -> str:
     before, _, rest = page.partition(BEGIN)
     after = rest.partition(END)[2]
-    rows = [f"| {COUNTED[name]} | {figures['counted'][name]:,} |" for name in COUNTED]
+    counted = figures["counted"]
+    rows = [f"| {COUNTED[name]} | {counted[name]:,} |" for name in COUNTED if name in counted]
     rows.append(f"| test cases | {figures['cases']:,} |")
     table = ["| what | how many |", "|---|---:|", *rows]
     asked = {"SEED": figures["seed"]} | {
