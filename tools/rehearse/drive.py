@@ -263,10 +263,16 @@ class Drive:
         session = ada.ask(201, "POST", "/sessions", {"class_id": 101}).json
         path = f"/sessions/{session['session_id']}"
         ada.ask(201, "POST", f"{path}/chat", {"prompt_text": "Why?"})
+
+        def of_session() -> list[tuple[str, str]]:
+            return [key for key in self._items(ada) if f"{session['session_id']:016d}" in "".join(key)]
+
+        if not of_session():
+            raise Failed("the session has no items before it is deleted")
         example = ada.ask(201, "POST", "/few-shot-examples", {"input_text": "2+2", "output_text": "4"}).json
         ada.ask(204, "DELETE", f"/few-shot-examples/{example['example_id']}")
         ada.ask(204, "DELETE", path)
-        until("nothing of a deleted session is left", lambda: not self._items(ada, "SESSION#"))
+        until("nothing of a deleted session is left", lambda: not of_session())
 
     def export_and_import(self) -> None:
         ada, ben = self.user(), self.user()
@@ -314,7 +320,10 @@ class Drive:
         session = ada.ask(201, "POST", "/sessions", {"class_id": 101}).json
         ada.ask(201, "POST", f"/sessions/{session['session_id']}/chat", {"prompt_text": "Why?"})
         self._announce("UserErased", user_id=ada.user_id)
-        until("a receipt is all that is left of a user", lambda: self._items(ada) == ["ACCOUNT"])
+        until(
+            "a receipt is all that is left of a user",
+            lambda: [sk for _, sk in self._items(ada)] == ["ACCOUNT"],
+        )
 
     def contract(self) -> None:
         if len(self.user().get("/openapi.json")["paths"]) < 10:
@@ -379,16 +388,20 @@ class Drive:
     def _status(self, user: User, path: str) -> int:
         return request(user.url + BASE + path, "GET", None, {"authorization": f"Bearer {user.token}"}).status
 
-    def _items(self, user: User, prefix: str = "") -> list[str]:
-        pages = self.deployment.emulator.client("dynamodb").get_paginator("query")
+    def _items(self, user: User) -> list[tuple[str, str]]:
+        """The keys of all items in the partitions of a user."""
+        pages = self.deployment.emulator.client("dynamodb").get_paginator("scan")
         found = pages.paginate(
             TableName=self.deployment.physical("PracticeTable"),
-            KeyConditionExpression="pk = :pk",
-            ExpressionAttributeValues={":pk": {"S": f"USER#{user.user_id}"}},
+            FilterExpression="pk = :own OR begins_with(pk, :more)",
+            ExpressionAttributeValues={
+                ":own": {"S": f"USER#{user.user_id}"},
+                ":more": {"S": f"USER#{user.user_id}#"},
+            },
+            ProjectionExpression="pk, sk",
             ConsistentRead=True,
         )
-        keys = [str(item["sk"]["S"]) for page in found for item in page["Items"]]
-        return [key for key in keys if key.startswith(prefix)]
+        return [(item["pk"]["S"], item["sk"]["S"]) for page in found for item in page["Items"]]
 
     def _origin(self) -> str:
         [first, *_] = self.deployment.parameters["CorsOrigins"].split(",")
