@@ -153,6 +153,7 @@ class Drive:
         ada.ask(200, "PATCH", path, {"few_shot_example_ids": [example["example_id"]]})
         if len(ada.get(path)["few_shot_links"]) != 1:
             raise Failed("the example is not selected")
+        ada.get(f"/sessions/{session['session_id']}/effective-parameters")
 
     def models(self) -> None:
         ada = self.user()
@@ -283,13 +284,13 @@ class Drive:
         for _ in range(MEGABYTES):
             ada.ask(201, "POST", f"/models/{model['session_model_id']}/responses", body)
         location = ada.ask(202, "GET", "/export").headers["location"]
-        until("the export is done", lambda: bool(ada.get(location)["state"] == "done"))
+        until("the export is done", lambda: bool(ada.get(location)["status"] == "done"))
         link = ada.get(location)["url"]
         file = by_link("GET", link)
 
         job = ben.ask(202, "POST", "/import")
         by_link("PUT", job.json["upload_url"], file)
-        until("the import is done", lambda: bool(ben.get(job.headers["location"])["state"] == "done"))
+        until("the import is done", lambda: bool(ben.get(job.headers["location"])["status"] == "done"))
         [moved] = ben.get("/sessions")["items"]
         path = f"/sessions/{moved['session_id']}/responses"
         pages = [ben.get(path)]
