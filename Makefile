@@ -46,10 +46,13 @@ event: $(venv) ## Send an event to the running local stack (FILE, HOST, PORT)
 test: $(venv) $(node_dev) ## Run the test suite (ARGS for pytest; BASE_URL and TOKEN for a running stack)
 	@$(python) -m pytest -m "not e2e and not torture" -n $(workers) $(ARGS)
 
-# What a change breaks most often: the objects of the API through the front door, the contract, the wiring, the rooms.
+# What a change breaks most often, some of each folder: 50 seconds of processor time. No test of minutes, none that restarts
+# the stack.
 fast := $(addprefix tests/api/test_,sessions.py settings.py models.py examples.py responses.py edge.py idempotency.py \
-	conditional_reads.py prompts.py) tests/events/test_catalogue.py \
-	$(addprefix tests/platform/test_,rooms.py wiring.py openapi.py) tests/security/test_rates.py
+	conditional_reads.py prompts.py) \
+	$(addprefix tests/events/test_,catalogue.py titles.py triggers.py) \
+	$(addprefix tests/platform/test_,rooms.py wiring.py openapi.py roles.py capacity.py) \
+	tests/security/test_rates.py tests/local/test_local_template.py tests/docs/test_prefilled_requests.py
 
 .PHONY: test-fast
 test-fast: $(venv) $(node) ## Run the tests for every save, in under a minute

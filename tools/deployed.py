@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from functools import cache
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -69,8 +69,8 @@ class Stack:
         answer = self.client("lambda").invoke(
             FunctionName=self.physical(logical_id), Qualifier=ALIAS, Payload=json.dumps(event).encode()
         )
-        reply = json.loads(answer["Payload"].read() or b"null")
-        if "FunctionError" in answer or (reply or {}).get("batchItemFailures"):
+        result = json.loads(answer["Payload"].read() or b"null")
+        if "FunctionError" in answer or (result or {}).get("batchItemFailures"):
             raise NotTaken(f"{logical_id}: {answer.get('FunctionError', 'reported as failed')}")
 
 
@@ -137,6 +137,10 @@ def _ask(url: str, method: str, path: str, body: bytes | None = None) -> Any:
         connection.request(method, path, body)
         response = connection.getresponse()
         answer = json.loads(response.read())
+    except (OSError, HTTPException, ValueError) as error:
+        raise NotDeployed(
+            f"no local stack answers at {url} ({error}): start it with make run, or set STACK"
+        ) from error
     finally:
         connection.close()
     if response.status != 200:

@@ -401,6 +401,9 @@ def test_a_token_and_an_idempotency_key_have_their_own_prices(small: Library, co
     asked = count(lambda: who.get("/few-shot-examples?size=1"))
 
     assert plain.requests == "TransactWriteItems"
-    assert (first.requests, again.requests) == ("PutItem + TransactWriteItems", "PutItem + BatchGetItem")
-    assert first.write_units == plain.write_units + 1 + 2
+    assert (first.requests, again.requests) == (
+        "TransactWriteItems + TransactWriteItems",
+        "TransactWriteItems + BatchGetItem",
+    )
+    assert first.write_units == plain.write_units + 4 + 2
     assert asked.requests == "BatchGetItem + Query + BatchGetItem"

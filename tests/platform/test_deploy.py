@@ -215,7 +215,7 @@ def test_a_release_is_named_after_what_is_built_and_its_parameters(
     assert all(re.fullmatch(pattern, name) for name in (first, another_level, another_build))
 
 
-MODELS = r'{"*": {"provider": "openai", "id": "a \\ and a \""}}'
+MODELS = r'{"*": {"provider": "openai", "base_url": "https://a b/v1", "id": "a \\ and a \""}}'
 
 
 def test_a_value_with_blanks_and_quotes_arrives_whole(deployed: list[Deployment]) -> None:

@@ -719,9 +719,11 @@ def test_an_agent_too_long_for_one_item_outlives_going_back(
     restored: Callable[[], str],
     on: Callable[[str], None],
     run_restore: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("practice.table.items.PART_BYTES", 20_000)
     old, owner = stack.template.table["TableName"], new_user_id()
-    before, since = (random.Random(seed).randbytes(400_000).hex() for seed in (1, 2))
+    before, since = (random.Random(seed).randbytes(50_000).hex() for seed in (1, 2))
     agent_id = announce_agent(owner, system_prompt=before, updated_at="2026-01-01T00:00:00Z")
     new = restored()
     for day in (2, 3):

@@ -259,6 +259,8 @@ MAY_STAY = {
     "practice.transfers.files.client": "a client, without its connections",
     "practice.turns.configuration.configuration": "the environment, the same in every copy",
     "practice.turns.configuration.model_named": "the environment, the same in every copy",
+    "practice.turns.model_table._pattern": "patterns of the table's names",
+    "practice.turns.model_table._table": "a file of the package",
     "practice.turns.knowledge._client": "a client, without its connections",
     "practice.turns.providers.bedrock._clients": "clients, without their connections",
 }

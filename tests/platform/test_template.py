@@ -521,6 +521,7 @@ def test_a_browser_may_call_the_api_as_the_contract_says(parameters: dict[str, s
         "Authorization",
         "Content-Type",
         "If-Match",
+        "If-None-Match",
         "Idempotency-Key",
         "Prefer",
     }

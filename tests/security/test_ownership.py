@@ -34,7 +34,7 @@ NOBODYS = MAX_ID - 7
 LISTS = [each for each in ENDPOINTS if each.query_model and "cursor" in each.query_model.model_fields]
 REPEATABLE = [each for each in ENDPOINTS if each.takes_a(IdempotentAttempt)]
 BY_NAME = {each.name: each for each in ENDPOINTS}
-LEADING_KEY = re.compile(rb'"((?:USER|CLASS|AGENT|IDS)#\d+)"')
+LEADING_KEY = re.compile(rb'"((?:USER|CLASS|AGENT|IDS)#\d+)(?:#ACCOUNT)?"')
 
 
 @dataclass

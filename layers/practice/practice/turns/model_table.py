@@ -16,8 +16,8 @@ OWN_FIELDS: Final = ("version", "rule", "regional_factor", "source", "date")
 
 _PLACEHOLDERS: Final = {"{v}": r"(\d+(?:[.-]\d{1,2})?(?!\d))", "{d}": r"(\d{4}(?!\d))"}
 """A version, and a release named by its year and month."""
-_SAME_MODEL: Final = re.compile(r"(?:[-@:]?(?:\d+(?:-\d\d)*|v\d+|latest|preview|instruct))*(?:[:@].*)?")
-"""What may follow a model's name without making it another model: a snapshot, a revision, a provisioned window."""
+_SAME_MODEL: Final = re.compile(r"v?\d+|latest|preview|instruct|")
+"""A word that may follow a model's name without making it another model: a snapshot or a revision."""
 _REGIONAL: Final = re.compile(r"(?:^|/)(?:us|eu|apac|jp|au|ca|us-gov)\.")
 """An inference profile of a geography; `global.` has the list price."""
 
@@ -93,4 +93,7 @@ def _is_priced(row: dict[str, Any], match: re.Match[str], name: str) -> bool:
     """Rules are followed by what is newer or a variant, prices are not: they hold for the model alone."""
     version = _version(match)
     is_same_version = not version or version == _parsed(row["version"])
-    return is_same_version and _SAME_MODEL.fullmatch(name, match.end()) is not None
+    suffix = re.split("[:@]", name[match.end() :], maxsplit=1)[
+        0
+    ]  # a revision or a provisioned window follows
+    return is_same_version and all(_SAME_MODEL.fullmatch(word) for word in suffix.split("-"))
