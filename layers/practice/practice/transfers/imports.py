@@ -464,7 +464,7 @@ class _Writer:
         self._later(puts, "examples")
 
     def _open_session(self, line: SessionLine, shift: int) -> None:
-        """Its own items wait for all that is below it: until then nobody sees any of it."""
+        """Its own items wait for all that is below it: until then no reader sees any of it."""
         self.turn_of = {}
         session_id = line.session_id + shift
         session = OwnSession(

@@ -46,7 +46,7 @@ def ask(
     *,
     unchosen: Collection[str] = (),
 ) -> Answer:
-    """`params` were chosen by somebody, except `unchosen`: without one of those the model is asked once more when it
+    """`params` are choices, except `unchosen`: without one of those the model is asked once more when it
     refuses it. Raises ProviderError.
     """
     log.count("models_asked")
