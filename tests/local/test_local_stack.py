@@ -615,7 +615,7 @@ def test_an_event_for_a_stack_that_does_not_run_is_refused(tmp_path: Path) -> No
     (tmp_path / "event.json").write_text("{}")
     port = free_port()
 
-    ended = local("event", str(tmp_path / "event.json"), **SHELL, PORT=str(port))
+    ended = local("event", str(tmp_path / "event.json"), **{**SHELL, "PORT": str(port)})
 
     assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1)
     assert f"no local stack answers on 127.0.0.1:{port}, start it with make run" in ended.stderr
@@ -635,7 +635,7 @@ def test_a_redrive_of_a_stack_that_does_not_run_is_refused() -> None:
 
 @pytest.mark.parametrize("port", ["http", "70000", "-1"])
 def test_a_port_that_is_none_is_refused(data: Path, port: str) -> None:
-    ended = local("run", **SHELL, DATA=str(data), PORT=port)
+    ended = local("run", **{**SHELL, "DATA": str(data), "PORT": port})
 
     assert ended.stderr == f"PORT={port} is not a port: set it to a number from 1024 to 65535\n"
 
