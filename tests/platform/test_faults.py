@@ -305,6 +305,13 @@ def test_nothing_is_lost_or_left_half_done(
         assert broken(items_of(world.learner)) == [], where
 
 
+def without_link(read: Any) -> Any:
+    """A presigned link carries the second in which it was signed."""
+    if isinstance(read, dict):
+        return {name: value for name, value in read.items() if name not in ("url", "upload_url")}
+    return read
+
+
 @pytest.mark.parametrize("name", [name for name, (_, success) in OPERATIONS.items() if success == READ])
 def test_batches_that_are_answered_in_part_are_read_to_their_end(
     ada: Learner, ben: Learner, name: str
@@ -314,7 +321,7 @@ def test_batches_that_are_answered_in_part_are_read_to_their_end(
     if name.startswith(("list", "get")):
         whole = operation(world)
         with faults.partial_batches():
-            assert operation(world).json == whole.json
+            assert without_link(operation(world).json) == without_link(whole.json)
     else:
         with faults.partial_batches():
             assert operation(world).status == 200
