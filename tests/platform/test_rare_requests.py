@@ -215,3 +215,15 @@ def test_an_erasure_goes_on_in_another_message_when_its_time_is_up(
     ]
     delivered.run()
     assert delivered.published(ada.user_id)
+
+
+@pytest.mark.usefixtures("stack")
+def test_a_selection_leases_ids_for_its_links_when_a_process_has_none_left(ada: Learner) -> None:
+    example, session = ada.add_example(), ada.open_session()
+    ids.clear_lease()
+
+    changed = ada.patch(
+        f"/sessions/{session['session_id']}/settings", {"few_shot_example_ids": [example["example_id"]]}
+    )
+
+    assert [link["example_id"] for link in changed.json["few_shot_links"]] == [example["example_id"]]
