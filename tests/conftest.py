@@ -52,10 +52,13 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
 
 
 @pytest.fixture(autouse=True)
-def _quiet_stream(request: pytest.FixtureRequest) -> Iterator[None]:
+def _quiet_stack(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a test leaves in the stream or in a queue reaches no other test."""
     yield
     if running := request.config.stash.get(STACK, None):
         deliveries.cease(running)
+        for queue in running.template.queues:
+            running.queues.purge(queue)
 
 
 @pytest.fixture(scope="session")

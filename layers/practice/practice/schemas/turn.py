@@ -168,6 +168,8 @@ class StoredTurn(BaseModel):
     turn_id: int
     """The id of its first response."""
     session_id: int
+    class_id: int | None = None
+    """Of the session when the turn began."""
     prompt_text: str
     created_at: Timestamp
     asked: list[AskedModel]

@@ -112,6 +112,7 @@ class TurnState:
 def begin_turn(
     user_id: int,
     session_id: int,
+    class_id: int,
     asked: Sequence[AskedModel],
     prompt_text: str,
     settings: TurnSettings,
@@ -129,6 +130,7 @@ def begin_turn(
     turn = StoredTurn(
         turn_id=place.first_id,
         session_id=session_id,
+        class_id=class_id,
         prompt_text=prompt_text,
         created_at=place.created_at,
         asked=[

@@ -101,6 +101,7 @@ def _prepare_turn(
     turn = turns.begin_turn(
         user_id,
         session_id,
+        view.session.class_id,
         asked,
         request.new.prompt_text,
         TurnSettings.of(view.settings, view.session.knowledge_ids),
