@@ -6,14 +6,14 @@ from practice.http.endpoint import endpoint
 from practice.http.paging import Pager
 from practice.http.replies import Reply
 from practice.schemas.fields import PathId
-from practice.schemas.turn import Turn, TurnQuery
+from practice.schemas.turn import TurnQuery, TurnWithSiblings
 from practice.store import turn_views
 
 
 @endpoint("GET /user/practice/sessions/{session_id}/turns/{turn_id}", refuses=(SessionNotFound, TurnNotFound))
 def lambda_handler(
     caller: Caller, session_id: PathId, turn_id: PathId, query: TurnQuery, pager: Pager
-) -> Reply[Turn]:
+) -> Reply[TurnWithSiblings]:
     """A turn: how far it is, its results so far, what made it.
 
     Of a turn too big for one answer the last results; the header `x-next-cursor` leads to those before.

@@ -99,6 +99,8 @@ def renumber(value: Any, ranks: dict[str, dict[int, int]]) -> Any:
         return {
             name: ranks[name][inner]
             if name in ranks and isinstance(inner, int)
+            else ranks["turn_id"].get(inner)
+            if name == "after_turn_id"
             else [ranks["example_id"].get(each) for each in inner]
             if name == "few_shot_example_ids"
             else renumber(inner, ranks)

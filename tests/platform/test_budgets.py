@@ -215,6 +215,14 @@ def priced(library: Library) -> Iterator[tuple[str, Callable[[], Answer]]]:
     )
     yield "create_example", lambda: who.post("/few-shot-examples", {"input_text": "a", "output_text": "b"})
     yield "create_session", lambda: who.post("/sessions", {"class_id": CLASS_OF_THREE})
+    asked = who.post(f"{path}/chat", {"prompt_text": "Why?"}).json["results"]
+    turn = asked[0]["response_id"]
+    yield "get_turn (of a chat)", lambda: who.get(f"{path}/turns/{turn}")
+    yield "list_turns?leaf", lambda: who.get(f"{path}/turns?leaf={turn}&size=5")
+    yield (
+        "delete_response (of a chat)",
+        lambda: who.delete(f"/responses/{asked[2]['response_id']}"),
+    )
     yield "delete_response", lambda: who.delete(f"/responses/{response}")
     yield "delete_model", lambda: who.delete(f"/models/{model}")
     yield "delete_example", lambda: who.delete(f"/few-shot-examples/{example}")

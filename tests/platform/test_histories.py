@@ -661,7 +661,9 @@ class History(RuleBasedStateMachine):
             assert asked == sorted(asked)
             assert {each["response_id"] for each in turn["results"]} <= set(asked)
         for turn in shown[:2]:
-            assert same(expect(self.learner.get(f"{path}/{turn['turn_id']}"), 200), turn)
+            alone = expect(self.learner.get(f"{path}/{turn['turn_id']}"), 200)
+            assert alone["siblings_total"] == len(alone["siblings"]) > 0
+            assert same({name: alone[name] for name in turn}, turn)
         return None
 
     def _response(self, session_id: int, response_id: int) -> dict[str, Any] | None:

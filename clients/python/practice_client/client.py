@@ -26,6 +26,7 @@ from practice_client.models import (
     TurnAccepted,
     TurnAnswer,
     TurnPage,
+    TurnWithSiblings,
 )
 from practice_client.transport import UNSET, Items, Transport, Unset
 
@@ -465,6 +466,7 @@ class Client(Transport):
         *,
         prompt_text: str,
         model_names: Sequence[str] | Unset | None = UNSET,
+        after_turn_id: int | Unset | None = UNSET,
         idempotency_key: str | None = None,
         prefer: str | None = None,
     ) -> TurnAnswer | TurnAccepted:
@@ -477,45 +479,54 @@ class Client(Transport):
             "POST",
             f"/user/practice/sessions/{session_id}/chat",
             {201: TurnAnswer, 202: TurnAccepted},
-            body={"prompt_text": prompt_text, "model_names": model_names},
+            body={"prompt_text": prompt_text, "model_names": model_names, "after_turn_id": after_turn_id},
             idempotency_key=idempotency_key,
             prefer=prefer,
         )
         return made
 
     def list_turns(
-        self, session_id: int, *, size: int | Unset = UNSET, cursor: str | Unset = UNSET
+        self,
+        session_id: int,
+        *,
+        size: int | Unset = UNSET,
+        cursor: str | Unset = UNSET,
+        leaf: int | Unset = UNSET,
     ) -> TurnPage:
         """The newest turns of a session in the order of time, each with its answers side by side.
 
-        The cursor leads to older ones.
+        With `leaf`, those of that turn's branch alone: the turn and its ancestors. The cursor leads to older ones.
         """
         made: TurnPage = self._request(
             "GET",
             f"/user/practice/sessions/{session_id}/turns",
             {200: TurnPage},
-            query={"size": size, "cursor": cursor},
+            query={"size": size, "cursor": cursor, "leaf": leaf},
         )
         return made
 
-    def iterate_turns(self, session_id: int, *, size: int | Unset = UNSET) -> Iterator[Turn]:
+    def iterate_turns(
+        self, session_id: int, *, size: int | Unset = UNSET, leaf: int | Unset = UNSET
+    ) -> Iterator[Turn]:
         """All items of `list_turns`, read in pages of `size`.
 
         Each page: Ascending by time; `next_cursor` leads to the older ones.
 
         A turn too big for one answer continues on the next page, under the same `turn_id`.
         """
-        return self._walk(f"/user/practice/sessions/{session_id}/turns", TurnPage, {"size": size})
+        return self._walk(
+            f"/user/practice/sessions/{session_id}/turns", TurnPage, {"size": size, "leaf": leaf}
+        )
 
-    def get_turn(self, session_id: int, turn_id: int, *, cursor: str | Unset = UNSET) -> Turn:
+    def get_turn(self, session_id: int, turn_id: int, *, cursor: str | Unset = UNSET) -> TurnWithSiblings:
         """A turn: how far it is, its results so far, what made it.
 
         Of a turn too big for one answer the last results; the header `x-next-cursor` leads to those before.
         """
-        made: Turn = self._request(
+        made: TurnWithSiblings = self._request(
             "GET",
             f"/user/practice/sessions/{session_id}/turns/{turn_id}",
-            {200: Turn},
+            {200: TurnWithSiblings},
             query={"cursor": cursor},
         )
         return made

@@ -263,6 +263,8 @@ TransferStatus = Literal["waiting", "queued", "running", "done", "failed"]
 class Turn:
     turn_id: int
     session_id: int
+    after_turn_id: int | None
+    """The turn whose conversation this one continues; null for a beginning. It may have been deleted since."""
     status: TurnStatus
     prompt_text: str
     created_at: datetime
@@ -273,7 +275,6 @@ class Turn:
     """Of the models that failed so far."""
     settings: TurnSettings | None
     """null for a response that was added by POST or queue: it is a turn of its own."""
-    next_cursor: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -343,6 +344,28 @@ class TurnSettings:
 
 
 TurnStatus = Literal["queued", "running", "done", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnWithSiblings:
+    turn_id: int
+    session_id: int
+    after_turn_id: int | None
+    """The turn whose conversation this one continues; null for a beginning. It may have been deleted since."""
+    status: TurnStatus
+    prompt_text: str
+    created_at: datetime
+    asked: list[TurnModel]
+    """All models of the turn, from its beginning on."""
+    results: list[Result]
+    errors: list[TurnError]
+    """Of the models that failed so far."""
+    settings: TurnSettings | None
+    """null for a response that was added by POST or queue: it is a turn of its own."""
+    siblings: list[int]
+    """The turns that follow the same one, this one included, oldest first: the 100 nearest."""
+    siblings_total: int
+    next_cursor: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -136,6 +136,12 @@ class TurnFinished(Conflict):
     detail = "turn_finished"
 
 
+class TurnNotFinished(Conflict):
+    """Only a turn that has ended can be followed."""
+
+    detail = "turn_not_finished"
+
+
 class AccountNotEmpty(Conflict):
     """An import needs an account without sessions and examples."""
 

@@ -70,7 +70,8 @@ class Header(BaseModel):
     """The first line."""
 
     type: Literal["practice-export"] = "practice-export"
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 2
+    """Of version 1, which had no branches: its turns follow each other by time."""
     exported_at: Moment
     is_complete: bool = True
     """False for an export that was taken while an import was at work: it holds what had come in by then."""
@@ -207,6 +208,18 @@ class TurnLine(BaseModel):
     asked: Annotated[list[AskedLine], Field(min_length=1, max_length=limits.SESSION_MODELS)]
     errors: Annotated[list[ErrorLine], Field(max_length=limits.SESSION_MODELS), AfterValidator(_few)]
     settings: TurnSettingsLine
+    after_turn_id: Id | None = None
+    """Absent: the turn follows the one before it by time, as responses do that were added by hand."""
+
+
+class DeletedTurnLine(BaseModel):
+    """What is left of a turn whose answers were all deleted: its place among the turns."""
+
+    type: Literal["deleted_turn"] = "deleted_turn"
+    turn_id: Id
+    created_at: Moment
+    after_turn_id: Id | None = None
+    """As for a turn."""
 
 
 class ResponseLine(NewResponse):
@@ -217,7 +230,7 @@ class ResponseLine(NewResponse):
     created_at: Moment
 
 
-Line = Header | ExampleLine | SessionLine | TurnLine | ResponseLine
+Line = Header | ExampleLine | SessionLine | TurnLine | DeletedTurnLine | ResponseLine
 LINE: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="type")])
 
 

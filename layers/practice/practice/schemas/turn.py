@@ -1,7 +1,10 @@
 """Turns: one prompt to several models; what a client sends, how a turn is stored and shown."""
 
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from itertools import accumulate, pairwise
+from operator import sub
+from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -9,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from practice import limits
 from practice.schemas.fields import FreeForm, Id, KnowledgeIds, ModelName, Prompt, Timestamp
 from practice.schemas.generation import Generation
-from practice.schemas.page import Cursor
+from practice.schemas.page import Cursor, SliceQuery
 from practice.schemas.response import Response
 from practice.schemas.session import NewSession
 from practice.schemas.settings import Selection, SettingsChanges, StoredSettings, StylePreset
@@ -154,12 +157,46 @@ class TurnSettings(BaseModel):
             knowledge_ids=knowledge_ids,
         )
 
+    @classmethod
+    def nothing(cls) -> Self:
+        return cls(
+            version=1,
+            style_preset=None,
+            style_params={},
+            generation_params={},
+            agent_snapshot={},
+            few_shot_example_ids=[],
+            knowledge_ids=[],
+        )
+
 
 class QueuedTurn(BaseModel):
     """The message that asks the worker for a turn."""
 
     user_id: Id
     turn_id: Id
+
+
+ANCESTORS: Final = 100
+"""Of its ancestors, a turn stores so many ids: as many as one request reads."""
+
+
+class Ancestry(BaseModel):
+    """The turns that a turn continues, from the nearest on."""
+
+    steps: list[int]
+    """The differences between the ids of the turn and its nearest ancestors, one after the other."""
+    is_whole: bool
+    """Whether the last of them is a beginning."""
+    is_next: bool
+    """Whether no other turn can lie between this one and the one it follows; or before it, when it follows none."""
+
+    @classmethod
+    def of(cls, turn_id: int, ancestors: Sequence[int], *, is_whole: bool, is_next: bool) -> Self:
+        """Of all the ancestors that are known."""
+        kept = [turn_id, *ancestors[:ANCESTORS]]
+        steps = [one - other for one, other in pairwise(kept)]
+        return cls(steps=steps, is_whole=is_whole and len(ancestors) <= ANCESTORS, is_next=is_next)
 
 
 class StoredTurn(BaseModel):
@@ -174,11 +211,28 @@ class StoredTurn(BaseModel):
     created_at: Timestamp
     asked: list[AskedModel]
     settings: TurnSettings
+    after_turn_id: int | None = None
+    ancestry: Ancestry | None = None
+    """None: the turn follows the one before it in time, as all turns did before there were branches."""
+    is_deleted: bool = False
+    """All answers of the turn were deleted: only its place among the turns is left."""
+
+    def ancestors(self) -> list[int]:
+        """The ids of the nearest."""
+        steps = self.ancestry.steps if self.ancestry else []
+        return list(accumulate(steps, sub, initial=self.turn_id))[1:]
+
+    def emptied(self) -> Self:
+        nothing = TurnSettings.nothing()
+        left = {"prompt_text": "", "asked": [], "settings": nothing, "is_deleted": True}
+        return self.model_copy(update=left)
 
 
 class Turn(BaseModel):
     turn_id: int
     session_id: int
+    after_turn_id: int | None
+    """The turn whose conversation this one continues; null for a beginning. It may have been deleted since."""
     status: TurnStatus
     prompt_text: str
     created_at: Timestamp
@@ -191,14 +245,20 @@ class Turn(BaseModel):
     """null for a response that was added by POST or queue: it is a turn of its own."""
 
 
+class TurnWithSiblings(Turn):
+    siblings: list[int]
+    """The turns that follow the same one, this one included, oldest first: the 100 nearest."""
+    siblings_total: int
+
+
 def _not_blank(value: str) -> str:
     if not value.strip():
         raise PydanticCustomError("string_blank", "String should not be blank")
     return value
 
 
-class NewTurn(BaseModel):
-    """The next turn of a session."""
+class NewPrompt(BaseModel):
+    """What is asked of which models."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -216,7 +276,15 @@ class NewTurn(BaseModel):
     """null or `[]`: every model of the session that may run."""
 
 
-class NewRun(NewTurn):
+class NewTurn(NewPrompt):
+    """The next turn of a session."""
+
+    after_turn_id: Id | None = None
+    """The turn that this one follows: models are shown that turn and those before it. null: none, a new beginning.
+    Absent: the newest turn that has ended."""
+
+
+class NewRun(NewPrompt):
     """A session with its first turn; what is not the turn's is kept on the session."""
 
     model_config = ConfigDict(use_enum_values=True)
@@ -244,6 +312,11 @@ class NewRun(NewTurn):
 
 class RunQuery(BaseModel):
     class_id: Id
+
+
+class TurnListQuery(SliceQuery):
+    leaf: Id | None = None
+    """Of this turn and those before it on its branch alone."""
 
 
 class TurnQuery(BaseModel):

@@ -1,5 +1,6 @@
 """Classes and agents: what a session may run, and what its agent was."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel
@@ -17,6 +18,8 @@ class Catalogue(NamedTuple):
 
     practice_class: PracticeClass | None
     agent: Agent | None
+    beside: Mapping[keys.Key, table.Document] = {}
+    """What else was asked for in the same request."""
 
     def model_names(self) -> list[str]:
         """What the class lists; the deployment's default models for one that was never announced."""
@@ -51,16 +54,17 @@ class Catalogue(NamedTuple):
 NOTHING_ANNOUNCED: Final = Catalogue(None, None)
 
 
-def look_up(class_id: int | None, agent_id: int | None) -> Catalogue:
-    """One request, none when neither is named."""
+def look_up(class_id: int | None, agent_id: int | None, beside: Iterable[keys.Key] = ()) -> Catalogue:
+    """One request, none when nothing is named."""
     class_key = keys.practice_class(class_id) if class_id else None
     agent_key = keys.agent(agent_id) if agent_id else None
-    found = table.fetch(key for key in (class_key, agent_key) if key)
+    found = table.fetch(key for key in (class_key, agent_key, *beside) if key)
     practice_class = found.get(class_key) if class_key else None
     agent = found.get(agent_key) if agent_key else None
     return Catalogue(
         PracticeClass.model_validate_json(practice_class.text) if practice_class else None,
         Agent.model_validate_json(agent.text) if agent else None,
+        found,
     )
 
 

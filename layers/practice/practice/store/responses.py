@@ -180,15 +180,19 @@ def remove(caller: Caller, response_id: int, expected: ExpectedVersions) -> None
     """Two requests. A response missing on a retry was deleted by the first attempt (its acknowledgement was lost)."""
     for attempt in table.attempts():
         try:
-            document, _response = _read(caller, response_id)
+            document, response = _read(caller, response_id)
         except ResponseNotFound:
             if attempt:
                 return
             raise
         expected.check(document.version)
-        parts = [table.delete(key) for key in table.part_keys(document.item)]
+        others = [table.delete(key) for key in table.part_keys(document.item)]
+        if "after" in document.item:
+            turn_id, after = document.number("turn"), document.number("after")
+            row = keys.turn_after(caller.user_id, after, turn_id)
+            others.append(table.remove_from_set(row, "models", response.session_model_id))
         try:
-            table.write(table.delete_unchanged(document), *parts)
+            table.write(table.delete_unchanged(document), *others)
         except table.ConditionFailed:
             continue
         return

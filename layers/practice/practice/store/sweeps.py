@@ -68,16 +68,20 @@ _EMPTY = {":empty": table.number(0)}
 
 
 def turns(user_id: int, turn_ids: Sequence[int]) -> Iterator[None]:
-    """Deletes settled turns without any answer left. A turn stays as long as it has an answer or an error."""
+    """Empties settled turns without any answer or error left: of each only its place among the turns stays."""
     found = table.fetch(keys.turn(user_id, turn_id) for turn_id in turn_ids)
     for document in found.values():
         turn = StoredTurn.model_validate_json(document.text)
         errors = document.item.get("errors", {}).get("S", "[]")
-        if document.string("status") != TurnStatus.DONE or errors != "[]":
+        if document.string("status") != TurnStatus.DONE or errors != "[]" or turn.is_deleted:
             continue
         if table.fetch(keys.response(user_id, asked.response_id) for asked in turn.asked):
             continue
-        table.delete_together([document.key, *table.part_keys(document.item)])
+        among_siblings = table.delete(keys.turn_after(user_id, turn.after_turn_id, turn.turn_id))
+        try:
+            table.write(*table.revise(document, turn.emptied()), among_siblings)
+        except table.ConditionFailed:
+            continue  # deleted with its session, or emptied by another delivery
         yield
 
 

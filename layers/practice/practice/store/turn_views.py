@@ -4,99 +4,185 @@ A response that was added by POST or queue has no item of a turn: it is a turn o
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from itertools import groupby
+from dataclasses import dataclass
+from itertools import chain
+from typing import NamedTuple, TypeVar
 
 from practice import table
 from practice.caller import Caller
 from practice.errors import SessionNotFound, TurnFinished, TurnNotFound
 from practice.limits import PAGE_SIZE
-from practice.schemas.page import SliceQuery
 from practice.schemas.response import Response
 from practice.schemas.session_model import StoredModels
-from practice.schemas.turn import Result, StoredTurn, Turn, TurnModel, TurnPage, TurnStatus
-from practice.store.paging import Budget, Pager
-from practice.store.turns import (
-    Answers,
-    TurnState,
-    build_state,
-    cancel_queued,
-    cancel_running,
-    read,
-    read_state,
-    sent_with,
+from practice.schemas.turn import (
+    Result,
+    Turn,
+    TurnListQuery,
+    TurnModel,
+    TurnPage,
+    TurnStatus,
+    TurnWithSiblings,
 )
+from practice.store import branches
+from practice.store.branches import Node
+from practice.store.paging import Budget, Pager
+from practice.store.turns import cancel_queued, cancel_running, read
 from practice.store.views import live_responses
 from practice.table import keys
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    turn: Turn
+    turn: TurnWithSiblings
     next_cursor: str | None
 
 
 def get(caller: Caller, session_id: int, turn_id: int, pager: Pager, cursor: str | None = None) -> Slice:
-    """Two requests; one for a response that is a turn of its own."""
+    """Three requests; up to four more where turns follow each other by time."""
     before = _position(pager, "get_turn", turn_id, cursor)
-    turn_key, models_key = keys.turn(caller.user_id, turn_id), keys.models(caller.user_id, session_id)
-    response_key = keys.response(caller.user_id, turn_id)
+    models, node = _find(caller.user_id, session_id, turn_id)
+    after = branches.after_of(caller.user_id, session_id, models, node)
+    siblings = branches.siblings(caller.user_id, session_id, models, node, after)
+    kept, complete = _fitting(_turn(node, models, after), pager.budget(), before, is_first=True)
+    assert kept is not None
+    turn = TurnWithSiblings(
+        **dict(kept), siblings=branches.nearest(siblings, turn_id), siblings_total=len(siblings)
+    )
+    return Slice(turn, None if complete else pager.cursor(_lowest(kept), "get_turn", turn_id))
+
+
+def _find(user_id: int, session_id: int, turn_id: int) -> tuple[StoredModels, Node]:
+    """Two requests; one for a response that is a turn of its own. Raises NotFound."""
+    models, node = _look_for(user_id, session_id, turn_id)
+    if keys.session_of(turn_id) != session_id or not node.is_shown(models):
+        raise TurnNotFound
+    return models, node
+
+
+def _look_for(user_id: int, session_id: int, turn_id: int) -> tuple[StoredModels, Node]:
+    """The same, with a node of nothing for a turn that is not there."""
+    turn_key, models_key = keys.turn(user_id, turn_id), keys.models(user_id, session_id)
+    response_key = keys.response(user_id, turn_id)
     found = table.fetch([turn_key, models_key, response_key])
     if models_key not in found:
         raise SessionNotFound
-    if keys.session_of(turn_id) != session_id:
-        raise TurnNotFound
-    models = StoredModels.model_validate_json(found[models_key].text)
-    if turn_key in found:
-        state = read_state(caller.user_id, found[turn_key])
-        state = _visible(state, _only_live(state.answers.values(), models))
-        turn = _turn(state)
-    else:
-        documents = [found[response_key]] if response_key in found else []
-        own = [each for each in live_responses(documents, models) if _turn_of(found[response_key]) == turn_id]
-        turn = _turn_of_its_own(own[0], models) if own else None
-    if turn is None:
-        raise TurnNotFound
-    kept, complete = _fitting(turn, pager.budget(), before, is_first=True)
-    assert kept is not None
-    return Slice(kept, None if complete else pager.cursor(_lowest(kept), "get_turn", turn_id))
+    node = Node(turn_id, found.get(turn_key), [])
+    if node.stored:
+        answers = table.fetch(keys.response(user_id, each.response_id) for each in node.stored.asked)
+        node.answers = list(answers.values())
+    elif response_key in found and "turn" not in found[response_key].item:
+        node.answers = [found[response_key]]
+    return StoredModels.model_validate_json(found[models_key].text), node
 
 
-def page(caller: Caller, session_id: int, query: SliceQuery, pager: Pager) -> TurnPage:
+def page(caller: Caller, session_id: int, query: TurnListQuery, pager: Pager) -> TurnPage:
     """Ascending; the newest without a cursor, `next_cursor` leads to the older ones.
 
     Three requests, and one more for each megabyte of answers.
     """
+    if query.leaf is not None:
+        return _page_of_branch(caller, session_id, query.leaf, query, pager)
     before = _position(pager, "list_turns", session_id, query.cursor)
-    size = query.size or PAGE_SIZE
-    models_key = keys.models(caller.user_id, session_id)
-    document = table.get(models_key)
+    document = table.get(keys.models(caller.user_id, session_id))
     if document is None:
         raise SessionNotFound
     models = StoredModels.model_validate_json(document.text)
+    size = query.size or PAGE_SIZE
+    nodes = branches.by_time(caller.user_id, session_id, models, before, size + 2)
+    in_order = (
+        (node, older.turn_id if node.is_by_time and older else node.after_turn_id)
+        for node, older in _with_next(nodes)
+    )
+    filled = _fill(in_order, models, size, before, pager)
+    cursor = None
+    if filled.last:
+        position = filled.last.turn_id if filled.is_complete else _lowest(filled.last)
+        cursor = pager.cursor(position, "list_turns", session_id)
+    return TurnPage(items=filled.items, next_cursor=cursor)
+
+
+def _page_of_branch(
+    caller: Caller, session_id: int, leaf: int, query: TurnListQuery, pager: Pager
+) -> TurnPage:
+    """A turn with its ancestors. Two requests, and what it takes to read as many turns by their ids."""
+    size = query.size or PAGE_SIZE
+    if query.cursor is None:
+        start, before, is_shown = leaf, None, False
+        models, node = _find(caller.user_id, session_id, start)
+    else:
+        position = pager.position(query.cursor, "list_turns", session_id, leaf).split()
+        start, before, is_shown = int(position[0]), int(position[1]) or None, position[1] == "0"
+        models, node = _look_for(caller.user_id, session_id, start)
+    branch = branches.ancestors(caller.user_id, session_id, models, start, node.stored)
+    after: dict[int, int | None] = {}
+
+    def ids() -> Iterator[int]:
+        for turn_id, older in _with_next(branch if is_shown else chain([start], branch)):
+            after[turn_id] = older
+            yield turn_id
+
+    nodes = branches.load(caller.user_id, ids(), at_once=min(size + 1, 50))
+    filled = _fill(((each, after[each.turn_id]) for each in nodes), models, size, before, pager)
+    cursor = None
+    if filled.last:
+        lowest = 0 if filled.is_complete else _lowest(filled.last)
+        cursor = pager.cursor(f"{filled.last.turn_id} {lowest}", "list_turns", session_id, leaf)
+    return TurnPage(items=filled.items, next_cursor=cursor)
+
+
+Each = TypeVar("Each")
+
+
+def _with_next(values: Iterable[Each]) -> Iterator[tuple[Each, Each | None]]:
+    left = iter(values)
+    value = next(left, None)
+    while value is not None:
+        following = next(left, None)
+        yield value, following
+        value = following
+
+
+class _Filled(NamedTuple):
+    items: list[Turn]
+    """Ascending."""
+    last: Turn | None
+    """The oldest; None when there are no more before it."""
+    is_complete: bool
+    """Whether all of that one was shown."""
+
+
+def _fill(
+    newest_first: Iterable[tuple[Node, int | None]],
+    models: StoredModels,
+    size: int,
+    before: int | None,
+    pager: Pager,
+) -> _Filled:
+    """A page of turns, each with the one it follows; of the first the results that come before `before`."""
     budget = pager.budget()
-    newest_first: list[Turn] = []
-    shown: int | None = None
-    for turn in _newest_first(caller.user_id, session_id, models, before, size):
-        if len(newest_first) == size:
+    kept: list[Turn] = []
+    is_complete = True
+    for node, after in newest_first:
+        if not node.is_shown(models):
+            continue
+        if len(kept) == size:
             break
-        kept, complete = _fitting(turn, budget, before, is_first=not newest_first)
-        if kept is None:
+        part, is_complete = _fitting(_turn(node, models, after), budget, before, is_first=not kept)
+        if part is None:
+            is_complete = True
             break
-        newest_first.append(kept)
-        shown = kept.turn_id if complete else _lowest(kept)
-        if not complete:
+        kept.append(part)
+        if not is_complete:
             break
     else:
-        shown = None
-    cursor = None if shown is None else pager.cursor(shown, "list_turns", session_id)
-    return TurnPage(items=newest_first[::-1], next_cursor=cursor)
+        return _Filled(kept[::-1], None, is_complete)
+    return _Filled(kept[::-1], kept[-1], is_complete)
 
 
 @table.optimistic
 def cancel(caller: Caller, session_id: int, turn_id: int, pager: Pager) -> None:
     """Five requests. Raises Conflict for a turn that has ended, NotFound for one that is not there."""
-    get(caller, session_id, turn_id, pager)
+    _find(caller.user_id, session_id, turn_id)
     state = read(caller.user_id, turn_id)
     if state is None or state.status in (TurnStatus.DONE, TurnStatus.FAILED):
         raise TurnFinished
@@ -106,72 +192,33 @@ def cancel(caller: Caller, session_id: int, turn_id: int, pager: Pager) -> None:
         cancel_running(caller.user_id, state)
 
 
-def _newest_first(
-    user_id: int, session_id: int, models: StoredModels, before: int | None, size: int
-) -> Iterator[Turn]:
-    """Turns with an item and responses that are turns of their own, merged in the order of their ids."""
-    items = table.walk(keys.turns(user_id, session_id, before), limit=size + 1)
-    at_most = max(size, size * len(models.models)) + 1
-    responses = groupby(table.walk(keys.responses(user_id, session_id, before), limit=at_most), _turn_of)
-    item = next(items, None)
-    turn_id, group = next(responses, (0, iter(())))
-    while item or turn_id:
-        stored = StoredTurn.model_validate_json(item.text) if item else None
-        if stored and item and stored.turn_id >= turn_id:
-            documents = list(group) if stored.turn_id == turn_id else []
-            answers = {each.response_id: each for each in live_responses(documents, models)}
-            state = build_state(item, stored, answers, sent_with(documents))
-            turn = _turn(_visible(state, answers))
-            if turn:
-                yield turn
-            item = next(items, None)
-            if stored.turn_id != turn_id:
-                continue
-        else:
-            yield from (_turn_of_its_own(each, models) for each in live_responses(group, models))
-        turn_id, group = next(responses, (0, iter(())))
-
-
-def _turn_of(document: table.Document) -> int:
-    """The turn a response belongs to: its own id when it was added by hand."""
-    turn = document.item.get("turn")
-    return int(turn["N"]) if turn else keys.number_in(document.key.sk)
-
-
-def _only_live(responses: Iterable[Response], models: StoredModels) -> Answers:
-    live = {model.session_model_id for model in models.models}
-    return {each.response_id: each for each in responses if each.session_model_id in live}
-
-
-def _visible(state: TurnState, answers: Answers) -> TurnState:
-    return replace(state, answers=answers)
-
-
-def _turn(state: TurnState) -> Turn | None:
-    """None for a settled turn whose answers were all deleted: it is no longer shown."""
+def _turn(node: Node, models: StoredModels, after: int | None) -> Turn:
+    state = node.state(models)
+    if state is None:
+        [response] = live_responses(node.answers, models)
+        return _turn_of_its_own(response, models, after)
     status, errors = state.shown()
-    results = state.results()
-    if status == TurnStatus.DONE and not results and not errors:
-        return None
     turn = state.turn
     return Turn(
         turn_id=turn.turn_id,
         session_id=turn.session_id,
+        after_turn_id=after,
         status=status,
         prompt_text=turn.prompt_text,
         created_at=turn.created_at,
         asked=list(turn.asked),
-        results=results,
+        results=state.results(),
         errors=errors,
         settings=turn.settings,
     )
 
 
-def _turn_of_its_own(response: Response, models: StoredModels) -> Turn:
+def _turn_of_its_own(response: Response, models: StoredModels, after: int | None) -> Turn:
     is_primary = response.session_model_id == models.primary_id
     return Turn(
         turn_id=response.response_id,
         session_id=response.session_id,
+        after_turn_id=after,
         status=TurnStatus.DONE,
         prompt_text=response.prompt_text,
         created_at=response.created_at,

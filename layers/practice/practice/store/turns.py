@@ -10,14 +10,16 @@ import secrets
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Self
 
 from pydantic import TypeAdapter
 
 from practice import table
 from practice.errors import RequestInFlight, SessionNotFound
 from practice.schemas.response import Response
+from practice.schemas.session_model import StoredModels
 from practice.schemas.turn import (
+    Ancestry,
     AskedModel,
     ErrorCode,
     Result,
@@ -109,6 +111,32 @@ class TurnState:
         ]
 
 
+class Followed(NamedTuple):
+    """The turn that a new one follows."""
+
+    turn_id: int | None
+    end: int
+    """The first id after its answers."""
+    ancestors: Sequence[int]
+    """It and the nearest of its own, as far as they are known."""
+    is_whole: bool
+    """Whether the last of them is a beginning."""
+
+    @classmethod
+    def nothing(cls, session_id: int) -> Self:
+        return cls(None, session_id + 2, [], is_whole=True)
+
+    def ancestry(self, turn_id: int, models: StoredModels) -> Ancestry:
+        is_next = holds_only_models(self.end, turn_id, models)
+        return Ancestry.of(turn_id, self.ancestors, is_whole=self.is_whole, is_next=is_next)
+
+
+def holds_only_models(first: int, end: int, models: StoredModels) -> bool:
+    """Whether every id from `first` on and before `end` is a model's, and so none a turn's or a response's."""
+    ids = {model.session_model_id for model in models.models}
+    return end - first <= len(ids) and ids.issuperset(range(first, end))
+
+
 def begin_turn(
     user_id: int,
     session_id: int,
@@ -120,6 +148,7 @@ def begin_turn(
     status: TurnStatus,
     lease: Lease,
     attempt: IdempotentAttempt,
+    followed: Followed,
 ) -> StoredTurn:
     """Two requests: one sets the ids of the answers aside, a transaction writes the turn and their places.
 
@@ -127,6 +156,7 @@ def begin_turn(
     """
     place = reserve_ids(user_id, asked[0].session_model_id, len(asked))
     ids = range(place.first_id, place.first_id + len(asked))
+    ancestry = followed.ancestry(place.first_id, place.models)
     turn = StoredTurn(
         turn_id=place.first_id,
         session_id=session_id,
@@ -138,6 +168,8 @@ def begin_turn(
             for each, response_id in zip(asked, ids, strict=True)
         ],
         settings=settings,
+        after_turn_id=followed.turn_id,
+        ancestry=ancestry,
     )
     key = keys.turn(user_id, turn.turn_id)
     models = {f":model{n}": table.number(each.session_model_id) for n, each in enumerate(asked)}
@@ -148,11 +180,19 @@ def begin_turn(
         table.check(keys.models(user_id, session_id), are_live, models),
         touch_session(user_id, session_id, turn.created_at),
         *table.put(key, turn, attributes=attributes),
+        among_siblings(
+            user_id,
+            turn.after_turn_id,
+            turn.turn_id,
+            (each.session_model_id for each in asked),
+            is_next=ancestry.is_next,
+        ),
     ]
+    of_turn = {"turn": table.number(turn.turn_id), "after": table.number(turn.after_turn_id or 0)}
     places = [
         table.put_attributes(
             keys.response(user_id, response_id),
-            {"v": table.number(0), "turn": table.number(turn.turn_id)},
+            {"v": table.number(0), **of_turn},
             condition="attribute_not_exists(#pk)",
             values={},
         )
@@ -168,6 +208,19 @@ def begin_turn(
     if places[budget:]:
         table.write(head[0], *places[budget:])  # the models may have been deleted since
     return turn
+
+
+def among_siblings(
+    user_id: int, after_turn_id: int | None, turn_id: int, models: Iterable[int], *, is_next: bool
+) -> table.Write:
+    """The item of a turn among those that follow the same one, with the models whose answers were not deleted."""
+    attributes = {
+        "v": table.number(1),
+        "models": table.numbers(models),
+        "next": table.flag(True) if is_next else None,
+    }
+    key = keys.turn_after(user_id, after_turn_id, turn_id)
+    return table.put_attributes(key, attributes, condition="attribute_not_exists(#pk)", values={})
 
 
 def store_answer(user_id: int, response: Response, sent: dict[str, Any]) -> Response | None:

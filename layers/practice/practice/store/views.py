@@ -35,13 +35,6 @@ class View:
         """Newest first, read as they are taken: a page of compressed texts can be a gigabyte."""
         return (Response.model_validate_json(document.text) for document in self.live)
 
-    def history(self, session_model_id: int, before: int) -> Iterator[Response]:
-        """Those of one model with a lower id, in the same way."""
-        for document in self.live:
-            is_model = keys.model_in(document.string("of_model")) == session_model_id
-            if is_model and keys.number_in(document.key.sk) < before:
-                yield Response.model_validate_json(document.text)
-
 
 def get_session(caller: Caller, session_id: int, pager: Pager, *, with_responses: bool) -> Versioned[Session]:
     """One request, and one for the selected examples."""

@@ -4,7 +4,8 @@ The owner is in the partition key, so an id of another user can only miss. Every
 the digits make its items sort so that a query read backwards meets the session first, then its settings, its models, and
 its responses from the newest on:
 
-    USER#7  SESSION#0000000000131072#1TURN#0000000000131078
+    USER#7  SESSION#0000000000131072#0AFTER#0000000000131078#0000000000131081
+            SESSION#0000000000131072#1TURN#0000000000131078
             SESSION#0000000000131072#2RESPONSE#0000000000131079            (long texts: ...#<version>#<part>)
             SESSION#0000000000131072#3MODELS
             SESSION#0000000000131072#4SETTINGS
@@ -104,6 +105,15 @@ def turn(user_id: int, turn_id: int) -> Key:
     return Key(user(user_id), f"{_session_prefix(session_of(turn_id))}1TURN#{_padded(turn_id)}")
 
 
+def turn_after(user_id: int, after_turn_id: int | None, turn_id: int) -> Key:
+    """A turn among those that follow the same one, or among the beginnings."""
+    return Key(user(user_id), _after_prefix(session_of(turn_id), after_turn_id) + _padded(turn_id))
+
+
+def _after_prefix(session_id: int, after_turn_id: int | None) -> str:
+    return f"{_session_prefix(session_id)}0AFTER#{_padded(after_turn_id or 0)}#"
+
+
 def part(whole: Key, version: int, number: int) -> Key:
     return Key(whole.pk, f"{whole.sk}#{version:08d}#{number:02d}")
 
@@ -183,18 +193,25 @@ def session_with_responses(user_id: int, session_id: int) -> Span:
     return Span(user(user_id), prefix + "2", prefix + "5SESSION")
 
 
-def responses(user_id: int, session_id: int, before: int | None = None) -> Span:
-    """The responses of a session; with `before`, those whose id is lower."""
-    prefix = _session_prefix(session_id) + "2RESPONSE#"
-    last = _AFTER if before is None else _padded(before - 1) + _AFTER
-    return Span(user(user_id), prefix, prefix + last)
+def responses(user_id: int, session_id: int, before: int | None = None, after: int | None = None) -> Span:
+    """The responses of a session: those whose id is lower than `before` and higher than `after`."""
+    return _between(user_id, _session_prefix(session_id) + "2RESPONSE#", before, after)
 
 
-def turns(user_id: int, session_id: int, before: int | None = None) -> Span:
-    """The turns of a session; with `before`, those whose id is lower."""
-    prefix = _session_prefix(session_id) + "1TURN#"
+def turns(user_id: int, session_id: int, before: int | None = None, after: int | None = None) -> Span:
+    """The turns of a session, in the same way."""
+    return _between(user_id, _session_prefix(session_id) + "1TURN#", before, after)
+
+
+def _between(user_id: int, prefix: str, before: int | None, after: int | None) -> Span:
+    first = "" if after is None else _padded(after) + _AFTER
     last = _AFTER if before is None else _padded(before - 1) + _AFTER
-    return Span(user(user_id), prefix, prefix + last)
+    return Span(user(user_id), prefix + first, prefix + last)
+
+
+def turns_after(user_id: int, session_id: int, after_turn_id: int | None) -> Span:
+    prefix = _after_prefix(session_id, after_turn_id)
+    return Span(user(user_id), prefix, prefix + _AFTER)
 
 
 def everything_in(user_id: int, session_id: int) -> Span:
@@ -263,7 +280,7 @@ def link_index_key(session_id: int) -> str:
 
 
 def last_number(range_key: str) -> int:
-    """The id at the end of an index's range key."""
+    """The id at the end of a range key, or of a key of `turn_after`."""
     return int(range_key.rpartition("#")[2])
 
 

@@ -23,6 +23,10 @@ from practice.table import keys
 _ENDED = (TurnStatus.DONE, TurnStatus.FAILED, TurnStatus.CANCELLED)
 
 
+_TURN = StoredTurn.model_fields.keys() - {"session_id", "ancestry", "is_deleted"}
+_OF_DELETED = {"turn_id", "created_at", "after_turn_id"}
+
+
 def is_importing(user_id: int) -> bool:
     """Whether an import is at work, so that an export holds a part of it. One request."""
     account = accounts.read(user_id)
@@ -30,7 +34,7 @@ def is_importing(user_id: int) -> bool:
 
 
 def header(*, is_complete: bool) -> str:
-    return _line("practice-export", version=1, exported_at=clock.now(), is_complete=is_complete)
+    return _line("practice-export", version=2, exported_at=clock.now(), is_complete=is_complete)
 
 
 def lines(user_id: int, *, is_complete: bool = True) -> Iterator[str]:
@@ -110,9 +114,13 @@ def _turns(user_id: int, session_id: int, end: int) -> Iterator[str]:
         status = TurnStatus(document.string("status"))
         if status not in _ENDED:
             continue
-        turn = StoredTurn.model_validate_json(document.text).model_dump(exclude={"session_id"})
+        turn = StoredTurn.model_validate_json(document.text)
+        kept = _TURN if turn.ancestry else _TURN - {"after_turn_id"}
+        if turn.is_deleted:
+            yield _line("deleted_turn", **turn.model_dump(include=kept & _OF_DELETED))
+            continue
         errors = from_json(document.string("errors")) if "errors" in document.item else []
-        yield _line("turn", **turn, status=status, errors=errors)
+        yield _line("turn", **turn.model_dump(include=kept), status=status, errors=errors)
 
 
 def _responses(user_id: int, session_id: int, end: int, models: StoredModels) -> Iterator[str]:

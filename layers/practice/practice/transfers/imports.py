@@ -28,6 +28,7 @@ from practice.schemas.settings import Link, StoredSettings
 from practice.schemas.transfer import (
     LINE,
     Counts,
+    DeletedTurnLine,
     ExampleLine,
     Header,
     Line,
@@ -41,6 +42,7 @@ from practice.store.examples import insertion as example_insertion
 from practice.store.responses import of_model
 from practice.store.sessions import insertion
 from practice.table import ids, keys
+from practice.transfers.branches import Branches
 
 Source = Callable[[], Iterable[str]]
 """Gives the lines of a file, from the first, as often as it is asked."""
@@ -117,6 +119,8 @@ class _Structure:
         self.model_names: dict[int, str] = {}
         self.asked: dict[int, int] = {}
         """The models that turns asked, by the ids of the responses they were to give."""
+        self.turns: set[int] = set()
+        self.deleted: set[int] = set()
         self.last_turn = self.last_response = 0
         self.last_moment = ""
 
@@ -130,7 +134,7 @@ class _Structure:
             self.examples[line.example_id] = _example(line, line.example_id, user_id=0).shares()
         elif isinstance(line, SessionLine):
             self._take_session(number, line)
-        elif isinstance(line, TurnLine):
+        elif isinstance(line, TurnLine | DeletedTurnLine):
             self._take_turn(number, line)
         elif isinstance(line, ResponseLine):
             self._take_response(number, line)
@@ -151,6 +155,7 @@ class _Structure:
         self.session = line
         self.model_names = {model.session_model_id: model.model_name for model in line.models}
         self.asked = {}
+        self.turns, self.deleted = set(), set()
         self.last_turn = self.last_response = 0
         self.last_moment = ""
 
@@ -190,17 +195,25 @@ class _Structure:
             )
             raise _wrong(number, "too_long", message, *place)
 
-    def _take_turn(self, number: int, line: TurnLine) -> None:
+    def _take_turn(self, number: int, line: TurnLine | DeletedTurnLine) -> None:
         session = self._session(number)
-        reserved = [asked.response_id for asked in line.asked]
+        reserved = [line.turn_id]
+        if isinstance(line, TurnLine):
+            reserved = [asked.response_id for asked in line.asked]
+        self._check_after(number, line, session)
         is_in_place = line.turn_id == reserved[0] > self.last_turn and not self.last_response
         if not is_in_place or reserved != sorted({*reserved}) or not self._are_free(session, reserved):
             message = "Turns should follow their session, in the order of their ids"
             raise _wrong(number, "id", message, "turn_id")
-        if line.status not in _ENDED:
-            raise _wrong(number, "status", "A turn should have ended", "status")
         if line.created_at > session.last_answered_at:
             raise _wrong(number, "order", "No turn should be later than `last_answered_at`", "created_at")
+        self.last_turn = reserved[-1]
+        self.turns.add(line.turn_id)
+        if isinstance(line, DeletedTurnLine):
+            self.deleted.add(line.turn_id)
+            return
+        if line.status not in _ENDED:
+            raise _wrong(number, "status", "A turn should have ended", "status")
         asked = [each.session_model_id for each in line.asked]
         if len({*asked}) < len(asked) or not self._are_models(session, asked):
             raise _wrong(number, "id", "Models should be numbered from their session, each once", "asked")
@@ -208,11 +221,21 @@ class _Structure:
         if len({*failed}) < len(failed) or not {*failed} <= {*asked}:
             raise _wrong(number, "id", "Errors should be of models that were asked, each once", "errors")
         self.asked |= zip(reserved, asked, strict=True)
-        self.last_turn = reserved[-1]
+
+    def _check_after(self, number: int, line: TurnLine | DeletedTurnLine, session: SessionLine) -> None:
+        """An id that nothing in the file has is that of a response which was deleted."""
+        after = line.after_turn_id
+        if after is None:
+            return
+        is_answer = after in self.asked and after not in self.turns
+        if after >= line.turn_id or is_answer or not self._are_free(session, [after]):
+            message = "A turn should follow an earlier one of its session"
+            raise _wrong(number, "id", message, "after_turn_id")
 
     def _take_response(self, number: int, line: ResponseLine) -> None:
         session = self._session(number)
-        if line.response_id <= self.last_response or not self._are_free(session, [line.response_id]):
+        is_free = self._are_free(session, [line.response_id]) and line.response_id not in self.deleted
+        if line.response_id <= self.last_response or not is_free:
             message = "Responses should follow their session, in the order of their ids"
             raise _wrong(number, "id", message, "response_id")
         if not self.last_moment <= line.created_at <= session.last_answered_at:
@@ -432,7 +455,8 @@ class _Writer:
         self.counts = Counts()
         self.example_ids: dict[int, int] = {}
         self.turn_of: dict[int, int] = {}
-        """By the id of a response, as the file has it."""
+        """By the id of a response, both as the file has them."""
+        self.branches = Branches(StoredModels(), 0, 0)
         self.pending: list[table.Write] = []
         self.pending_bytes = 0
         self.added = {"examples": 0, "sessions": 0}
@@ -450,6 +474,8 @@ class _Writer:
                 self._open_session(line, shift)
             elif isinstance(line, TurnLine) and session:
                 self._turn(line, session, shift)
+            elif isinstance(line, DeletedTurnLine) and session:
+                self._deleted_turn(line, session, shift)
             elif isinstance(line, ResponseLine) and session:
                 self._response(line, session, shift)
             _count(self.counts, line)
@@ -466,6 +492,7 @@ class _Writer:
     def _open_session(self, line: SessionLine, shift: int) -> None:
         """Its own items wait for all that is below it: until then no reader sees any of it."""
         self.turn_of = {}
+        self.branches = Branches(_models(line, shift), line.session_id, shift)
         session_id = line.session_id + shift
         session = OwnSession(
             **line.model_dump(include=set(OwnSession.model_fields) - {"session_id", "knowledge_ids"}),
@@ -501,6 +528,8 @@ class _Writer:
 
     def _close_session(self) -> None:
         if self.head:
+            for row in self.branches.rows(self.caller.user_id):
+                self._later([row])
             self._later(self.head, "sessions")
             self.head = []
 
@@ -526,8 +555,10 @@ class _Writer:
                     if each in self.example_ids
                 ],
             ),
+            after_turn_id=line.after_turn_id + shift if line.after_turn_id else None,
+            ancestry=self.branches.add(line),
         )
-        self.turn_of |= {asked.response_id: turn.turn_id for asked in line.asked}
+        self.turn_of |= {asked.response_id: line.turn_id for asked in line.asked}
         errors = [
             TurnError(
                 **error.model_dump(exclude={"session_model_id"}),
@@ -541,6 +572,21 @@ class _Writer:
         }
         self._later(table.put(keys.turn(self.caller.user_id, turn.turn_id), turn, attributes=attributes))
 
+    def _deleted_turn(self, line: DeletedTurnLine, session: SessionLine, shift: int) -> None:
+        turn = StoredTurn(
+            turn_id=line.turn_id + shift,
+            session_id=session.session_id + shift,
+            prompt_text="",
+            created_at=line.created_at,
+            asked=[],
+            settings=TurnSettings.nothing(),
+            after_turn_id=line.after_turn_id + shift if line.after_turn_id else None,
+            ancestry=self.branches.add(line),
+            is_deleted=True,
+        )
+        attributes = {"status": table.text(TurnStatus.DONE), "errors": table.text("[]")}
+        self._later(table.put(keys.turn(self.caller.user_id, turn.turn_id), turn, attributes=attributes))
+
     def _response(self, line: ResponseLine, session: SessionLine, shift: int) -> None:
         response = Response(
             **line.model_dump(exclude={"type", "response_id", "session_model_id"}),
@@ -549,7 +595,11 @@ class _Writer:
             session_id=session.session_id + shift,
         )
         turn_id = self.turn_of.get(line.response_id)
-        attributes = of_model(response) | {"turn": table.number(turn_id) if turn_id else None}
+        attributes = of_model(response)
+        if turn_id:
+            attributes["turn"] = table.number(turn_id + shift)
+            self.branches.count_answer(turn_id, response.session_model_id)
+            attributes |= self.branches.attributes(turn_id)
         key = keys.response(self.caller.user_id, response.response_id)
         self._later(table.put(key, response, attributes=attributes))
 

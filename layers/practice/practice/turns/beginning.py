@@ -18,8 +18,8 @@ from practice.limits import TURN_MODELS
 from practice.runtime.deadline import Deadline
 from practice.schemas.generation import non_null
 from practice.schemas.session_model import StoredModel, StoredModels
-from practice.schemas.turn import AskedModel, NewRun, NewTurn, StoredTurn, TurnSettings, TurnStatus
-from practice.store import accounts, catalogue, sessions, turns
+from practice.schemas.turn import AskedModel, NewPrompt, NewRun, NewTurn, StoredTurn, TurnSettings, TurnStatus
+from practice.store import accounts, branches, catalogue, sessions, turns
 from practice.store.classes import revise_models, sync_with_class, unchanged_checks
 from practice.store.idempotency import IdempotentAttempt
 from practice.store.paging import Pager
@@ -35,7 +35,7 @@ class TurnRequest:
     """A prompt on its way to the models of a session."""
 
     caller: Caller
-    new: NewTurn
+    new: NewPrompt
     attempt: IdempotentAttempt
     deadline: Deadline
     is_queued: bool
@@ -90,9 +90,13 @@ def _prepare_turn(
 ) -> tuple[View, StoredTurn]:
     user_id = request.caller.user_id
     view = read_view(user_id, session_id, with_responses=True)
+    after = _after(request.new)
+    wanted = branches.keys_of(user_id, view, after)
+    announced = catalogue.look_up(view.session.class_id, None, wanted)
+    node = branches.find(user_id, view, after, announced.beside)
     if view.session.class_id is None:
         raise SessionHasNoClass
-    names = catalogue.look_up(view.session.class_id, None).runnable_names()
+    names = announced.runnable_names()
     models = sync_with_class(user_id, view, names)
     asked = _asked(view, models, request.new.model_names)
     writes = revise_models(view.models_document, view.models, models)
@@ -108,8 +112,15 @@ def _prepare_turn(
         status=status,
         lease=lease,
         attempt=request.attempt,
+        followed=branches.follow(user_id, view, node),
     )
     return view, turn
+
+
+def _after(new: NewPrompt) -> int | branches.Newest | None:
+    if isinstance(new, NewTurn) and "after_turn_id" in new.model_fields_set:
+        return new.after_turn_id
+    return branches.NEWEST
 
 
 def _asked(view: View, models: StoredModels, names: Sequence[str] | None) -> list[AskedModel]:

@@ -17,6 +17,8 @@ from practice.errors import (
     SessionNotFound,
     StoreUnavailable,
     TooManyModels,
+    TurnNotFinished,
+    TurnNotFound,
 )
 from practice.runtime import queues
 from practice.schemas.turn import (
@@ -43,10 +45,12 @@ QUEUE_LEASE: Final = Lease(0, 24 * 3600)
 _CLASS_REFUSES: Final = (ClassNotFound, ClassNotActive, ClassHasNoModels)
 CHAT_REFUSES: Final = (
     SessionNotFound,
+    TurnNotFound,
     SessionHasNoClass,
     *_CLASS_REFUSES,
     RequestedModelsNotFound,
     TooManyModels,
+    TurnNotFinished,
     SessionFull,
     NoModelAnswered,
 )

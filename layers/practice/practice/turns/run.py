@@ -152,14 +152,18 @@ def _ask_and_keep(
     retrieval: Retrieval,
     deadline: Deadline,
 ) -> ModelOutcome:
-    prompt = compose(
-        turn.settings,
-        background.examples,
-        background.history(asked.session_model_id),
-        turn.prompt_text,
-        history_tokens=configuration().history_tokens,
-        excerpts=retrieval.excerpts,
-    )
+    try:
+        prompt = compose(
+            turn.settings,
+            background.examples,
+            background.history(asked.session_model_id),
+            turn.prompt_text,
+            history_tokens=configuration().history_tokens,
+            excerpts=retrieval.excerpts,
+        )
+    except PracticeError as error:
+        _log(asked, error)
+        return asked.error(ErrorCode.PROVIDER_ERROR, "the model could not be asked: its history was not read")
     started = time.monotonic()
     try:
         answer = ask(asked.model_name, prompt, asked.generation_params, deadline)

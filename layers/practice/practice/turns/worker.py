@@ -11,6 +11,7 @@ from practice.runtime.deadline import Deadline
 from practice.runtime.log import logger
 from practice.schemas.turn import QueuedTurn
 from practice.store import turns
+from practice.store.branches import History
 from practice.store.turns import Lease, TurnState
 from practice.store.views import View, linked_examples, read_view
 from practice.table import keys
@@ -25,13 +26,14 @@ PAUSE_SECONDS: Final = 1.0
 
 
 def answer_turn(user_id: int, state: TurnState, view: View, deadline: Deadline) -> TurnState:
-    """One request when examples are selected, one for each answer, one at the end."""
+    """One request when examples are selected, one for each answer, one at the end; more for a history that is not among
+    the newest responses of the session."""
     turn = state.turn
     selected = turn.settings.few_shot_example_ids
     examples = linked_examples(user_id, selected)
     background = PromptContext(
         [examples[example_id] for example_id in selected if example_id in examples],
-        lambda session_model_id: view.history(session_model_id, turn.turn_id),
+        History(user_id, view, turn).of_model,
     )
     return run_turn(user_id, state, background, deadline.less(MARGIN_SECONDS))
 

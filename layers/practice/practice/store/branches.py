@@ -1,0 +1,400 @@
+"""Which turn follows which: turns as a tree, whose branches are the conversations of a session.
+
+A turn stores the one it follows and the ids of its nearest ancestors, which never change. One item for each turn, its place
+among those that follow the same one, makes siblings neighbours. A response that was added by hand is a turn of its own;
+it follows the turn before it in time, as turns do that were begun before there were branches. A turn always has a higher
+id than the one it follows.
+"""
+
+from collections import deque
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from itertools import chain, count, groupby, islice
+from threading import Lock
+from typing import Final
+
+from practice import table
+from practice.errors import TurnNotFinished, TurnNotFound
+from practice.schemas.response import Response
+from practice.schemas.session_model import StoredModels
+from practice.schemas.turn import StoredTurn, TurnStatus
+from practice.store.turns import (
+    IN_PROGRESS,
+    Followed,
+    TurnState,
+    build_state,
+    holds_only_models,
+    sent_with,
+)
+from practice.store.views import View, is_live
+from practice.table import keys
+
+SIBLINGS: Final = 100
+"""Listed with one turn."""
+HISTORY_TURNS: Final = 200
+"""Read for a history, at most, beside those among the newest responses of the session."""
+_BY_TIME: Final = 25
+"""Read at once where turns follow each other by time."""
+_FEW: Final = 8
+"""Answers that are read before it is known how long they are."""
+_SHORT_BYTES: Final = 250_000
+
+
+@dataclass
+class Node:
+    """A turn, or a response that is a turn of its own, with the documents of its answers that were read."""
+
+    turn_id: int
+    item: table.Document | None
+    """None for a response that is a turn of its own."""
+    answers: list[table.Document]
+
+    @cached_property
+    def stored(self) -> StoredTurn | None:
+        return StoredTurn.model_validate_json(self.item.text) if self.item else None
+
+    @property
+    def after_turn_id(self) -> int | None:
+        """The turn it follows; None too where that is a matter of time."""
+        return self.stored.after_turn_id if self.stored else None
+
+    @property
+    def is_by_time(self) -> bool:
+        """Whether it follows the turn before it in time."""
+        return self.stored is None or self.stored.ancestry is None
+
+    def exists(self, models: StoredModels) -> bool:
+        """Whether it is a turn, deleted or not, that another one may follow by time."""
+        return self.item is not None or self.is_shown(models)
+
+    @property
+    def end(self) -> int:
+        """The first id after its answers."""
+        return self.turn_id + (len(self.stored.asked) if self.stored else 1)
+
+    def state(self, models: StoredModels) -> TurnState | None:
+        """With the answers whose models are there; None for a response that is a turn of its own."""
+        if self.stored is None or self.item is None:
+            return None
+        live = [each for each in self.answers if is_live(each, _ids(models))]
+        answers = [Response.model_validate_json(each.text) for each in live]
+        by_id = {each.response_id: each for each in answers}
+        return build_state(self.item, self.stored, by_id, sent_with(live))
+
+    def is_shown(self, models: StoredModels) -> bool:
+        """Not one of a turn whose answers were all deleted."""
+        state = self.state(models)
+        return is_shown(state) if state else any(is_live(each, _ids(models)) for each in self.answers)
+
+    def has_ended(self, models: StoredModels) -> bool:
+        state = self.state(models)
+        return state is None or state.shown()[0] not in IN_PROGRESS
+
+
+def is_shown(state: TurnState) -> bool:
+    status, errors = state.shown()
+    return status != TurnStatus.DONE or bool(errors or state.answers)
+
+
+def _ids(models: StoredModels) -> set[int]:
+    return {model.session_model_id for model in models.models}
+
+
+def turn_of(response: table.Document) -> int:
+    """The turn a response belongs to: its own id when it was added by hand."""
+    turn = response.item.get("turn")
+    return int(turn["N"]) if turn else keys.number_in(response.key.sk)
+
+
+# By time
+
+
+def by_time(
+    user_id: int, session_id: int, models: StoredModels, before: int | None, size: int
+) -> Iterator[Node]:
+    """Turns with an item and responses that are turns of their own, the newest first. Two requests for `size` of them."""
+    items = table.walk(keys.turns(user_id, session_id, before), limit=size)
+    at_most = max(size, size * len(models.models))
+    responses = groupby(table.walk(keys.responses(user_id, session_id, before), limit=at_most), turn_of)
+    live = _ids(models)
+    item = next(items, None)
+    turn_id, group = next(responses, (0, iter(())))
+    while item or turn_id:
+        if item and keys.number_in(item.key.sk) >= turn_id:
+            own_id = keys.number_in(item.key.sk)
+            yield Node(own_id, item, list(group) if own_id == turn_id else [])
+            item = next(items, None)
+            if own_id != turn_id:
+                continue
+        else:
+            for document in group:
+                if is_live(document, live):
+                    yield Node(keys.number_in(document.key.sk), None, [document])
+        turn_id, group = next(responses, (0, iter(())))
+
+
+def _next_by_time(user_id: int, session_id: int, models: StoredModels, after: int) -> Node | None:
+    """Two requests."""
+    item = next(table.walk(keys.turns(user_id, session_id, after=after), backwards=False, limit=1), None)
+    before = keys.number_in(item.key.sk) if item else None
+    span = keys.responses(user_id, session_id, before, after)
+    for document in table.walk(span, backwards=False, limit=_BY_TIME):
+        if "turn" not in document.item and is_live(document, _ids(models)):
+            return Node(turn_of(document), None, [document])
+    return Node(before, item, []) if item and before else None
+
+
+# A branch
+
+
+def after_of(user_id: int, session_id: int, models: StoredModels, node: Node) -> int | None:
+    """The turn that another one follows. No request; two where it follows by time."""
+    if node.stored and node.stored.ancestry:
+        return node.stored.after_turn_id
+    before = next(by_time(user_id, session_id, models, node.turn_id, 2), None)
+    return before.turn_id if before else None
+
+
+def ancestors(
+    user_id: int, session_id: int, models: StoredModels, turn_id: int, stored: StoredTurn | None
+) -> Iterator[int]:
+    """The ids of a turn's ancestors, from the nearest on.
+
+    One request for every hundred of them; where they follow each other by time, two for every 25.
+    """
+    while True:
+        while stored and stored.ancestry:
+            known = stored.ancestors()
+            yield from known
+            if stored.ancestry.is_whole:
+                return
+            turn_id = known[-1]
+            item = table.get(keys.turn(user_id, turn_id))
+            stored = StoredTurn.model_validate_json(item.text) if item else None
+        for older in by_time(user_id, session_id, models, turn_id, _BY_TIME):
+            yield older.turn_id
+            if not older.is_by_time:
+                turn_id, stored = older.turn_id, older.stored
+                break
+        else:
+            return
+
+
+def load(
+    user_id: int, turn_ids: Iterable[int], wanted: Container[int] | None = None, at_once: int = 50
+) -> Iterator[Node]:
+    """Those that are there, with their answers: all, or those of the wanted models.
+
+    One request for each `at_once` turns, and one for each hundred of their answers, or less when these are long.
+    """
+    left = iter(turn_ids)
+    most = _FEW
+    while some := list(islice(left, at_once)):
+        items = table.fetch(keys.turn(user_id, each) for each in some)
+        nodes = deque(Node(each, items.get(keys.turn(user_id, each)), []) for each in some)
+        while nodes:
+            places = {node.turn_id: _places(user_id, node, wanted) for node in nodes}
+            taken = [nodes.popleft()]
+            size = len(places[taken[0].turn_id])
+            while nodes and size + len(places[nodes[0].turn_id]) <= most:
+                size += len(places[nodes[0].turn_id])
+                taken.append(nodes.popleft())
+            found = table.fetch(key for node in taken for key in places[node.turn_id])
+            for node in taken:
+                node.answers = [found[key] for key in places[node.turn_id] if key in found]
+                if node.item or any("turn" not in each.item for each in node.answers):
+                    yield node
+            is_short = sum(len(each.content) for each in found.values()) < _SHORT_BYTES
+            most = min(4 * most, table.BATCH) if is_short else _FEW
+
+
+def _places(user_id: int, node: Node, wanted: Container[int] | None) -> list[keys.Key]:
+    """Of its answers."""
+    if node.stored is None:
+        return [keys.response(user_id, node.turn_id)]
+    asked = [each for each in node.stored.asked if wanted is None or each.session_model_id in wanted]
+    return [keys.response(user_id, each.response_id) for each in asked]
+
+
+# The next turn
+
+
+class Newest(Enum):
+    """In place of the id of a turn: the newest that has ended."""
+
+    NEWEST = "newest"
+
+
+NEWEST: Final = Newest.NEWEST
+
+
+def keys_of(user_id: int, view: View, after: int | Newest | None) -> list[keys.Key]:
+    """What `find` needs to see, apart from the view."""
+    if after is NEWEST:
+        return (
+            [keys.turn(user_id, turn_of(view.live[0]))] if view.live and "turn" in view.live[0].item else []
+        )
+    if after is None or keys.session_of(after) != view.session.session_id:
+        return []
+    return [keys.turn(user_id, after), keys.response(user_id, after)]
+
+
+def find(
+    user_id: int, view: View, after: int | Newest | None, found: Mapping[keys.Key, table.Document]
+) -> Node | None:
+    """The turn that a new one is to follow. No request, but in rare cases.
+
+    Raises NotFound for one that is not in the session, and Conflict for one that has not ended.
+    """
+    if after is NEWEST:
+        return _newest(user_id, view, found)
+    return None if after is None else _named(user_id, view, after, found)
+
+
+def _named(user_id: int, view: View, turn_id: int, found: Mapping[keys.Key, table.Document]) -> Node:
+    """Two requests when the newest responses of the session show no answer of the turn."""
+    node = _node(user_id, view, turn_id, found)
+    own = found.get(keys.response(user_id, turn_id))
+    if node.item is None:
+        node.answers = [own] if own and "turn" not in own.item else []
+    elif not node.is_shown(view.models):
+        node = next(load(user_id, [turn_id]), node)
+    if not node.is_shown(view.models):
+        raise TurnNotFound
+    if not node.has_ended(view.models):
+        raise TurnNotFinished
+    return node
+
+
+def _newest(user_id: int, view: View, found: Mapping[keys.Key, table.Document]) -> Node | None:
+    """Two requests or more when another turn than that of the newest response is under way, or ended without an answer."""
+    if "answered" not in view.models_document.item:
+        return None
+    if view.live:
+        node = _node(user_id, view, turn_of(view.live[0]), found)
+        next_id = view.models_document.number("next_id")
+        if holds_only_models(node.end, next_id, view.models) and node.has_ended(view.models):
+            return node
+    nodes = by_time(user_id, view.session.session_id, view.models, None, 2)
+    return next((node for node in nodes if node.has_ended(view.models) and node.is_shown(view.models)), None)
+
+
+def _node(user_id: int, view: View, turn_id: int, found: Mapping[keys.Key, table.Document]) -> Node:
+    answers = [each for each in view.live if turn_of(each) == turn_id]
+    return Node(turn_id, found.get(keys.turn(user_id, turn_id)), answers)
+
+
+def follow(user_id: int, view: View, node: Node | None) -> Followed:
+    """No request; two where the turns before follow each other by time."""
+    session_id = view.session.session_id
+    if node is None:
+        return Followed.nothing(session_id)
+    if node.stored and node.stored.ancestry:
+        known, is_whole = node.stored.ancestors(), node.stored.ancestry.is_whole
+    else:
+        known = list(islice(ancestors(user_id, session_id, view.models, node.turn_id, node.stored), _BY_TIME))
+        is_whole = len(known) < _BY_TIME
+    return Followed(node.turn_id, node.end, [node.turn_id, *known], is_whole)
+
+
+# What a model is shown
+
+
+class History:
+    """The answers to a turn's ancestors, the newest first, read when one of its models takes them and then kept for all."""
+
+    def __init__(self, user_id: int, view: View, turn: StoredTurn) -> None:
+        self._left = _answers_before(user_id, view, turn)
+        self._read: list[table.Document] = []
+        self._lock = Lock()
+        self._failure: Exception | None = None
+
+    def of_model(self, session_model_id: int) -> Iterator[Response]:
+        for place in count():
+            document = self._at(place)
+            if document is None:
+                return
+            if keys.model_in(document.string("of_model")) == session_model_id:
+                yield Response.model_validate_json(document.text)
+
+    def _at(self, place: int) -> table.Document | None:
+        with self._lock:
+            if self._failure:
+                raise self._failure
+            try:
+                self._read += islice(self._left, max(0, place + 1 - len(self._read)))
+            except Exception as failure:
+                self._failure = failure
+                raise
+            return self._read[place] if place < len(self._read) else None
+
+
+def _answers_before(user_id: int, view: View, turn: StoredTurn) -> Iterator[table.Document]:
+    """No request for what is among the newest responses of the session; two for every ten turns before those."""
+    by_turn: dict[int, list[table.Document]] = {}
+    for document in view.live:
+        by_turn.setdefault(turn_of(document), []).append(document)
+    session_id = view.session.session_id
+    oldest = keys.number_in(view.live[-1].key.sk) if view.live else keys.end_of(session_id)
+    branch = ancestors(user_id, session_id, view.models, turn.turn_id, turn)
+    for turn_id in branch:
+        yield from by_turn.get(turn_id, ())
+        if turn_id < oldest:
+            break
+    else:
+        return
+    if view.is_complete:
+        return
+    models = {each.session_model_id for each in view.models.models}
+    wanted = {each.session_model_id for each in turn.asked}
+    older = islice(chain([turn_id], branch), HISTORY_TURNS)
+    for node in load(user_id, older, wanted, at_once=10):
+        for document in reversed(node.answers):
+            if is_live(document, models) and keys.number_in(document.key.sk) < oldest:
+                yield document
+
+
+# Siblings
+
+
+def siblings(user_id: int, session_id: int, models: StoredModels, node: Node, after: int | None) -> list[int]:
+    """All turns that follow the same one, `after`, the oldest first. One request; up to four more, where one may follow
+    it by time."""
+    live, shown, unsure = _ids(models), {node.turn_id}, []
+    is_next = False
+    for row in table.walk(keys.turns_after(user_id, session_id, after), backwards=False):
+        turn_id = keys.last_number(row.key.sk)
+        is_next |= "next" in row.item
+        left = {int(each) for each in row.item.get("models", {}).get("NS", ())}
+        if left & live:
+            shown.add(turn_id)
+        else:
+            unsure.append(turn_id)
+    shown |= {each.turn_id for each in load(user_id, unsure, ()) if _is_shown_without_answers(each, models)}
+    if not is_next and not node.is_by_time:
+        by_itself = _following_by_time(user_id, session_id, models, after)
+        if by_itself:
+            shown.add(by_itself.turn_id)
+    return sorted(shown)
+
+
+def _is_shown_without_answers(node: Node, models: StoredModels) -> bool:
+    return node.item is not None and node.is_shown(models)
+
+
+def _following_by_time(user_id: int, session_id: int, models: StoredModels, after: int | None) -> Node | None:
+    """The turn that is next in time, if that is why it follows the other one."""
+    if after is not None and not any(each.exists(models) for each in load(user_id, [after], ())):
+        return None
+    node = _next_by_time(user_id, session_id, models, after or session_id)
+    if node is None or not node.is_by_time:
+        return None
+    return next((each for each in load(user_id, [node.turn_id]) if each.is_shown(models)), None)
+
+
+def nearest(turn_ids: Sequence[int], turn_id: int) -> list[int]:
+    """A hundred of them around one."""
+    first = max(0, min(turn_ids.index(turn_id) - SIBLINGS // 2, len(turn_ids) - SIBLINGS))
+    return list(turn_ids[first : first + SIBLINGS])
