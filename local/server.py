@@ -1,4 +1,4 @@
-"""The stack's port: uvicorn, which hands each request to `answer` whole, in a thread of its own, and each message to `live`."""
+"""The stack's port: uvicorn. Each request goes to `answer` whole, each WebSocket message to `live`, in its own thread."""
 
 import asyncio
 import logging

@@ -22,11 +22,12 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 TARGET: Final = ROOT / "asyncapi.json"
 VERSION: Final = "1.0.0"
 DESCRIPTION: Final = f"""\
-Turns, shown while they are written. Each message is JSON text of at most {limits.LIVE_MESSAGE_BYTES // 1024} KB. A larger one \
+Turns, shown while they are written. A message is JSON text of at most {limits.LIVE_MESSAGE_BYTES // 1024} KB. A larger one \
 closes the connection with 1009, a binary one with 1003.
 
-The token comes in the header `Authorization: Bearer <token>`, or for browsers in the subprotocols `{PROTOCOL}, {BEARER}<token>`, \
-answered with `{PROTOCOL}`. A handshake that is refused is answered with 401, 403 (origin), 429 or 503.
+The token comes in the header `Authorization: Bearer <token>`, or for browsers in the subprotocols \
+`{PROTOCOL}, {BEARER}<token>`, answered with `{PROTOCOL}`. A handshake that is refused is answered \
+with 401, 403 (origin), 429 or 503.
 
 The `id` of a client's message is in every message about it. Deltas come in order without a gap, and those since the last \
 `answer.restarted` are the stored text, joined."""

@@ -2,7 +2,6 @@
 
 import json
 import random
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,7 +12,7 @@ from local.stack import Stack
 from practice.turns import configuration
 from tests.support.learners import Learner, made
 from tests.support.live import Refused, Socket, joined
-from tests.support.providers import FakeProvider, Played, completion
+from tests.support.providers import FakeProvider
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ from tests.support.processes import SECONDS, wait_until
 def opened(stack: Stack, ada: Learner) -> Callable[..., ClientConnection]:
     def open_one(path: str = "/live", **options: Any) -> ClientConnection:
         options.setdefault("additional_headers", {"authorization": f"Bearer {ada.token}"})
-        return connect(stack.url.replace("http", "ws") + path, **options)
+        made: ClientConnection = connect(stack.url.replace("http", "ws") + path, **options)
+        return made
 
     return open_one
 

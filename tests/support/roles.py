@@ -285,10 +285,8 @@ def _table_uses(_: Resources, call: Call) -> Iterator[Use]:
 
 def _connection_uses(_: Resources, call: Call) -> Iterator[Use]:
     assert "/@connections/" in unquote(call.url), call.url
-    yield Use(
-        "execute-api:ManageConnections",
-        f"arn:aws:execute-api:{REGION}:{ACCOUNT}:LiveApi/live/*/@connections/*",
-    )
+    resource = f"LiveApi/live/{call.method}/@connections/*"
+    yield Use("execute-api:ManageConnections", f"arn:aws:execute-api:{REGION}:{ACCOUNT}:{resource}")
 
 
 def _leading_key(request: Mapping[str, Any]) -> frozenset[str]:

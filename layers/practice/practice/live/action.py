@@ -70,9 +70,8 @@ def _handle(
     try:
         _admit(connection, cost)
         body = _body_of(event)
-        if own_id is None:
-            raise _wrong_id(body)
-        handle(Client(connection.connection_id, caller, own_id), body, deadline)
+        client = Client(connection.connection_id, caller, _required(own_id, body))
+        handle(client, body, deadline)
     except ConnectionClosed:
         raise
     except Unauthorized as error:
@@ -117,11 +116,13 @@ def _is_text(value: str) -> bool:
     return "\0" not in value
 
 
-def _wrong_id(body: Body) -> Invalid:
+def _required(own_id: str | None, body: Body) -> str:
+    if own_id is not None:
+        return own_id
     if "id" not in body:
-        return Invalid([Problem("missing", ("body", "id"), "Field required")])
+        raise Invalid([Problem("missing", ("body", "id"), "Field required")])
     message = f"id should be a string of at most {LIVE_ID_CHARACTERS} characters"
-    return Invalid([Problem("string_type", ("body", "id"), message)])
+    raise Invalid([Problem("string_type", ("body", "id"), message)])
 
 
 def parsed(model: type[BaseModel], body: Body) -> Any:
