@@ -142,6 +142,10 @@ class Live:
     def close(self) -> None:
         """The stack stops, and asks no function."""
         self._closing.set()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Closes all connections, and asks no function."""
         with self._lock:
             connections, self._connections = list(self._connections.values()), {}
         for each in connections:
