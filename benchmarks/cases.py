@@ -90,7 +90,7 @@ class Cases:
         begun = who.get("/export")
         self._lab.deliveries.run()
         place = begun.headers["location"]
-        assert who.get(place).json["state"] == "done", who.get(place).body
+        assert who.get(place).json["status"] == "done", who.get(place).body
         return who, place
 
     def _changes(self) -> Iterator[tuple[str, Case]]:
