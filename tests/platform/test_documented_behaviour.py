@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from tests.platform.test_expansion import OPTIONS
 from tests.support.learners import Learner
+from tools.compare_templates import OPTIONS
 from tools.expansion import deployed
 
 ROOT = Path(__file__).parents[2]
