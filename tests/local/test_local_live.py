@@ -77,9 +77,11 @@ def test_the_state_of_the_stack_lists_connections(opened: Any, stack: Stack) -> 
     with opened() as socket:
         socket.send(json.dumps({"action": "ping", "id": "1"}))
         socket.recv(SECONDS)
-        [shown] = stack.state["connections"]
 
-    assert (shown["received"], shown["sent"]) == (1, 1)
+        def shown() -> list[tuple[int, int]]:
+            return [(each["received"], each["sent"]) for each in stack.state["connections"]]
+
+        wait_until(lambda: shown() == [(1, 1)])
     wait_until(lambda: stack.state["connections"] == [])
 
 

@@ -7,7 +7,7 @@ is closed without an answer. Every other refusal is an `error`, and the connecti
 from collections.abc import Callable
 from typing import Any, Final
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from practice.errors import Invalid, PracticeError, Problem, Unauthorized
 from practice.http import rates
@@ -25,6 +25,7 @@ from practice.live.connection import (
     send,
 )
 from practice.runtime.deadline import Deadline
+from practice.schemas.base import BaseModel
 from practice.schemas.json_text import parse_json
 from practice.schemas.live import LiveError, LiveProblem
 from practice.store import accounts, connections

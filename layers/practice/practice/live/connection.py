@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from pydantic import BaseModel
-
 from practice.caller import Caller
 from practice.errors import Invalid, PracticeError, StoreUnavailable, Unauthorized
 from practice.http.replies import status_of
 from practice.runtime import connections, log
+from practice.schemas.base import BaseModel
 from practice.store import connections as stored
 
 Event = Mapping[str, Any]

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from practice import limits
+from practice.schemas.base import BaseModel
 from practice.schemas.fields import Id, PathId, Text, Timestamp
 from practice.schemas.response import Response
 from practice.schemas.turn import NewRun, NewTurn, Result, TurnError, TurnModel, TurnStatus

@@ -24,6 +24,7 @@ from practice.errors import (
     Unauthorized,
 )
 from practice.limits import FOLLOWERS
+from practice.schemas.base import DEFERRED
 from practice.schemas.response import Response
 from practice.schemas.turn import (
     AskedModel,
@@ -47,7 +48,7 @@ _ENDED_BY: Final = {
     ErrorCode.CANCELLED: "the turn was cancelled before this model answered",
 }
 
-_Errors: Final = TypeAdapter(list[TurnError])
+_Errors: Final = TypeAdapter(list[TurnError], config=DEFERRED)
 Answers = dict[int, Response]
 """By response id."""
 Sent = dict[int, dict[str, Any]]

@@ -14,13 +14,13 @@ from http import HTTPStatus
 from io import StringIO
 from typing import Any, Final
 
-from pydantic import BaseModel
 from pydantic_core import to_json
 
 from practice.errors import NotFound, PracticeError
 from practice.limits import DELTA_BYTES, FOLLOWER_BACKLOG_BYTES, LIVE_MESSAGE_BYTES
 from practice.runtime import connections
 from practice.runtime.log import count, logger
+from practice.schemas.base import BaseModel
 from practice.schemas.live import (
     AnswerDelta,
     AnswerDone,
