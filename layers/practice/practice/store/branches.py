@@ -367,7 +367,7 @@ def siblings(user_id: int, session_id: int, models: StoredModels, node: Node, af
     for row in table.walk(keys.turns_after(user_id, session_id, after), backwards=False):
         turn_id = keys.last_number(row.key.sk)
         is_next |= "next" in row.item
-        left = {int(each) for each in row.item.get("models", {}).get("NS", ())}
+        left = {int(each) for each in row.item.get("models", {}).get("SS", ())}
         if left & live:
             shown.add(turn_id)
         else:

@@ -190,7 +190,7 @@ def remove(caller: Caller, response_id: int, expected: ExpectedVersions) -> None
         if "after" in document.item:
             turn_id, after = document.number("turn"), document.number("after")
             row = keys.turn_after(caller.user_id, after, turn_id)
-            others.append(table.remove_from_set(row, "models", response.session_model_id))
+            others.append(table.remove_from_set(row, "models", [str(response.session_model_id)]))
         try:
             table.write(table.delete_unchanged(document), *others)
         except table.ConditionFailed:

@@ -51,6 +51,12 @@ def get(caller: Caller, session_id: int, turn_id: int, pager: Pager, cursor: str
     return Slice(turn, None if complete else pager.cursor(_lowest(kept), "get_turn", turn_id))
 
 
+def whole(caller: Caller, session_id: int, turn_id: int) -> Turn:
+    """However large it is. Two requests; two more where turns follow each other by time."""
+    models, node = _find(caller.user_id, session_id, turn_id)
+    return _turn(node, models, branches.after_of(caller.user_id, session_id, models, node))
+
+
 def _find(user_id: int, session_id: int, turn_id: int) -> tuple[StoredModels, Node]:
     """Two requests; one for a response that is a turn of its own. Raises NotFound."""
     models, node = _look_for(user_id, session_id, turn_id)
