@@ -165,7 +165,7 @@ EXAMPLE = (
         (f'{HEADER}\n{{"type":"secret"}}', 2),
         (f"{HEADER}\n[1]", 2),
         (f'{HEADER}\n{{"type":"response"}}', 2),
-        (HEADER.replace("1,", "2,"), 1),
+        (HEADER.replace("1,", "3,"), 1),
     ],
 )
 def test_a_file_that_is_no_export_is_refused_with_its_line(

@@ -129,6 +129,8 @@ class History(RuleBasedStateMachine):
         self.example: dict[int, dict[str, Any]] = {}
         self.turns: dict[int, list[dict[str, Any]]] = {}
         """Of each session: those with an item of their own, in order."""
+        self.after: dict[int, int | None] = {}
+        """Of each turn with an item of its own: the turn that it follows."""
         self.active_at: dict[int, str] = {}
         self.steps = 0
         self.keys = 0
@@ -179,6 +181,7 @@ class History(RuleBasedStateMachine):
         if "style_preset" in fields:
             self.session[made["session_id"]]["settings"]["style_preset"] = "creative"
         self._turned(made["session_id"], "First?", made["results"])
+        self.after[made["results"][0]["response_id"]] = None
         self._read(made["session_id"], self.learner.get(f"/sessions/{made['session_id']}"))
         return int(made["session_id"])
 
@@ -526,13 +529,25 @@ class History(RuleBasedStateMachine):
 
     # Turns
 
-    @rule(target=responses, session_id=sessions, only=st.sampled_from([None, 0, 1]), twice=st.booleans())
-    def chat(self, session_id: int, only: int | None, twice: bool) -> Any:
+    @rule(
+        target=responses,
+        session_id=sessions,
+        only=st.sampled_from([None, 0, 1]),
+        follow=st.one_of(st.just(...), st.none(), st.integers(0, 99)),
+        twice=st.booleans(),
+    )
+    def chat(self, session_id: int, only: int | None, follow: Any, twice: bool) -> Any:
         names = None if only is None else [self.names[only], "nobody"]
-        body = {"prompt_text": "Why?", "model_names": names}
+        body: dict[str, Any] = {"prompt_text": "Why?", "model_names": names}
+        after, has_ended = self._followed(session_id, follow)
+        if follow is not ...:
+            body["after_turn_id"] = after
         answer = self.post(f"/sessions/{session_id}/chat", body, twice=twice)
         if session_id not in self.session:
             missing(answer)
+            return multiple()
+        if not has_ended:
+            assert (answer.status, answer.detail) == (409, "turn_not_finished")
             return multiple()
         if names and not any(each["model_name"] == names[0] for each in self.models[session_id]):
             assert (answer.status, answer.detail) == (400, "requested model_names not found in this session")
@@ -541,7 +556,54 @@ class History(RuleBasedStateMachine):
         assert made["session_title"] == self.session[session_id]["title"]
         assert (made["prompt_text"], made["errors"]) == ("Why?", [])
         self._turned(session_id, "Why?", made["results"], only=names[0] if names else None)
+        self.after[made["results"][0]["response_id"]] = after
         return multiple(*((session_id, each["response_id"]) for each in made["results"]))
+
+    def _followed(self, session_id: int, follow: Any) -> tuple[int | None, bool]:
+        """What a turn follows that is sent with this choice, and whether it may."""
+        if session_id not in self.session or follow is None:
+            return None, True
+        shown = self._shown_turns(session_id)
+        if follow is ...:
+            ended = [turn["turn_id"] for turn in shown if turn["status"] != "queued"]
+            return (ended[-1] if ended else None), True
+        if not shown:
+            return None, True
+        turn = shown[follow % len(shown)]
+        return turn["turn_id"], turn["status"] != "queued"
+
+    def _shown_turns(self, session_id: int) -> list[dict[str, Any]]:
+        """With their answers, in order."""
+        live = {each["response_id"]: each for each in self._shown(session_id)["responses"]}
+        found = []
+        own = dict.fromkeys(live)
+        for turn in self.turns[session_id]:
+            answers = [live[each] for each in turn["answers"] if each in live]
+            for each in answers:
+                del own[each["response_id"]]
+            if answers or turn["status"] != "done":
+                found.append({**turn, "answers": answers})
+        for each in own:
+            prompt = live[each]["prompt_text"]
+            found.append({"turn_id": each, "status": "done", "prompt_text": prompt, "answers": [live[each]]})
+        return sorted(found, key=lambda turn: int(turn["turn_id"]))
+
+    def _tree(self, session_id: int, shown: list[dict[str, Any]]) -> dict[int, int | None]:
+        """What each turn follows, also those whose answers were all deleted."""
+        stored = [turn["turn_id"] for turn in self.turns[session_id]]
+        nodes = sorted({*stored, *(turn["turn_id"] for turn in shown)})
+        before = dict(zip(nodes, [None, *nodes[:-1]], strict=True))
+        return {each: self.after[each] if each in self.after else before[each] for each in nodes}
+
+    @staticmethod
+    def _branch(tree: dict[int, int | None], leaf: int) -> list[int]:
+        """Of what a deleted response had been, the turn before it by time is left."""
+        found: list[int] = []
+        each: int | None = leaf
+        while each is not None:
+            found.append(each)
+            each = tree[each] if each in tree else max((one for one in tree if one < each), default=None)
+        return found
 
     def _turned(
         self, session_id: int, prompt: str, results: list[dict[str, Any]], only: str | None = None
@@ -578,6 +640,7 @@ class History(RuleBasedStateMachine):
     def chat_later(self, session_id: int, then: str, twice: bool) -> None:
         if self.work is None:
             return None
+        after, _ = self._followed(session_id, ...)
         answer = self.post(
             f"/sessions/{session_id}/chat", {"prompt_text": "Later?"}, twice=twice, prefer="respond-async"
         )
@@ -585,6 +648,7 @@ class History(RuleBasedStateMachine):
             return missing(answer)
         made = expect(answer, 202)
         path, turn_id = answer.headers["location"], made["turn_id"]
+        self.after[turn_id] = after
         missing(self.other_learner.delete(path))
         missing(self.other_learner.get(path))
         turn = expect(self.learner.get(path), 200)
@@ -633,19 +697,8 @@ class History(RuleBasedStateMachine):
             return missing(self.learner.get(path))
         pages = walk(self.learner, f"{path}?size=2")
         shown = [each for page in reversed(pages) for each in page["items"]]
-        live = {each["response_id"]: each for each in self._shown(session_id)["responses"]}
-        expected = []
-        own = dict.fromkeys(live)
-        for turn in self.turns[session_id]:
-            answers = [live[each] for each in turn["answers"] if each in live]
-            for each in answers:
-                del own[each["response_id"]]
-            if answers or turn["status"] != "done":
-                expected.append({**turn, "answers": answers})
-        for each in own:
-            response = live[each]
-            prompt = response["prompt_text"]
-            expected.append({"turn_id": each, "status": "done", "prompt_text": prompt, "answers": [response]})
+        expected = self._shown_turns(session_id)
+        tree = self._tree(session_id, expected)
         everything = [
             {name: turn[name] for name in ("turn_id", "status", "prompt_text")}
             | {"answers": [{name: each[name] for name in OF_A_RESULT} for each in turn["results"]]}
@@ -653,17 +706,25 @@ class History(RuleBasedStateMachine):
         ]
         expected = [
             turn | {"answers": [{name: each[name] for name in OF_A_RESULT} for each in turn["answers"]]}
-            for turn in sorted(expected, key=lambda turn: int(turn["turn_id"]))
+            for turn in expected
         ]
         assert same(everything, expected), (everything, expected)
         for turn in shown:
             asked = [each["response_id"] for each in turn["asked"]]
             assert asked == sorted(asked)
             assert {each["response_id"] for each in turn["results"]} <= set(asked)
-        for turn in shown[:2]:
+        in_order = [turn["turn_id"] for turn in shown]
+        assert [turn["after_turn_id"] for turn in shown] == [tree[each] for each in in_order]
+        for turn in [*shown[:2], *shown[-2:]]:
             alone = expect(self.learner.get(f"{path}/{turn['turn_id']}"), 200)
-            assert alone["siblings_total"] == len(alone["siblings"]) > 0
+            siblings = [each for each in in_order if tree[each] == tree[turn["turn_id"]]]
+            assert (alone["siblings"], alone["siblings_total"]) == (siblings[:100], len(siblings))
             assert same({name: alone[name] for name in turn}, turn)
+        if shown:
+            leaf = in_order[-1]
+            pages = walk(self.learner, f"{path}?size=2&leaf={leaf}")
+            branch = [each["turn_id"] for page in reversed(pages) for each in page["items"]]
+            assert branch == [each for each in reversed(self._branch(tree, leaf)) if each in in_order]
         return None
 
     def _response(self, session_id: int, response_id: int) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from practice import table
 from practice.errors import TurnNotFinished, TurnNotFound
 from practice.schemas.response import Response
 from practice.schemas.session_model import StoredModels
-from practice.schemas.turn import StoredTurn, TurnStatus
+from practice.schemas.turn import StoredTurn, TurnError, TurnStatus
 from practice.store.turns import (
     IN_PROGRESS,
     Followed,
@@ -85,17 +85,19 @@ class Node:
 
     def is_shown(self, models: StoredModels) -> bool:
         """Not one of a turn whose answers were all deleted."""
-        state = self.state(models)
-        return is_shown(state) if state else any(is_live(each, _ids(models)) for each in self.answers)
+        if any(is_live(each, _ids(models)) for each in self.answers):
+            return True
+        status, errors = self._progress()
+        return status != TurnStatus.DONE or bool(errors)
 
-    def has_ended(self, models: StoredModels) -> bool:
-        state = self.state(models)
-        return state is None or state.shown()[0] not in IN_PROGRESS
+    def has_ended(self) -> bool:
+        return self._progress()[0] not in IN_PROGRESS
 
-
-def is_shown(state: TurnState) -> bool:
-    status, errors = state.shown()
-    return status != TurnStatus.DONE or bool(errors or state.answers)
+    def _progress(self) -> tuple[TurnStatus, list[TurnError]]:
+        """Without a look at the answers, which may be long."""
+        if self.item is None or self.stored is None:
+            return TurnStatus.DONE, []
+        return build_state(self.item, self.stored, {}, {}).shown()
 
 
 def _ids(models: StoredModels) -> set[int]:
@@ -263,7 +265,7 @@ def _named(user_id: int, view: View, turn_id: int, found: Mapping[keys.Key, tabl
         node = next(load(user_id, [turn_id]), node)
     if not node.is_shown(view.models):
         raise TurnNotFound
-    if not node.has_ended(view.models):
+    if not node.has_ended():
         raise TurnNotFinished
     return node
 
@@ -275,10 +277,10 @@ def _newest(user_id: int, view: View, found: Mapping[keys.Key, table.Document]) 
     if view.live:
         node = _node(user_id, view, turn_of(view.live[0]), found)
         next_id = view.models_document.number("next_id")
-        if holds_only_models(node.end, next_id, view.models) and node.has_ended(view.models):
+        if holds_only_models(node.end, next_id, view.models) and node.has_ended():
             return node
     nodes = by_time(user_id, view.session.session_id, view.models, None, 2)
-    return next((node for node in nodes if node.has_ended(view.models) and node.is_shown(view.models)), None)
+    return next((node for node in nodes if node.has_ended() and node.is_shown(view.models)), None)
 
 
 def _node(user_id: int, view: View, turn_id: int, found: Mapping[keys.Key, table.Document]) -> Node:
