@@ -13,6 +13,7 @@ from practice.schemas.page import Cursor
 from practice.schemas.response import Response
 from practice.schemas.session import NewSession
 from practice.schemas.settings import Selection, SettingsChanges, StoredSettings, StylePreset
+from practice.schemas.usage import Reserved
 
 
 class TurnStatus(StrEnum):
@@ -32,6 +33,7 @@ class ErrorCode(StrEnum):
     PROVIDER_ERROR = "provider_error"
     ONLY_REASONING = "only_reasoning"
     NOT_STORED = "not_stored"
+    DAILY_BUDGET_SPENT = "daily_budget_spent"
     INTERRUPTED = "interrupted"
     CANCELLED = "cancelled"
 
@@ -174,6 +176,7 @@ class StoredTurn(BaseModel):
     created_at: Timestamp
     asked: list[AskedModel]
     settings: TurnSettings
+    reserved: Reserved | None = None
 
 
 class Turn(BaseModel):

@@ -24,7 +24,6 @@ from practice.store.turns import (
     cancel_running,
     read,
     read_state,
-    sent_with,
 )
 from practice.store.views import live_responses
 from practice.table import keys
@@ -120,7 +119,7 @@ def _newest_first(
         if stored and item and stored.turn_id >= turn_id:
             documents = list(group) if stored.turn_id == turn_id else []
             answers = {each.response_id: each for each in live_responses(documents, models)}
-            state = build_state(item, stored, answers, sent_with(documents))
+            state = build_state(item, stored, answers, documents)
             turn = _turn(_visible(state, answers))
             if turn:
                 yield turn

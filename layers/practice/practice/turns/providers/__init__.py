@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from practice.runtime.deadline import Deadline
 from practice.schemas.turn import ErrorCode, FinishReason, Reason
+from practice.schemas.usage import Spending
 from practice.turns.configuration import ModelConfiguration
 from practice.turns.parameters import CAP
 from practice.turns.prompts import Prompt
@@ -38,6 +39,8 @@ class ProviderError(Exception):
         self.detail = detail
         self.code = code
         self.reason = reason
+        self.spent: Spending | None = None
+        """What the model took all the same."""
 
 
 class ThrottledError(ProviderError):
