@@ -3,7 +3,7 @@
 from practice.caller import Caller
 from practice.http.endpoint import endpoint
 from practice.schemas.usage import Usage, UsageQuery
-from practice.store import usage
+from practice.store import usage_views
 
 
 @endpoint("GET /user/practice/usage")
@@ -13,4 +13,4 @@ def lambda_handler(caller: Caller, query: UsageQuery) -> Usage:
     Days are UTC days, at most 92, of which those with usage are listed. What models took for titles counts too; responses
     that were added by POST, queue or import do not.
     """
-    return usage.get(caller, query)
+    return usage_views.get(caller, query)

@@ -13,11 +13,11 @@ import pytest
 from local.consumers import QueueConsumer
 from local.stack import Stack
 from practice.runtime import clock as practice_clock
-from practice.runtime.config import config
+from practice.runtime.config import ConfigurationError, config
 from practice.runtime.deadline import Deadline
 from practice.schemas.response import Response
+from practice.schemas.spending import Spending
 from practice.schemas.turn import QueuedTurn
-from practice.schemas.usage import Spending
 from practice.store import sweeps, turns, usage
 from practice.turns import configuration, worker
 from tests.support.learners import Answer, Learner, at_once, made
@@ -53,12 +53,11 @@ def class_of(announce: Callable[..., Any]) -> Callable[..., int]:
 
 
 @pytest.fixture
-def deployed_with(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Sets the parameters of the deployment."""
+def deployed_with(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Sets the budget of the deployment: turns, tokens, dollars, and the cap of an answer."""
 
-    def set_to(**variables: str) -> None:
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
+    def set_to(budget: str) -> None:
+        monkeypatch.setenv("DAILY_BUDGET", budget)
         config.cache_clear()
 
     yield set_to
@@ -293,9 +292,9 @@ def test_of_a_hundred_turns_at_once_a_budget_of_ten_holds_ten(ada: Learner, clas
 
 @pytest.mark.usefixtures("provider")
 def test_a_budget_of_the_deployment_counts_all_turns_and_one_of_a_class_those_in_it(
-    ada: Learner, ben: Learner, class_of: Any, deployed_with: Any
+    ada: Learner, ben: Learner, class_of: Any, deployed_with: Callable[[str], None]
 ) -> None:
-    deployed_with(DAILY_TURNS="3")
+    deployed_with("3,0,0,4096")
     strict, other = class_of("alpha", daily_turns=1), class_of("alpha", daily_turns=100)
     in_strict, in_other = open_in(ada, strict), open_in(ada, other)
 
@@ -381,7 +380,7 @@ def test_tokens_are_reserved_by_prompt_and_cap_and_settled_by_what_was_used(
 
 @pytest.mark.usefixtures("provider")
 def test_the_cap_of_a_budget_is_the_smaller_of_the_models_and_the_deployments(
-    ada: Learner, class_of: Any, deployed_with: Any
+    ada: Learner, class_of: Any, deployed_with: Callable[[str], None]
 ) -> None:
     session = open_in(ada, class_of("alpha", "claude-3-haiku-20240307", daily_usd="1"))
 
@@ -390,9 +389,9 @@ def test_the_cap_of_a_budget_is_the_smaller_of_the_models_and_the_deployments(
         return {each["model_name"]: each["generation_params"] for each in results}
 
     assert caps() == {"alpha": {"max_tokens": 4096}, "claude-3-haiku-20240307": {"max_tokens": 4096}}
-    deployed_with(BUDGET_CAP="9000")
+    deployed_with("0,0,0,9000")
     assert caps() == {"alpha": {"max_tokens": 9000}, "claude-3-haiku-20240307": {"max_tokens": 4096}}
-    deployed_with(BUDGET_CAP="100")
+    deployed_with("0,0,0,100")
     assert caps() == {"alpha": {"max_tokens": 100}, "claude-3-haiku-20240307": {"max_tokens": 100}}
 
 
@@ -704,16 +703,33 @@ def test_prices_that_are_none_are_refused_in_one_line(prices: dict[str, str]) ->
         configuration.checked(json.dumps(models))
 
 
-@pytest.mark.parametrize("value", ["-1", "1.", "1e3", "0.1234567890123", "1,5", "NaN"])
-def test_dollars_of_the_deployment_are_a_decimal(ada: Learner, deployed_with: Any, value: str) -> None:
-    deployed_with(DAILY_USD=value)
+@pytest.mark.parametrize(
+    "budget",
+    [
+        "-1,0,0,1",
+        "0,0,1.,1",
+        "0,0,1e3,1",
+        "0,0,0.1234567890123,1",
+        "0,0,NaN,1",
+        "0,0,0,0",
+        "0,0,0",
+        "0.5,0,0,1",
+    ],
+)
+def test_a_budget_of_the_deployment_that_is_none_is_a_fault_of_its_configuration(
+    deployed_with: Callable[[str], None], budget: str
+) -> None:
+    deployed_with(budget)
 
-    with pytest.raises(Exception, match="DAILY_USD is not an amount of dollars"):
+    with pytest.raises(ConfigurationError, match="DAILY_BUDGET is not"):
         usage.budgets_for(None)
 
 
-def test_a_deployment_has_no_budget_of_its_own_until_it_sets_one(deployed_with: Any) -> None:
+def test_a_deployment_has_no_budget_of_its_own_until_it_sets_one(
+    deployed_with: Callable[[str], None],
+) -> None:
     assert usage.budgets_for(None) == []
-    deployed_with(DAILY_USD="0.000001", DAILY_TOKENS="0", DAILY_TURNS="")
-    [budget] = usage.budgets_for(None)
-    assert budget.limits.model_dump() == {"turns": None, "tokens": None, "cost": 10**12}
+    deployed_with("0,0,0.000001,4096")
+    assert [budget.limits for budget in usage.budgets_for(None)] == [(None, None, 10**12)]
+    deployed_with("7,9000,12,4096")
+    assert [budget.limits for budget in usage.budgets_for(None)] == [(7, 9000, 12 * 10**18)]

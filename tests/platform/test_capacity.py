@@ -161,6 +161,8 @@ ROWS = {
     "MODELS_BYTES": "models of a session",
     "TURN_MODELS": "models of a turn",
     "SESSION_IDS": "ids of a session over its life",
+    "USAGE_DAYS": "days of usage",
+    "DEFAULT_USAGE_DAYS": "days of usage",
     "PAGE_SIZE": "page",
     "MAX_PAGE_SIZE": "page",
     "EXPANDED_PAGE_SIZE": "page",

@@ -12,7 +12,7 @@ from practice.runtime import clock, queues
 from practice.runtime.config import config
 from practice.schemas.catalogue import Agent, AgentFields, ClassStatus, PracticeClass
 from practice.schemas.fields import Id, ModelName
-from practice.schemas.usage import Dollars
+from practice.schemas.spending import Dollars
 from practice.store import catalogue
 from practice.table import keys
 

@@ -10,7 +10,10 @@ INITIALIZATION_TYPE: Final = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE", ""
 """How Lambda started this process (`on-demand`, `provisioned-concurrency`, `snap-start`); empty elsewhere."""
 
 
-_DOLLARS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,12})?", re.ASCII)
+_BUDGET: Final = re.compile(
+    r"(?P<turns>[0-9]{1,9}),(?P<tokens>[0-9]{1,12}),(?P<dollars>[0-9]{1,9})(?:\.(?P<rest>[0-9]{1,12}))?,(?P<cap>[1-9][0-9]{0,6})",
+    re.ASCII,
+)
 
 
 class ConfigurationError(Exception):
@@ -64,12 +67,16 @@ class Config:
             name.strip() for name in variables.get("DEFAULT_MODELS", "").split(",") if name.strip()
         )
         self.unknown_class_is_refused = variables.get("UNKNOWN_CLASS") == "refuse"
-        self.daily_turns = self._count("DAILY_TURNS") or None
-        self.daily_tokens = self._count("DAILY_TOKENS") or None
-        self.daily_cost = self._dollars("DAILY_USD") or None
-        """In 10^-18 dollars. None for no budget."""
-        self.budget_cap = self._count("BUDGET_CAP") or 4096
-        """Of an answer whose length nobody chose, under a budget of tokens or dollars."""
+        budget = _BUDGET.fullmatch(variables.get("DAILY_BUDGET") or "0,0,0,4096")
+        if budget is None:
+            raise ConfigurationError("DAILY_BUDGET is not `turns,tokens,dollars,cap`")
+        self.daily_turns = int(budget["turns"]) or None
+        """Of a user. None for no budget."""
+        self.daily_tokens = int(budget["tokens"]) or None
+        self.daily_cost = int(budget["dollars"] + (budget["rest"] or "").ljust(18, "0")) or None
+        """In 10^-18 dollars."""
+        self.budget_cap = int(budget["cap"])
+        """Of an answer without a chosen cap, under a budget of tokens or dollars."""
         self.title_model = variables.get("TITLE_MODEL", "")
         """Empty for the first default model."""
 
@@ -78,13 +85,6 @@ class Config:
         if not value.isdecimal():
             raise ConfigurationError(f"{variable} is not a whole number")
         return int(value)
-
-    def _dollars(self, variable: str) -> int:
-        value = self.variables.get(variable) or "0"
-        if not _DOLLARS.fullmatch(value):
-            raise ConfigurationError(f"{variable} is not an amount of dollars")
-        whole, _, rest = value.partition(".")
-        return int(whole + rest.ljust(18, "0"))
 
 
 @lru_cache(maxsize=1)

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from practice.schemas.fields import Id, Prompt, Title
 from practice.schemas.generation import Generation
-from practice.schemas.usage import DailyBudget, Dollars, atto
+from practice.schemas.spending import DailyBudget, Dollars, atto
 
 
 class ClassStatus(StrEnum):

@@ -13,7 +13,7 @@ from practice.schemas.page import Cursor
 from practice.schemas.response import Response
 from practice.schemas.session import NewSession
 from practice.schemas.settings import Selection, SettingsChanges, StoredSettings, StylePreset
-from practice.schemas.usage import Reserved
+from practice.schemas.spending import Reserved
 
 
 class TurnStatus(StrEnum):

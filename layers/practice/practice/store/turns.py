@@ -16,7 +16,9 @@ from pydantic import TypeAdapter
 
 from practice import table
 from practice.errors import DailyBudgetSpent, RequestInFlight, SessionNotFound
+from practice.schemas import spending
 from practice.schemas.response import Response
+from practice.schemas.spending import ByModel, Spending, difference, in_dollars, together
 from practice.schemas.turn import (
     AskedModel,
     ErrorCode,
@@ -26,7 +28,6 @@ from practice.schemas.turn import (
     TurnSettings,
     TurnStatus,
 )
-from practice.schemas.usage import ByModel, Figures, Spending, difference, dollars, together
 from practice.store import usage
 from practice.store.idempotency import IdempotentAttempt
 from practice.store.responses import ReservedIds, of_model, reserve_ids, touch_session
@@ -39,7 +40,6 @@ _ENDED_BY: Final = {
 }
 
 _Errors: Final = TypeAdapter(list[TurnError])
-_ByModel: Final = TypeAdapter(ByModel)
 Answers = dict[int, Response]
 """By response id."""
 Sent = dict[int, dict[str, Any]]
@@ -98,7 +98,7 @@ class TurnState:
         for asked in self.turn.asked:
             spent = self.spent.get(asked.response_id, Spending())
             answers = 1 if asked.response_id in self.answers else 0
-            used[asked.model_name] = Figures(turns=1, answers=answers, **spent.model_dump())
+            used[asked.model_name] = spent._replace(turns=1, answers=answers)
         return used
 
     def missing(self) -> list[AskedModel]:
@@ -236,7 +236,7 @@ def _giving_back(user_id: int, document: table.Document) -> list[table.Write]:
     if document.number("lost") >= time.time() * 1000:
         return []
     reserved = usage.reserved_in(document)
-    used = _ByModel.validate_json(document.string("used")) if "used" in document.item else {}
+    used = spending.read(document.string("used")) if "used" in document.item else {}
     condition, values = "#lost = :lost", {":lost": document.item["lost"]}
     return usage.settle(
         user_id, reserved, reserved.day, used, turns=1 if used else 0, condition=condition, values=values
@@ -251,7 +251,7 @@ def _releasing(user_id: int, document: table.Document) -> list[table.Write]:
     used = state.usage()
     released = table.update(
         document.key,
-        set_to={"released": table.flag(True), "counted": table.text(_ByModel.dump_json(used).decode())},
+        set_to={"released": table.flag(True), "counted": table.text(spending.written(used))},
         condition="#status = :status AND #lost = :lost AND attribute_not_exists(#released)",
         values={":status": table.text(state.status), ":lost": document.item["lost"]},
     )
@@ -282,7 +282,7 @@ def note_usage_of_deleted(user_id: int, session_id: int) -> None:
             continue
         state = read_state(user_id, turn)
         noted: dict[str, table.Value | None] = {
-            "used": table.text(_ByModel.dump_json(state.usage()).decode()),
+            "used": table.text(spending.written(state.usage())),
             "lost": _in(-1) if state.status == TurnStatus.QUEUED else turn.item["lost"],
         }
         try:
@@ -342,7 +342,7 @@ def store_answer(user_id: int, response: Response, sent: dict[str, Any], spent: 
         attributes={
             **of_model(response),
             "sent": table.text(json.dumps(sent)),
-            "spent": table.text(spent.model_dump_json()),
+            "spent": table.text(json.dumps(spent)),
         },
     )
     try:
@@ -400,7 +400,7 @@ def build_state(
         is_lost=status in IN_PROGRESS and document.number(end) < time.time() * 1000,
         sent=sent_with(items),
         spent=_spent(document.item, turn, items),
-        counted=_ByModel.validate_json(document.string("counted")) if "counted" in document.item else {},
+        counted=spending.read(document.string("counted")) if "counted" in document.item else {},
         is_released="released" in document.item,
     )
 
@@ -408,7 +408,7 @@ def build_state(
 def _spent(item: table.Item, turn: StoredTurn, documents: Iterable[table.Document]) -> Spent:
     """By the answers that are there, and the models that failed so far."""
     answered = {
-        keys.number_in(each.key.sk): Spending.model_validate_json(each.string("spent"))
+        keys.number_in(each.key.sk): Spending(*json.loads(each.string("spent")))
         for each in documents
         if "spent" in each.item
     }
@@ -569,7 +569,7 @@ def _end(user_id: int, state: TurnState, *, was: TurnStatus) -> None:
 def _event_detail(state: TurnState) -> dict[str, object]:
     """What an event may carry of a turn: names and figures, no text."""
     models = []
-    costs = {name: dollars(figures.cost) for name, figures in state.usage().items()}
+    costs = {name: in_dollars(figures.cost) for name, figures in state.usage().items()}
     for asked in state.turn.asked:
         response = state.answers.get(asked.response_id)
         if response:
@@ -585,7 +585,7 @@ def _event_detail(state: TurnState) -> dict[str, object]:
                 }
             )
     errors = [{"model_name": each.model_name, "code": each.code} for each in state.errors]
-    cost_usd = dollars(together(state.usage().values()).cost)
+    cost_usd = in_dollars(together(state.usage().values()).cost)
     return {"models": models, "errors": errors, "cost_usd": cost_usd}
 
 

@@ -15,33 +15,20 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from practice import table
-from practice.caller import Caller
 from practice.errors import DailyBudgetSpent, Left, SessionNotFound
 from practice.runtime.config import config
 from practice.schemas.catalogue import PracticeClass
-from practice.schemas.usage import (
-    ByModel,
-    DailyBudget,
-    Figures,
-    ModelUsage,
-    Reserved,
-    Usage,
-    UsageDay,
-    UsageFigures,
-    UsageQuery,
-    together,
-    wire,
-)
+from practice.schemas.spending import ByModel, DailyBudget, Reserved, together
 from practice.table import keys
 
-_KINDS: Final = {
+KINDS: Final = {
     "turns": "turns",
     "answers": "answers",
     "prompt": "prompt_tokens",
     "completion": "completion_tokens",
     "cost": "cost",
 }
-"""Of a model's attributes, with the field of `Figures`."""
+"""Of a model's attributes, with the field of `Spending`."""
 _MICRODOLLAR: Final = 10**12
 
 
@@ -70,33 +57,7 @@ def budgets_for(practice_class: PracticeClass | None) -> list[Budget]:
     return [budget for budget in found if budget.limits.is_limited]
 
 
-def get(caller: Caller, query: UsageQuery) -> Usage:
-    """One request; one more for each megabyte."""
-    first, last = query.first().isoformat(), query.last().isoformat()
-    days = []
-    turns = 0
-    everything: list[Figures] = []
-    for document in table.walk(keys.usage_days(caller.user_id, first, last), backwards=False):
-        turns += _counter(document.item, "turns")
-        models = by_model(document.item)
-        everything += models.values()
-        if models:
-            shown = [ModelUsage.of(name, models[name]) for name in sorted(models)]
-            days.append(UsageDay(date=keys.day_in(document.key.sk), models=shown))
-    total = together(everything).model_copy(update={"turns": turns})
-    return Usage(**{"from": first}, to=last, total=UsageFigures(**wire(total)), days=days)
-
-
-def by_model(item: table.Item) -> ByModel:
-    found: dict[str, dict[str, int]] = {}
-    for attribute, value in item.items():
-        kind, _, name = attribute.partition(":")
-        if name and kind in _KINDS:
-            found.setdefault(name, {})[_KINDS[kind]] = int(Decimal(value["N"]))
-    return {name: Figures(**figures) for name, figures in found.items()}
-
-
-def _counter(item: table.Item, name: str) -> int:
+def count_of(item: table.Item, name: str) -> int:
     return int(Decimal(item[name]["N"])) if name in item else 0
 
 
@@ -215,7 +176,7 @@ def _used(spent: ByModel) -> dict[str, int]:
     return {
         f"{kind}:{name}": value
         for name, figures in spent.items()
-        for kind, field in _KINDS.items()
+        for kind, field in KINDS.items()
         if (value := getattr(figures, field)) is not None
     }
 
@@ -247,7 +208,7 @@ def reserve_title(user_id: int, session_id: int, claim: Claim, seconds: float) -
 def check(claim: Claim, day: table.Document | None) -> None:
     """The same as the condition of the transaction, of an item that was read. Raises DailyBudgetSpent."""
     item = day.item if day else {}
-    if any(_counter(item, counter) > most for counter, most in _at_most(claim).items()):
+    if any(count_of(item, counter) > most for counter, most in _at_most(claim).items()):
         raise refusal(claim, item)
 
 
@@ -262,7 +223,7 @@ def refusal(claim: Claim, item: table.Item) -> DailyBudgetSpent:
         Left(_quota_name(name, class_id), limit // unit, max(0, limit - used) // unit)
         for limits, class_id in claim.budgets
         for name, limit in _limits(limits, claim.reserved)
-        for used in [_counter(item, _counters(name, class_id)[-1])]
+        for used in [count_of(item, _counters(name, class_id)[-1])]
         for unit in [_MICRODOLLAR if name == "cost" else 1]
     ]
     return DailyBudgetSpent(left, _seconds_left(claim.reserved.day))

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from practice.runtime import clock
 from practice.runtime.deadline import Deadline
-from practice.schemas.usage import Figures, Spending
+from practice.schemas.spending import Spending
 from practice.store import catalogue, turns, usage
 from practice.turns.ask import ask
 from practice.turns.budgets import estimate, reserving
@@ -48,7 +48,7 @@ class AskedAlone:
             spent = error.spent
             raise
         finally:
-            used = {model_name: Figures(**spent.model_dump())} if spent is not None else {}
+            used = {model_name: spent} if spent is not None else {}
             usage.settle_alone(self._user_id, claim.reserved, used, turns=0)
         return answer.completion.text
 

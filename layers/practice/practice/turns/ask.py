@@ -10,8 +10,8 @@ from typing import Any, Final
 from practice.limits import RESPONSE_BYTES
 from practice.runtime import log
 from practice.runtime.deadline import Deadline
+from practice.schemas.spending import ATTO, Spending
 from practice.schemas.turn import ErrorCode, FinishReason, Reason
-from practice.schemas.usage import ATTO, Spending
 from practice.turns import budgets, providers
 from practice.turns.configuration import ModelConfiguration, model_named
 from practice.turns.parameters import CAP, within_limits

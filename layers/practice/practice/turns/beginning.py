@@ -23,8 +23,8 @@ from practice.schemas.generation import non_null
 from practice.schemas.response import Response
 from practice.schemas.session_model import StoredModel, StoredModels
 from practice.schemas.settings import StoredSettings
+from practice.schemas.spending import Reserved, Spending
 from practice.schemas.turn import AskedModel, NewRun, NewTurn, StoredTurn, TurnSettings, TurnStatus
-from practice.schemas.usage import Reserved, Spending
 from practice.store import accounts, catalogue, sessions, turns, usage
 from practice.store.classes import revise_models, sync_with_class, unchanged_checks
 from practice.store.idempotency import IdempotentAttempt

@@ -6,7 +6,7 @@ from typing import Any, Final
 from practice.runtime.config import config
 from practice.schemas.catalogue import PracticeClass
 from practice.schemas.generation import Chooser
-from practice.schemas.usage import Reserved, Spending
+from practice.schemas.spending import Reserved, Spending
 from practice.store.usage import Budget, Claim
 from practice.turns.configuration import ModelConfiguration, configuration, model_named
 from practice.turns.knowledge import EXCERPT_CHARACTERS, TOP_K

@@ -26,7 +26,7 @@ from practice.runtime import signed
 from practice.runtime.config import ConfigurationError, config
 from practice.runtime.log import logger
 from practice.schemas.generation import GenerationParams
-from practice.schemas.usage import Dollars, price_of_token
+from practice.schemas.spending import Dollars, price_of_token
 from practice.turns import model_table
 
 ANY_NAME: Final = "*"

@@ -20,6 +20,7 @@ from practice.errors import (
     TooManyModels,
 )
 from practice.runtime import queues
+from practice.schemas.spending import Reserved
 from practice.schemas.turn import (
     NewRun,
     NoModelAnsweredBody,
@@ -29,7 +30,6 @@ from practice.schemas.turn import (
     TurnAnswer,
     TurnStatus,
 )
-from practice.schemas.usage import Reserved
 from practice.store import turns, usage
 from practice.store.turns import Lease, TurnState
 from practice.store.views import View, read_view

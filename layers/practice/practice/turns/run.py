@@ -15,8 +15,8 @@ from practice.runtime import log
 from practice.runtime.deadline import Deadline
 from practice.schemas.example import Example
 from practice.schemas.response import Response
+from practice.schemas.spending import Spending
 from practice.schemas.turn import AskedModel, ErrorCode, StoredTurn, TurnError
-from practice.schemas.usage import Spending
 from practice.store import turns
 from practice.store.turns import TurnState
 from practice.turns import budgets

@@ -7,8 +7,8 @@ from importlib import import_module
 from typing import Any, Final
 
 from practice.runtime.deadline import Deadline
+from practice.schemas.spending import Spending
 from practice.schemas.turn import ErrorCode, FinishReason, Reason
-from practice.schemas.usage import Spending
 from practice.turns.configuration import ModelConfiguration
 from practice.turns.parameters import CAP
 from practice.turns.prompts import Prompt
