@@ -10,7 +10,7 @@ from practice.store import usage_views
 def lambda_handler(caller: Caller, query: UsageQuery) -> Usage:
     """Turns, answers, tokens and cost, by day and model.
 
-    Days are UTC days, at most 92, of which those with usage are listed. What models took for titles counts too; responses
-    that were added by POST, queue or import do not.
+    Days are UTC days, at most 92; those with usage are listed. What models took for titles counts too. Responses that
+    were added by POST, queue or import do not.
     """
     return usage_views.get(caller, query)

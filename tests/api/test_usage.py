@@ -468,9 +468,9 @@ def test_a_queued_turn_reserves_until_its_worker_settles_it(
 def died(ada: Learner, session: dict[str, Any], *answers: str) -> int:
     """A turn whose worker died a while ago, after these models had answered."""
     turn_id: int = made(chat(ada, session, headers=ASYNC), 202)["turn_id"]
-    name = turns.claim(ada.user_id, turn_id, worker.WORKER_LEASE)
+    claim = turns.claim(ada.user_id, turn_id, worker.WORKER_LEASE)
     state = turns.read(ada.user_id, turn_id)
-    assert name
+    assert claim
     assert state
     for asked in state.turn.asked:
         if asked.model_name in answers:
@@ -487,7 +487,7 @@ def died(ada: Learner, session: dict[str, Any], *answers: str) -> int:
             )
             spent = Spending(prompt_tokens=70, completion_tokens=80, cost=10**12)
             assert turns.store_answer(ada.user_id, response, {}, spent)
-    turns.extend_lease(ada.user_id, turn_id, name, turns.Lease(-1, -1))
+    turns.extend_lease(ada.user_id, turn_id, claim.worker, turns.Lease(-1, -1))
     return turn_id
 
 

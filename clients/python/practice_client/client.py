@@ -560,8 +560,8 @@ class Client(Transport):
     def get_usage(self, *, from_: str | Unset = UNSET, to: str | Unset = UNSET) -> Usage:
         """Turns, answers, tokens and cost, by day and model.
 
-        Days are UTC days, at most 92, of which those with usage are listed. What models took for titles counts too; responses
-        that were added by POST, queue or import do not.
+        Days are UTC days, at most 92; those with usage are listed. What models took for titles counts too. Responses that
+        were added by POST, queue or import do not.
         """
         made: Usage = self._request(
             "GET", "/user/practice/usage", {200: Usage}, query={"from": from_, "to": to}

@@ -81,6 +81,12 @@ class Forbidden(PracticeError):
     """The caller may not do this."""
 
 
+class OriginNotAllowed(Forbidden):
+    """A browser opens a connection for a page of another origin."""
+
+    detail = "origin_not_allowed"
+
+
 class InvalidExamples(Forbidden):
     detail = "invalid_few_shot_example_ids"
 
@@ -107,6 +113,12 @@ class ExampleNotFound(NotFound):
 
 class AgentNotFound(NotFound):
     detail = "agent not found or not accessible"
+
+
+class UnknownAction(NotFound):
+    """No route of the live API takes the action."""
+
+    detail = "unknown action"
 
 
 class TurnNotFound(NotFound):
@@ -181,7 +193,11 @@ class VersionConflict(PracticeError):
         self.version = version
 
 
-class TooManyRequests(PracticeError):
+class TooMany(PracticeError):
+    """The caller uses up a quota."""
+
+
+class TooManyRequests(TooMany):
     """The user passed the rate limit; this request is accepted in `seconds`."""
 
     detail = "too many requests"
@@ -199,7 +215,7 @@ class Left(NamedTuple):
     remaining: int
 
 
-class DailyBudgetSpent(PracticeError):
+class DailyBudgetSpent(TooMany):
     """A budget of the day does not hold what the request may use; a new day begins in `seconds`."""
 
     detail = "daily_budget_spent"
@@ -208,6 +224,12 @@ class DailyBudgetSpent(PracticeError):
         super().__init__(seconds)
         self.left = left
         self.seconds = math.ceil(seconds)
+
+
+class TooManyFollowers(TooMany):
+    """A turn has as many followers as it may have."""
+
+    detail = "too_many_followers"
 
 
 class StoreUnavailable(PracticeError):

@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Annotated, Final, NamedTuple, Self
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from practice.schemas.base import BaseModel
 
 Dollars = Annotated[Decimal, Field(ge=0, max_digits=12, allow_inf_nan=False)]
 

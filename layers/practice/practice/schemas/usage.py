@@ -3,10 +3,11 @@
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from practice.limits import DEFAULT_USAGE_DAYS, USAGE_DAYS
+from practice.schemas.base import BaseModel
 from practice.schemas.page import parameter_error
 from practice.schemas.spending import Spending, in_dollars
 

@@ -30,7 +30,7 @@ from practice.store.classes import revise_models, sync_with_class, unchanged_che
 from practice.store.idempotency import IdempotentAttempt
 from practice.store.paging import Pager
 from practice.store.settings import initial_settings, mark_linked
-from practice.store.turns import Lease
+from practice.store.turns import Follower, Lease
 from practice.store.usage import Budget, Claim
 from practice.store.views import View, examples_in, read_view, versioned_examples
 from practice.table import keys
@@ -51,6 +51,10 @@ class TurnRequest:
     is_queued: bool
     """Whether a worker runs the turn, and the client reads it later."""
     pager: Pager
+    follower: Follower | None = None
+    """Who follows the turn from its beginning."""
+    begun: Callable[[StoredTurn], None] = lambda turn: None
+    """Called before a worker can have a queued turn."""
 
 
 def open_session(class_id: int, new: NewRun, request: TurnRequest) -> Reserved:
@@ -182,6 +186,7 @@ def _prepare_turn(
         attempt=request.attempt,
         claim=lambda place: Claim(reserved) if reserved else claim(place.first_id, place.created_at),
         is_held=reserved is not None,
+        follower=request.follower,
     )
     return view, turn
 

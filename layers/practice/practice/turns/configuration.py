@@ -13,7 +13,6 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     ConfigDict,
     Field,
     TypeAdapter,
@@ -25,6 +24,7 @@ from practice.errors import StoreUnavailable
 from practice.runtime import signed
 from practice.runtime.config import ConfigurationError, config
 from practice.runtime.log import logger
+from practice.schemas.base import BaseModel
 from practice.schemas.generation import GenerationParams
 from practice.schemas.spending import Dollars, price_of_token
 from practice.turns import model_table
