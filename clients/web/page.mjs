@@ -50,44 +50,57 @@ function sessionItem(listed) {
   open.className = "name";
   if (listed.session_id === session?.session_id) open.setAttribute("aria-current", "true");
   const remove = button("Delete", async () => {
+    if (remove.textContent === "Delete") {
+      remove.textContent = "Delete for good";
+      return;
+    }
     await call("DELETE", `/sessions/${listed.session_id}`);
     if (listed.session_id === session?.session_id) closeSession();
     await listSessions();
   });
   remove.className = "quiet";
-  remove.setAttribute("aria-label", `Delete ${open.textContent}`);
+  remove.addEventListener("blur", () => (remove.textContent = "Delete"));
   item.append(open, remove);
   return item;
 }
 
-async function newSession() {
+/** @type {Promise<void> | null} */
+let making = null;
+
+/** Once, however often it is asked for until it is there. */
+function newSession() {
+  making ??= makeSession().finally(() => (making = null));
+  return making;
+}
+
+async function makeSession() {
   const classId = new FormData(page.newSession).get("class_id");
   const made = await call("POST", "/sessions", { class_id: Number(classId) });
   await openSession(made.session_id);
-  await listSessions();
 }
 
 /** @param {number} sessionId */
 async function openSession(sessionId) {
+  closeSession();
+  const { signal } = leaving;
   const path = `/sessions/${sessionId}`;
   const [opened, models, listed] = await Promise.all([
     call("GET", `${path}?responses=0`),
     call("GET", `${path}/models`),
     call("GET", `${path}/turns?size=${TURNS_SHOWN}`),
   ]);
-  closeSession();
+  if (signal.aborted) return;
   session = /** @type {Schemas["Session"]} */ (opened);
   history.replaceState(null, "", `#session=${sessionId}`);
   showTitle(opened.title);
   showModels(models);
   settings.show(opened.settings);
-  await examples.show(opened.settings);
   for (const turn of listed.items.reverse()) addTurn(TurnView.of(turn, actions));
-  markCurrent();
   page.prompt.focus();
-  const last = /** @type {Schemas["Turn"] | undefined} */ (listed.items.at(-1));
-  const view = lastTurn;
-  if (view?.isRunning && last) await show(view, live.follow(last, { signal: leaving.signal }));
+  const { items } = /** @type {Schemas["TurnPage"]} */ (listed);
+  const [last, view] = [items.at(-1), lastTurn];
+  if (view?.isRunning && last) void attempt(() => show(view, live.follow(last, { signal })));
+  await Promise.all([listSessions(), examples.show(opened.settings)]);
 }
 
 function closeSession() {
@@ -107,10 +120,6 @@ function closeSession() {
 /** @param {string | null} title @param {string} [otherwise] */
 function showTitle(title, otherwise = "Untitled") {
   page.title.textContent = title || otherwise;
-}
-
-function markCurrent() {
-  listSessions().catch(report);
 }
 
 /** @param {Schemas["SessionModel"][]} models */
@@ -156,8 +165,8 @@ function addTurn(turn) {
 /** @param {string} prompt */
 async function ask(prompt) {
   if (running) return;
-  if (!session) await newSession();
-  if (!session) return;
+  if (making || !session) await newSession();
+  if (!session || running) return;
   const turn = new TurnView(prompt, actions);
   addTurn(turn);
   const { session_id } = session;
@@ -202,7 +211,7 @@ async function awaitTitle(signal) {
     if (title) {
       session.title = title;
       showTitle(title);
-      return markCurrent();
+      return listSessions();
     }
   }
 }

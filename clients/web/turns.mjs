@@ -97,8 +97,6 @@ export class TurnView {
 
 class AnswerView {
   #text = document.createTextNode("");
-  #firstAt = 0;
-
   /** @param {Model} model */
   constructor(model) {
     this.model = model;
@@ -113,10 +111,7 @@ class AnswerView {
 
   /** @param {string} text @param {number} after  Milliseconds after the prompt was sent. */
   write(text, after) {
-    if (!this.#text.length) {
-      this.#firstAt = after;
-      part(this.element, ".figures").textContent = `first word after ${seconds(after)}`;
-    }
+    if (!this.#text.length) part(this.element, ".figures").textContent = `first word after ${seconds(after)}`;
     this.#text.appendData(text);
   }
 
@@ -129,10 +124,9 @@ class AnswerView {
   done({ token_usage, latency_ms }) {
     const usage = /** @type {Record<string, any>} */ (token_usage ?? {});
     const { finish_reason, first_token_ms } = usage["_gf"] ?? {};
-    const first = first_token_ms ?? (this.#firstAt || null);
     const figures = [
       usage["completion_tokens"] != null && `${usage["completion_tokens"]} tokens`,
-      first !== null && `first word after ${seconds(first)}`,
+      first_token_ms != null && `first word after ${seconds(first_token_ms)}`,
       latency_ms !== null && `${seconds(latency_ms)} in all`,
       finish_reason && finish_reason !== "stop" && `ended by ${finish_reason}`,
     ];

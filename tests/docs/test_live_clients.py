@@ -2,13 +2,11 @@
 
 import asyncio
 import json
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from dataclasses import asdict
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, Protocol
 
 import pytest
@@ -36,6 +34,7 @@ from tests.support.live_service import (
     restarted,
     started,
 )
+from tests.support.node import node_with_websocket
 
 TOKEN = "a.b-c.d_e"
 TEXT = "Grüße, 世界! 👩‍🏫👍"
@@ -94,23 +93,12 @@ for await (const line of createInterface({ input: process.stdin })) {
 """
 
 
-@lru_cache(maxsize=1)
-def node() -> list[str] | None:
-    """The command of a Node.js that has WebSocket."""
-    for command in (["node"], ["node", "--experimental-websocket"]):
-        if shutil.which("node"):
-            asked = [*command, "-p", "typeof WebSocket"]
-            if subprocess.run(asked, capture_output=True, text=True).stdout.strip() == "function":
-                return command
-    return None
-
-
 @pytest.fixture(scope="module")
 def in_node() -> Iterator[Shows]:
-    command = node()
+    command = node_with_websocket()
     if command is None:
         pytest.skip("needs a Node.js with WebSocket")
-    program = [*command, "--no-warnings", "--input-type=module", "-e", JAVASCRIPT]
+    program = [*command, "--input-type=module", "-e", JAVASCRIPT]
     with subprocess.Popen(
         [*program, str(ROOT / "clients/web/live.mjs")],
         stdin=subprocess.PIPE,
