@@ -58,6 +58,7 @@ class Cases:
         turn = self._ada.get(path + "/turns").json["items"][0]["turn_id"]
         yield self._asked("get_session", "GET", path)
         yield self._asked("get_settings", "GET", path + "/settings")
+        yield self._asked("get_effective_parameters", "GET", path + "/effective-parameters")
         yield self._asked("get_response", "GET", f"/responses/{response['response_id']}")
         yield self._asked("get_example", "GET", f"/few-shot-examples/{example}")
         yield self._asked("get_turn", "GET", f"{path}/turns/{turn}")
@@ -90,7 +91,7 @@ class Cases:
         begun = who.get("/export")
         self._lab.deliveries.run()
         place = begun.headers["location"]
-        assert who.get(place).json["state"] == "done", who.get(place).body
+        assert who.get(place).json["status"] == "done", who.get(place).body
         return who, place
 
     def _changes(self) -> Iterator[tuple[str, Case]]:

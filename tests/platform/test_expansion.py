@@ -164,3 +164,13 @@ def test_no_function_writes_to_a_log_group_but_its_own() -> None:
             Grant("logs:PutLogEvents", "FunctionLogs.Arn"),
         }, role
     assert len(roles) > 40
+
+
+def test_codedeploy_may_shift_the_aliases_of_the_stack_and_read_alarms() -> None:
+    functions = "arn:aws:lambda:us-east-1:000000000000:function:practice-local-*"
+    assert set(grants("DeploymentRole", deployed(OPTIONS).resources)) == {
+        Grant("lambda:GetAlias", functions),
+        Grant("lambda:UpdateAlias", functions),
+        Grant("lambda:GetProvisionedConcurrencyConfig", functions),
+        Grant("cloudwatch:DescribeAlarms", "arn:aws:cloudwatch:us-east-1:000000000000:alarm:*"),
+    }

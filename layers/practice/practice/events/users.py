@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, Self
 
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
-from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter, model_validator
+from pydantic import AwareDatetime, Field, TypeAdapter, model_validator
 
 from practice.events import outbound
 from practice.events.batch import PermanentFailure, parse, process, validate
 from practice.runtime import clock, queues
 from practice.runtime.config import config
 from practice.runtime.deadline import Deadline
+from practice.schemas.base import BaseModel
 from practice.schemas.fields import Id, Text
 from practice.store import accounts
 from practice.transfers import files

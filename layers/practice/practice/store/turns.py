@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 from practice import table
 from practice.errors import RequestInFlight, SessionNotFound
+from practice.schemas.base import DEFERRED
 from practice.schemas.response import Response
 from practice.schemas.turn import (
     AskedModel,
@@ -38,7 +39,7 @@ _ENDED_BY: Final = {
     ErrorCode.CANCELLED: "the turn was cancelled before this model answered",
 }
 
-_Errors: Final = TypeAdapter(list[TurnError])
+_Errors: Final = TypeAdapter(list[TurnError], config=DEFERRED)
 Answers = dict[int, Response]
 """By response id."""
 Sent = dict[int, dict[str, Any]]
