@@ -21,11 +21,12 @@ from practice.store.turns import TurnState
 from practice.turns.ask import ask, log_failure
 from practice.turns.configuration import configuration, model_named
 from practice.turns.knowledge import Retrieval, retrieve
+from practice.turns.live import Live
 from practice.turns.prompts import compose
 from practice.turns.providers import TIMED_OUT, Completion, ProviderError
 
 POLL_SECONDS: Final = 1.0
-"""How often a running turn looks whether it was cancelled."""
+"""How often a running turn looks whether it was cancelled, and who follows it."""
 
 ModelOutcome = tuple[Response, dict[str, Any]] | TurnError
 """An answer with the parameters that the provider was sent."""
@@ -40,7 +41,9 @@ class PromptContext:
     """Of a session model, newest first, read as it is taken."""
 
 
-def run_turn(user_id: int, state: TurnState, background: PromptContext, deadline: Deadline) -> TurnState:
+def run_turn(
+    user_id: int, state: TurnState, background: PromptContext, deadline: Deadline, live: Live
+) -> TurnState:
     """Asks the models that have neither an answer nor an error yet, and settles the turn.
 
     What arrives after the deadline does not count. A turn that is cancelled stops the deadline.
@@ -53,12 +56,15 @@ def run_turn(user_id: int, state: TurnState, background: PromptContext, deadline
         deadline.stopped.set()
         arrived.put(None)
 
-    with _watched(user_id, turn.turn_id, stop):
+    with _watched(user_id, turn.turn_id, stop, live):
         retrieval = retrieve(turn.prompt_text, turn.settings.knowledge_ids)
 
         def work(asked: AskedModel) -> None:
             outcome = _ask_and_keep(user_id, turn, asked, background, retrieval, deadline)
-            if isinstance(outcome, TurnError) and deadline.remaining():
+            if not isinstance(outcome, TurnError):
+                live.answered(asked, *outcome)
+            elif deadline.remaining():
+                live.failed(asked, outcome)
                 _show(user_id, turn.turn_id, outcome)
             arrived.put(outcome)
 
@@ -80,14 +86,19 @@ def run_turn(user_id: int, state: TurnState, background: PromptContext, deadline
 
 
 @contextmanager
-def _watched(user_id: int, turn_id: int, stop: Callable[[], None]) -> Iterator[None]:
-    """Calls `stop` when the turn is cancelled, settled elsewhere or deleted. One request a second."""
+def _watched(user_id: int, turn_id: int, stop: Callable[[], None], live: Live) -> Iterator[None]:
+    """Calls `stop` when the turn is cancelled, settled elsewhere or deleted, and learns who follows it.
+
+    One request a second.
+    """
     done = threading.Event()
 
     def watch() -> None:
         while not done.wait(POLL_SECONDS):
             try:
-                if turns.is_over(user_id, turn_id):
+                sighting = turns.look(user_id, turn_id, live.followers)
+                live.sight(sighting.followers, sighting.refused)
+                if sighting.is_over:
                     stop()
                     return
             except PracticeError as error:
