@@ -1,7 +1,7 @@
 """Turns: one prompt to several models; what a client sends, how a turn is stored and shown."""
 
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -45,6 +45,15 @@ class FinishReason(StrEnum):
     TIMEOUT = "timeout"
     CANCELLED = "cancelled"
     OTHER = "other"
+
+
+class Consumed(NamedTuple):
+    """What a model was paid for in a turn, whatever became of its answer; the counts as far as they were reported."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    received_bytes: int = 0
+    """Of text and thinking."""
 
 
 Reason = dict[str, int | str]

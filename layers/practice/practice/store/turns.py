@@ -19,6 +19,7 @@ from practice.errors import RequestInFlight, SessionNotFound
 from practice.schemas.response import Response
 from practice.schemas.turn import (
     AskedModel,
+    Consumed,
     ErrorCode,
     Result,
     StoredTurn,
@@ -73,6 +74,8 @@ class TurnState:
     is_lost: bool = False
     """Under way in the table, but past the time in which a worker could still run it."""
     sent: Sent = field(default_factory=dict)
+    consumed: dict[int, Consumed] = field(default_factory=dict)
+    """By response id, of the models that were asked by this run: of failed and cut answers, too."""
 
     def missing(self) -> list[AskedModel]:
         return [asked for asked in self.turn.asked if asked.response_id not in self.answers]

@@ -20,3 +20,15 @@ class Followers(Protocol):
 
     def failed(self, asked: AskedModel, error: TurnError) -> None:
         """The model has no answer; its pieces are void."""
+
+
+class NoFollowers:
+    """Of a turn that nobody watches."""
+
+    def wrote(self, asked: AskedModel, piece: str) -> None: ...
+
+    def restarted(self, asked: AskedModel) -> None: ...
+
+    def answered(self, asked: AskedModel, response: Response, sent: dict[str, Any]) -> None: ...
+
+    def failed(self, asked: AskedModel, error: TurnError) -> None: ...
