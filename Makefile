@@ -70,6 +70,7 @@ check: $(venv) .tools/sam/installed .tools/checkov/installed ## Check format, li
 	$(sam) validate --lint
 	$(python) -m tools.template_rules
 	$(python) -m tools.openapi --check
+	$(python) -m tools.asyncapi --check
 	$(python) -m tools.python_client --check
 	$(python) -m tools.event_schemas --check
 	$(python) -m pytest -q tests/platform/test_wiring.py tests/security/test_security.py
@@ -115,8 +116,9 @@ format: $(venv) ## Format the code and apply the safe fixes of the linter
 	@$(python) -m ruff format .
 
 .PHONY: openapi
-openapi: $(venv) ## Write openapi.json, the Python client and the schemas of the events from the code
+openapi: $(venv) ## Write openapi.json, asyncapi.json, the Python client and the schemas of the events from the code
 	@$(python) -m tools.openapi
+	@$(python) -m tools.asyncapi
 	@$(python) -m tools.python_client
 	@$(python) -m tools.event_schemas
 

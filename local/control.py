@@ -12,6 +12,7 @@ from local.engine import Engine
 from local.functions import Invoker
 from local.handover import RefusedError, hand_over
 from local.http import Request, Response, json_response, message
+from local.live import Live
 from local.pages import state_page
 from local.presigned import is_presigned
 from local.queues import DROPPED, Queues
@@ -28,6 +29,7 @@ class Control:
         bus: Bus,
         services: dict[str, Service],
         host: str,
+        live: Live,
     ) -> None:
         self._template = template
         self._engine = engine
@@ -36,6 +38,7 @@ class Control:
         self._bus = bus
         self._services = services
         self._host = host
+        self._live = live
 
     def answer(self, request: Request) -> Response:
         by_link = request.path.startswith(f"{PREFIX}s3/") and is_presigned(request.query)
@@ -61,6 +64,7 @@ class Control:
                 "endpoint": self._engine.endpoint,
                 "capabilities": sorted(self._engine.capabilities),
             },
+            "connections": self._live.state(),
             "functions": [self._function(name) for name in sorted(self._template.functions)],
             "pending": [
                 {"queue": queue, "count": count, "messages": self._queues.peek(queue, 20)}
@@ -83,6 +87,7 @@ class Control:
     def _function(self, name: str) -> dict[str, Any]:
         template = self._template
         starts = [(route.function, route.key) for route in template.routes]
+        starts += [(route.function, f"WebSocket {route.path}") for route in template.live_routes]
         starts += [(each.function, f"queue {each.queue}") for each in template.queue_triggers]
         starts += [(each.function, f"stream of {each.table}") for each in template.stream_triggers]
         starts += [(rule.function, f"bus {rule.bus}: {json.dumps(rule.pattern)}") for rule in template.rules]

@@ -17,6 +17,7 @@ from local.functions import InProcess, Invoker
 from local.gateway import BODY_LIMIT, Gateway
 from local.http import Request, Response
 from local.intrinsics import REGION
+from local.live import Live
 from local.objects import Objects
 from local.pages import docs
 from local.presigned import SECRET_KEY
@@ -92,7 +93,7 @@ class Stack:
         self.data = DataFolder(data)
         self.data.lock()
         self._closing.callback(self.data.unlock)
-        self.server = Server(self.answer, host, port, self._body_limit)
+        self.server = Server(self.answer, host, port, self._body_limit, lambda: self.live)
         self._closing.callback(self.server.close)
         self.engine: Engine = start_engine(
             template.root, None if self._in_memory else data.resolve(), failed=failed
@@ -106,17 +107,23 @@ class Stack:
         self.invoker = invoker(template)
         self.triggers = Triggers(template, self.invoker, self.queues, self.engine)
         self.gateway = Gateway(template.routes, template.cors, self.invoker)
+        self.live = Live(template.live_routes, self.invoker)
         objects = Objects(data / "objects", f"{PREFIX}s3", template.buckets)
         services: dict[str, Service] = {
             "secretsmanager": secrets_manager(self.data, [TOKEN_SECRET, *template.secrets]),
             "sqs": sqs(self.queues),
             "events": self.bus.service,
             "s3": objects,
+            "live": self.live,
         }
-        self._control = Control(template, self.engine, self.invoker, self.queues, self.bus, services, host)
+        self._control = Control(
+            template, self.engine, self.invoker, self.queues, self.bus, services, host, self.live
+        )
         self.server.start()
         self._closing.callback(self.server.close)
         self._closing.callback(self.triggers.close)
+        self.live.start()
+        self._closing.callback(self.live.close)
 
     @property
     def url(self) -> str:
@@ -165,6 +172,7 @@ class Stack:
         }
         self.environment = {
             **settings(self.template),
+            "LIVE_API_URL": f"{self.url}{PREFIX}live",
             "AWS_ACCESS_KEY_ID": "local",
             "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
             "AWS_REGION": REGION,

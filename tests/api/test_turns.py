@@ -1388,20 +1388,20 @@ def test_a_running_turn_reads_whether_it_was_cancelled_in_one_request(
     session, turn = underway()
     quiet, measured = threading.Event(), threading.Event()
     looks: list[Any] = []
-    is_over = turns.is_over
+    sees = turns.look
 
-    def look(user_id: int, turn_id: int) -> bool:
+    def look(user_id: int, turn_id: int, followers: turns.Followers) -> turns.Sighting:
         assert quiet.wait(30)
         if not looks:
             looks.append("failed")
             raise StoreUnavailable("injected")
         with requests_to_table() as requests:
-            answer = is_over(user_id, turn_id)
+            answer = sees(user_id, turn_id, followers)
         looks.append(requests)
         measured.set()
         return answer
 
-    monkeypatch.setattr(turns, "is_over", look)
+    monkeypatch.setattr(turns, "look", look)
     path = turn.begin(lambda: chat(ada, session))
     quiet.set()
     assert measured.wait(30)
@@ -1443,7 +1443,7 @@ def test_a_worker_that_is_there_keeps_its_turn_and_one_that_died_loses_it(
     beats, claims, passed = 0, 0, 0.0
     claim, extend, now = turns.claim, turns.extend_lease, time.time
 
-    def counted_claim(*arguments: Any) -> str | None:
+    def counted_claim(*arguments: Any) -> turns.Claim | None:
         nonlocal claims
         claimed = claim(*arguments)
         claims += 1

@@ -19,7 +19,7 @@ from tests.support.learners import Learner, made
 from tools import event_schemas
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "events"
-TOLD = [
+PUBLISHED = [
     "SessionCreated",
     "ExampleCreated",
     "SettingsChanged",
@@ -78,7 +78,7 @@ def test_every_published_event_has_the_shape_of_its_schema(ada: Learner, deliver
 
     events = delivered.published(ada.user_id)
 
-    assert sorted(event["detail-type"] for event in events) == sorted(TOLD)
+    assert sorted(event["detail-type"] for event in events) == sorted(PUBLISHED)
     for event in events:
         validate(event)
         assert (event["source"], event["detail"]["version"]) == ("practice.api", 1)
@@ -209,7 +209,7 @@ def test_no_text_of_a_learner_leaves_the_service(
     live(ada)
     delivered.of_the_stream()
 
-    assert len(delivered.published(ada.user_id)) >= len(TOLD)
+    assert len(delivered.published(ada.user_id)) >= len(PUBLISHED)
     left = [json.dumps(event) for event in stack.bus.published]
     left += [each["body"] for queue in ("SweepQueue", "TitlesQueue") for each in delivered.waiting(queue)]
     left += capfd.readouterr()

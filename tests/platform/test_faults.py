@@ -681,10 +681,10 @@ def work_turn(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
 
 def work_cancelled_turn(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
     """The first worker died before it saw that the turn was cancelled."""
-    name = turns.claim(w.learner.user_id, w.turn, worker.WORKER_LEASE)
-    assert name
+    claim = turns.claim(w.learner.user_id, w.turn, worker.WORKER_LEASE)
+    assert claim
     assert cancel(w).status == 204
-    turns.extend_lease(w.learner.user_id, w.turn, name, LAPSED)
+    turns.extend_lease(w.learner.user_id, w.turn, claim.worker, LAPSED)
 
     def holds() -> None:
         turn = w.learner.get(f"/sessions/{w.session}/turns/{w.turn}").json

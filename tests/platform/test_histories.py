@@ -617,7 +617,7 @@ class History(RuleBasedStateMachine):
         assert [self.learner.delete(path).status for _ in range(2)] == [204, 204]
         if claimed and what == "cancel running":
             assert expect(self.learner.get(path), 200)["status"] == "running"
-            turns.extend_lease(user_id, turn_id, claimed, lapsed)
+            turns.extend_lease(user_id, turn_id, claimed.worker, lapsed)
         before = expect(self.learner.get(path), 200)
         self.work(self.learner, turn_id)
         turn = expect(self.learner.get(path), 200)

@@ -80,6 +80,12 @@ class Forbidden(PracticeError):
     """The caller may not do this."""
 
 
+class OriginNotAllowed(Forbidden):
+    """A browser opens a connection for a page of another origin."""
+
+    detail = "origin_not_allowed"
+
+
 class InvalidExamples(Forbidden):
     detail = "invalid_few_shot_example_ids"
 
@@ -106,6 +112,12 @@ class ExampleNotFound(NotFound):
 
 class AgentNotFound(NotFound):
     detail = "agent not found or not accessible"
+
+
+class UnknownAction(NotFound):
+    """No route of the live API takes the action."""
+
+    detail = "unknown action"
 
 
 class TurnNotFound(NotFound):
@@ -180,7 +192,11 @@ class VersionConflict(PracticeError):
         self.version = version
 
 
-class TooManyRequests(PracticeError):
+class TooMany(PracticeError):
+    """The caller uses up a quota."""
+
+
+class TooManyRequests(TooMany):
     """The user passed the rate limit; this request is accepted in `seconds`."""
 
     detail = "too many requests"
@@ -188,6 +204,12 @@ class TooManyRequests(PracticeError):
     def __init__(self, wait: float) -> None:
         super().__init__(wait)
         self.seconds = math.ceil(wait)
+
+
+class TooManyFollowers(TooMany):
+    """A turn has as many followers as it may have."""
+
+    detail = "too_many_followers"
 
 
 class StoreUnavailable(PracticeError):

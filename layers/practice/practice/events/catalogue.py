@@ -4,12 +4,13 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, Field, PlainSerializer, TypeAdapter, model_validator
+from pydantic import AwareDatetime, Field, PlainSerializer, TypeAdapter, model_validator
 
 from practice.events.batch import PermanentFailure, validate
 from practice.limits import SESSION_MODELS
 from practice.runtime import clock, queues
 from practice.runtime.config import config
+from practice.schemas.base import BaseModel
 from practice.schemas.catalogue import Agent, AgentFields, ClassStatus, PracticeClass
 from practice.schemas.fields import Id, ModelName
 from practice.store import catalogue

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnection
-from pydantic import BaseModel
 
 from practice.runtime import aws, queues
 from practice.runtime.config import config
 from practice.runtime.log import logger
+from practice.schemas.base import BaseModel
 from practice.schemas.fields import Timestamp
 
 if TYPE_CHECKING:

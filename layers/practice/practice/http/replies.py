@@ -26,7 +26,7 @@ STATUSES: Final[dict[type[errors.PracticeError], HTTPStatus]] = {
     errors.Conflict: HTTPStatus.CONFLICT,
     errors.VersionConflict: HTTPStatus.PRECONDITION_FAILED,
     errors.IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
-    errors.TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.TooMany: HTTPStatus.TOO_MANY_REQUESTS,
     errors.NoModelAnswered: HTTPStatus.BAD_GATEWAY,
     errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,

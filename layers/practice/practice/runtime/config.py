@@ -42,6 +42,7 @@ class Config:
     titles_dead_letters_url = _Required("TITLES_DEAD_LETTERS_URL")
     transfer_dead_letters_url = _Required("TRANSFER_DEAD_LETTERS_URL")
     turn_dead_letters_url = _Required("TURN_DEAD_LETTERS_URL")
+    live_api_url = _Required("LIVE_API_URL")
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self.variables = variables
@@ -56,6 +57,7 @@ class Config:
         self.cursor_secret_arn = variables.get("CURSOR_SECRET_ARN", "")
         self.user_requests_per_minute = self._count("USER_REQUESTS_PER_MINUTE")
         """0 for no limit."""
+        self.cors_origins = tuple(variables.get("CORS_ORIGINS", "*").split(","))
         self.default_models = tuple(
             name.strip() for name in variables.get("DEFAULT_MODELS", "").split(",") if name.strip()
         )

@@ -3,8 +3,7 @@
 from enum import StrEnum
 from typing import Any, Self
 
-from pydantic import BaseModel
-
+from practice.schemas.base import BaseModel
 from practice.schemas.fields import Id, Prompt, Title
 from practice.schemas.generation import Generation
 

@@ -3,10 +3,11 @@
 from enum import StrEnum
 from typing import Annotated, Any, NamedTuple, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from practice import limits
+from practice.schemas.base import BaseModel
 from practice.schemas.fields import FreeForm, Id, KnowledgeIds, ModelName, Prompt, Timestamp
 from practice.schemas.generation import Generation
 from practice.schemas.page import Cursor

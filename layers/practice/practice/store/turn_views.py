@@ -39,6 +39,14 @@ class Slice:
 def get(caller: Caller, session_id: int, turn_id: int, pager: Pager, cursor: str | None = None) -> Slice:
     """Two requests; one for a response that is a turn of its own."""
     before = _position(pager, "get_turn", turn_id, cursor)
+    turn = whole(caller, session_id, turn_id)
+    kept, complete = _fitting(turn, pager.budget(), before, is_first=True)
+    assert kept is not None
+    return Slice(kept, None if complete else pager.cursor(_lowest(kept), "get_turn", turn_id))
+
+
+def whole(caller: Caller, session_id: int, turn_id: int) -> Turn:
+    """However large it is. Two requests; one for a response that is a turn of its own."""
     turn_key, models_key = keys.turn(caller.user_id, turn_id), keys.models(caller.user_id, session_id)
     response_key = keys.response(caller.user_id, turn_id)
     found = table.fetch([turn_key, models_key, response_key])
@@ -57,9 +65,7 @@ def get(caller: Caller, session_id: int, turn_id: int, pager: Pager, cursor: str
         turn = _turn_of_its_own(own[0], models) if own else None
     if turn is None:
         raise TurnNotFound
-    kept, complete = _fitting(turn, pager.budget(), before, is_first=True)
-    assert kept is not None
-    return Slice(kept, None if complete else pager.cursor(_lowest(kept), "get_turn", turn_id))
+    return turn
 
 
 def page(caller: Caller, session_id: int, query: SliceQuery, pager: Pager) -> TurnPage:

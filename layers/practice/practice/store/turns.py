@@ -10,12 +10,21 @@ import secrets
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Self
 
 from pydantic import TypeAdapter
 
 from practice import table
-from practice.errors import RequestInFlight, SessionNotFound
+from practice.errors import (
+    RequestInFlight,
+    SessionNotFound,
+    StoreUnavailable,
+    TooManyFollowers,
+    TurnNotFound,
+    Unauthorized,
+)
+from practice.limits import FOLLOWERS
+from practice.schemas.base import DEFERRED
 from practice.schemas.response import Response
 from practice.schemas.turn import (
     AskedModel,
@@ -27,6 +36,7 @@ from practice.schemas.turn import (
     TurnSettings,
     TurnStatus,
 )
+from practice.store import accounts, connections
 from practice.store.idempotency import IdempotentAttempt
 from practice.store.responses import of_model, reserve_ids, touch_session
 from practice.table import keys
@@ -39,7 +49,7 @@ _ENDED_BY: Final = {
     ErrorCode.CANCELLED: "the turn was cancelled before this model answered",
 }
 
-_Errors: Final = TypeAdapter(list[TurnError])
+_Errors: Final = TypeAdapter(list[TurnError], config=DEFERRED)
 Answers = dict[int, Response]
 """By response id."""
 Sent = dict[int, dict[str, Any]]
@@ -61,6 +71,25 @@ def _in(seconds: float) -> table.Value:
     return table.number(int((time.time() + seconds) * 1000))
 
 
+class Follower(NamedTuple):
+    """Who is sent what happens in a turn: a live connection, and its client's id for this."""
+
+    connection_id: str
+    id: str
+
+    @property
+    def entry(self) -> str:
+        return f"{self.connection_id} {self.id}"
+
+    @classmethod
+    def of_entry(cls, entry: str) -> Self:
+        connection_id, _, own_id = entry.partition(" ")
+        return cls(connection_id, own_id)
+
+
+Followers = frozenset[Follower]
+
+
 @dataclass(frozen=True, slots=True)
 class TurnState:
     """The current state of a turn."""
@@ -76,6 +105,7 @@ class TurnState:
     sent: Sent = field(default_factory=dict)
     consumed: dict[int, Consumed] = field(default_factory=dict)
     """By response id, of the models that were asked by this run: of failed and cut answers, too."""
+    followers: Followers = frozenset()
 
     def missing(self) -> list[AskedModel]:
         return [asked for asked in self.turn.asked if asked.response_id not in self.answers]
@@ -123,6 +153,7 @@ def begin_turn(
     status: TurnStatus,
     lease: Lease,
     attempt: IdempotentAttempt,
+    follower: Follower | None = None,
 ) -> StoredTurn:
     """Two requests: one sets the ids of the answers aside, a transaction writes the turn and their places.
 
@@ -145,7 +176,9 @@ def begin_turn(
     key = keys.turn(user_id, turn.turn_id)
     models = {f":model{n}": table.number(each.session_model_id) for n, each in enumerate(asked)}
     are_live = " AND ".join(f"contains(#live, {name})" for name in models)
-    attributes = {"status": table.text(status), **lease.attributes()}
+    attributes: dict[str, table.Value | None] = {"status": table.text(status), **lease.attributes()}
+    if follower:
+        attributes["followers"] = {"SS": [follower.entry]}
     pointing = attempt.resume_with(turn.turn_id)
     head = [
         table.check(keys.models(user_id, session_id), are_live, models),
@@ -238,7 +271,12 @@ def build_state(document: table.Document, turn: StoredTurn, answers: Answers, se
         is_cancelled=is_cancelled,
         is_lost=status in IN_PROGRESS and document.number(end) < time.time() * 1000,
         sent=sent,
+        followers=_followers(document.item),
     )
+
+
+def _followers(item: table.Item) -> Followers:
+    return frozenset(Follower.of_entry(each) for each in item.get("followers", {}).get("SS", ()))
 
 
 def _errors(item: table.Item, turn: StoredTurn, answers: Answers) -> list[TurnError]:
@@ -254,8 +292,14 @@ def _errors(item: table.Item, turn: StoredTurn, answers: Answers) -> list[TurnEr
     ]
 
 
-def claim(user_id: int, turn_id: int, lease: Lease) -> str | None:
-    """Takes over what is queued, or was left behind, and returns the worker's name.
+class Claim(NamedTuple):
+    worker: str
+    was_running: bool
+    """Whether another worker ran it before, and may have sent pieces of answers."""
+
+
+def claim(user_id: int, turn_id: int, lease: Lease) -> Claim | None:
+    """Takes over what is queued, or was left behind.
 
     None when another worker runs it, or it is settled or deleted.
     """
@@ -275,12 +319,12 @@ def claim(user_id: int, turn_id: int, lease: Lease) -> str | None:
         },
     )
     try:
-        table.write(took)
+        before = table.write_returning_old(took)
     except table.ConditionFailed as failed:
         # Sent again after a lost acknowledgement, the request meets what it wrote itself.
         is_ours = failed.item is not None and failed.item.get("worker") == table.text(worker)
-        return worker if is_ours else None
-    return worker
+        return Claim(worker, was_running=True) if is_ours else None
+    return Claim(worker, was_running=before["status"] == table.text(TurnStatus.RUNNING))
 
 
 def extend_lease(user_id: int, turn_id: int, worker: str, lease: Lease) -> None:
@@ -297,10 +341,123 @@ def extend_lease(user_id: int, turn_id: int, worker: str, lease: Lease) -> None:
         return
 
 
-def is_over(user_id: int, turn_id: int) -> bool:
-    """Whether a running turn was cancelled, settled elsewhere, or deleted. One request."""
-    item = table.peek(keys.turn(user_id, turn_id), "status", "cancelled")
-    return item is None or item["status"] != table.text(TurnStatus.RUNNING) or "cancelled" in item
+class Sighting(NamedTuple):
+    """What the runner of a turn learns once a second."""
+
+    is_over: bool
+    """Cancelled, settled elsewhere, or deleted."""
+    followers: Followers
+    refused: Followers
+    """Of those asked about: the connection is gone, its token expired or revoked, or the user erased."""
+
+
+def look(user_id: int, turn_id: int, followers: Followers = frozenset()) -> Sighting:
+    """One request, for the turn and for what may close the connections of the followers that are known."""
+    turn_key = keys.turn(user_id, turn_id)
+    names: tuple[str, ...] = ("status", "cancelled", "followers")
+    wanted = [turn_key]
+    if followers:
+        wanted += accounts.places_of(user_id)
+        wanted += [keys.connection(each.connection_id) for each in followers]
+        names += (*accounts.RULES, *connections.ATTRIBUTES)
+    found = table.peek_all(wanted, *names)
+    item = found.get(turn_key)
+    is_over = item is None or item["status"] != table.text(TurnStatus.RUNNING) or "cancelled" in item
+    account = [found[key] for key in accounts.places_of(user_id) if key in found]
+    refused = frozenset(each for each in followers if not _may_follow(each, found, account))
+    return Sighting(is_over, _followers(item) if item else frozenset(), refused)
+
+
+def _may_follow(follower: Follower, found: dict[keys.Key, table.Item], account: list[table.Item]) -> bool:
+    item = found.get(keys.connection(follower.connection_id))
+    if item is None:
+        return False
+    connection = connections.connection_of(follower.connection_id, item)
+    try:
+        accounts.token_rules(account).accept(connection.caller)
+    except (Unauthorized, StoreUnavailable):
+        return False
+    return not connection.is_expired()
+
+
+def follow(user_id: int, turn_id: int, follower: Follower) -> bool:
+    """False when the turn has ended. One request. Raises TurnNotFound, TooManyFollowers."""
+    in_progress = {":queued": table.text(TurnStatus.QUEUED), ":running": table.text(TurnStatus.RUNNING)}
+    room = "attribute_not_exists(#followers) OR size(#followers) < :most OR contains(#followers, :own)"
+    added = table.add_to_set(
+        keys.turn(user_id, turn_id),
+        "followers",
+        [follower.entry],
+        condition=f"#status IN (:queued, :running) AND ({room})",
+        values={**in_progress, ":most": table.number(FOLLOWERS), ":own": table.text(follower.entry)},
+    )
+    try:
+        table.write(added)
+    except table.ConditionFailed as failed:
+        if failed.item is None:
+            raise TurnNotFound from None
+        if failed.item["status"]["S"] in IN_PROGRESS:
+            raise TooManyFollowers from None
+        return False
+    return True
+
+
+def admit_follower(user_id: int, turn_id: int, follower: Follower) -> None:
+    """Makes room for one more. One request; three when followers that are gone must leave. Raises TooManyFollowers."""
+    item = table.peek(keys.turn(user_id, turn_id), "followers")
+    others = _followers(item) - {follower} if item else frozenset()
+    if len(others) < FOLLOWERS:
+        return
+    exist = connections.which_exist(each.connection_id for each in others)
+    gone = [each for each in others if each.connection_id not in exist]
+    if not gone:
+        raise TooManyFollowers
+    unfollow(user_id, turn_id, gone)
+
+
+def claim_followers(user_id: int, turn_id: int) -> bool:
+    """For a turn that has ended while it has followers: who gets True sends them the rest. One request."""
+    in_progress = {":queued": table.text(TurnStatus.QUEUED), ":running": table.text(TurnStatus.RUNNING)}
+    claimed = table.update(
+        keys.turn(user_id, turn_id),
+        set_to={"until": _in(TELLING_SECONDS)},
+        condition="NOT (#status IN (:queued, :running)) AND attribute_exists(#followers)"
+        " AND (attribute_not_exists(#until) OR #until < :now)",
+        values={**in_progress, ":now": _in(0)},
+    )
+    try:
+        table.write(claimed)
+    except table.ConditionFailed:
+        return False
+    return True
+
+
+TELLING_SECONDS: Final = 60.0
+"""Longer than the followers of a turn that has ended are sent its messages."""
+
+
+def forget_followers(user_id: int, turn_id: int) -> None:
+    """When all is sent. One request; nothing for a turn that was deleted."""
+    forgotten = table.update(
+        keys.turn(user_id, turn_id),
+        set_to={"followers": None, "until": None},
+        condition="attribute_exists(#pk)",
+    )
+    try:
+        table.write(forgotten)
+    except table.ConditionFailed:
+        return
+
+
+def unfollow(user_id: int, turn_id: int, followers: Iterable[Follower]) -> None:
+    """One request; nothing for a turn that was deleted."""
+    removed = table.remove_from_set(
+        keys.turn(user_id, turn_id), "followers", [each.entry for each in followers]
+    )
+    try:
+        table.write(removed)
+    except table.ConditionFailed:
+        return
 
 
 def store_error(user_id: int, turn_id: int, error: TurnError) -> None:
@@ -349,6 +506,7 @@ def settle_turn(user_id: int, state: TurnState) -> TurnState:
                 answers={**state.answers, **now.answers},
                 sent={**state.sent, **now.sent},
                 is_cancelled=state.is_cancelled or now.is_cancelled,
+                followers=now.followers,
             )
             continue
         return ended
@@ -362,6 +520,8 @@ def _end(user_id: int, state: TurnState, *, was: TurnStatus) -> None:
     condition = "#status = :was"
     if state.status != TurnStatus.CANCELLED:
         condition += " AND attribute_not_exists(#cancelled)"
+    if not (state.followers or was == TurnStatus.QUEUED):
+        condition += " AND attribute_not_exists(#followers)"  # one that came meanwhile waits for the end
     ending = table.update(
         keys.turn(user_id, state.turn.turn_id),
         set_to={

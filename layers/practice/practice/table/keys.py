@@ -129,6 +129,16 @@ def account(user_id: int) -> Key:
     return Key(f"{user(user_id)}#ACCOUNT", "ACCOUNT")
 
 
+def connection(connection_id: str) -> Key:
+    """A live connection: its id is all that a message of its client comes with."""
+    return Key(f"CONNECTION#{connection_id}", "CONNECTION")
+
+
+def connections(user_id: int) -> Key:
+    """Which live connections a user has; beside the account, since a full partition must not keep a user from following."""
+    return Key(f"{user(user_id)}#ACCOUNT", "CONNECTIONS")
+
+
 def account_of_before(user_id: int) -> Key:
     """Where accounts were kept before they had a partition key of their own."""
     return Key(user(user_id), "ACCOUNT")

@@ -135,6 +135,12 @@ def add_to_set(
     return Write("Update", _conditioned(params, condition, {":texts": {"SS": list(texts)}, **(values or {})}))
 
 
+def remove_from_set(key: Key, name: str, texts: Sequence[str]) -> Write:
+    """Removes texts from a set of an item that exists."""
+    params = {"Key": key_attributes(key), "UpdateExpression": f"DELETE #{name} :texts"}
+    return Write("Update", _conditioned(params, "attribute_exists(#pk)", {":texts": {"SS": list(texts)}}))
+
+
 def revise(
     document: Document,
     model: BaseModel,

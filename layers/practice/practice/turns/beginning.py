@@ -1,6 +1,6 @@
 """How a turn begins: a session is opened or brought in line with its class, and the turn is written."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from practice import table
@@ -24,7 +24,7 @@ from practice.store.classes import revise_models, sync_with_class, unchanged_che
 from practice.store.idempotency import IdempotentAttempt
 from practice.store.paging import Pager
 from practice.store.settings import initial_settings, mark_linked
-from practice.store.turns import Lease
+from practice.store.turns import Follower, Lease
 from practice.store.views import View, read_view, versioned_examples
 from practice.turns.configuration import model_named
 from practice.turns.parameters import chosen
@@ -41,6 +41,10 @@ class TurnRequest:
     is_queued: bool
     """Whether a worker runs the turn, and the client reads it later."""
     pager: Pager
+    follower: Follower | None = None
+    """Who follows the turn from its beginning."""
+    begun: Callable[[StoredTurn], None] = lambda turn: None
+    """Called before a worker can have a queued turn."""
 
 
 def open_session(class_id: int, new: NewRun, request: TurnRequest) -> int:
@@ -108,6 +112,7 @@ def _prepare_turn(
         status=status,
         lease=lease,
         attempt=request.attempt,
+        follower=request.follower,
     )
     return view, turn
 

@@ -14,7 +14,6 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     ConfigDict,
     Field,
     PrivateAttr,
@@ -27,6 +26,7 @@ from practice.errors import StoreUnavailable
 from practice.runtime import signed
 from practice.runtime.config import ConfigurationError, config
 from practice.runtime.log import logger
+from practice.schemas.base import BaseModel
 from practice.schemas.generation import GenerationParams
 from practice.turns import model_table
 

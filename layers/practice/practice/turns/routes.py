@@ -36,6 +36,8 @@ from practice.turns.beginning import TurnRequest, open_session, prepare_turn
 from practice.turns.configuration import configuration
 from practice.turns.worker import answer_turn
 
+LIVE_SECONDS: Final = 1.0
+"""How long an HTTP request waits for followers after a turn."""
 QUEUE_LEASE: Final = Lease(0, 24 * 3600)
 """A message waits a day at most."""
 
@@ -90,10 +92,10 @@ def _resumed(turn_id: int, request: TurnRequest) -> TurnOutcome:
         # Only the session had been opened, or it was deleted since with all that was in it.
         return _queue_or_run(session_id, request)
     view = read_view(user_id, session_id, with_responses=True)
-    if state.status == TurnStatus.QUEUED:
+    if state.status == TurnStatus.QUEUED or (state.status == TurnStatus.RUNNING and request.is_queued):
         return _queued(state.turn, view, request)
     if state.status == TurnStatus.RUNNING and turns.claim(user_id, turn_id, _lease(request)):
-        state = answer_turn(user_id, state, view, request.deadline)
+        state = _answered(user_id, state, view, request, was_running=True)
     return _to_outcome(view, state, request)
 
 
@@ -103,8 +105,16 @@ def _queue_or_run(session_id: int, request: TurnRequest) -> TurnOutcome:
         return _queued(turn, view, request)
     view, turn = prepare_turn(request, session_id, status=TurnStatus.RUNNING, lease=_lease(request))
     state = TurnState(turn, TurnStatus.RUNNING, [], {})
-    state = answer_turn(request.caller.user_id, state, view, request.deadline)
+    state = _answered(request.caller.user_id, state, view, request)
     return _to_outcome(view, state, request)
+
+
+def _answered(
+    user_id: int, state: TurnState, view: View, request: TurnRequest, *, was_running: bool = False
+) -> TurnState:
+    return answer_turn(
+        user_id, state, view, request.deadline, was_running=was_running, live_seconds=LIVE_SECONDS
+    )
 
 
 def _lease(request: TurnRequest) -> Lease:
@@ -138,6 +148,7 @@ def _to_outcome(view: View, state: TurnState, request: TurnRequest) -> TurnOutco
 def _queued(turn: StoredTurn, view: View, request: TurnRequest) -> TurnOutcome:
     """Hands the turn to the worker; a second message for the same turn is harmless."""
     user_id = request.caller.user_id
+    request.begun(turn)
     message = QueuedTurn(user_id=user_id, turn_id=turn.turn_id)
     if queues.send(configuration().turn_queue_url, [message.model_dump_json()]):
         if request.attempt.key is None:

@@ -21,13 +21,13 @@ from practice.store.turns import TurnState
 from practice.turns.ask import answer_of, count_tokens, log_failure, write
 from practice.turns.configuration import configuration, model_named
 from practice.turns.draft import Draft, DraftEnded
-from practice.turns.followers import Followers, NoFollowers
 from practice.turns.knowledge import Retrieval, retrieve
+from practice.turns.live import Live
 from practice.turns.prompts import compose
 from practice.turns.providers import TIMED_OUT, Completion, ProviderError
 
 POLL_SECONDS: Final = 1.0
-"""How often a running turn looks whether it was cancelled."""
+"""How often a running turn looks whether it was cancelled, and who follows it."""
 KEEP_SECONDS: Final = 2.0
 """For how long a turn whose time is up waits for the answers that are being stored. A part of MARGIN_SECONDS."""
 
@@ -50,11 +50,7 @@ class PromptContext:
 
 
 def run_turn(
-    user_id: int,
-    state: TurnState,
-    background: PromptContext,
-    deadline: Deadline,
-    followers: Followers | None = None,
+    user_id: int, state: TurnState, background: PromptContext, deadline: Deadline, live: Live
 ) -> TurnState:
     """Asks the models that have neither an answer nor an error yet, and settles the turn.
 
@@ -62,7 +58,6 @@ def run_turn(
     stops the deadline.
     """
     turn = state.turn
-    followers = followers or NoFollowers()
     arrived: _Arrivals = SimpleQueue()
     pending = [] if state.is_cancelled else state.pending()
 
@@ -70,13 +65,12 @@ def run_turn(
         deadline.stopped.set()
         arrived.put(None)
 
-    with _watched(user_id, turn.turn_id, stop):
+    with _watched(user_id, turn.turn_id, stop, live):
         retrieval = retrieve(turn.prompt_text, turn.settings.knowledge_ids)
         asking = [
-            _Asking(user_id, turn, asked, background, retrieval, deadline, arrived, followers)
-            for asked in pending
+            _Asking(user_id, turn, asked, background, retrieval, deadline, arrived, live) for asked in pending
         ]
-        outcomes = _at_the_same_time(asking, arrived, deadline, followers)
+        outcomes = _at_the_same_time(asking, arrived, deadline, live)
     errors = [each for each in outcomes.values() if isinstance(each, TurnError)]
     answered = [each for each in outcomes.values() if not isinstance(each, TurnError)]
     state = replace(
@@ -91,20 +85,23 @@ def run_turn(
         late = [asked.error(ErrorCode.TIMEOUT, TIMED_OUT) for asked in state.pending()]
         state = replace(state, errors=[*state.errors, *late])
     _count(state.final_errors())
-    settled = turns.settle_turn(user_id, state)
-    _report_the_rest([each for each in pending if each.response_id not in outcomes], settled, followers)
-    return settled
+    return turns.settle_turn(user_id, state)
 
 
 @contextmanager
-def _watched(user_id: int, turn_id: int, stop: Callable[[], None]) -> Iterator[None]:
-    """Calls `stop` when the turn is cancelled, settled elsewhere or deleted. One request a second."""
+def _watched(user_id: int, turn_id: int, stop: Callable[[], None], live: Live) -> Iterator[None]:
+    """Calls `stop` when the turn is cancelled, settled elsewhere or deleted, and learns who follows it.
+
+    One request a second.
+    """
     done = threading.Event()
 
     def watch() -> None:
         while not done.wait(POLL_SECONDS):
             try:
-                if turns.is_over(user_id, turn_id):
+                sighting = turns.look(user_id, turn_id, live.followers)
+                live.sight(sighting.followers, sighting.refused)
+                if sighting.is_over:
                     stop()
                     return
             except PracticeError as error:
@@ -137,7 +134,7 @@ def _count(errors: Sequence[TurnError]) -> None:
 
 
 def _at_the_same_time(
-    asking: "Sequence[_Asking]", arrived: _Arrivals, deadline: Deadline, followers: Followers
+    asking: "Sequence[_Asking]", arrived: _Arrivals, deadline: Deadline, followers: Live
 ) -> dict[int, ModelOutcome]:
     """By response id. Of a model that is late what it has written counts; its thread is left behind."""
     for each in asking:
@@ -170,17 +167,6 @@ def _at_the_same_time(
     return outcomes
 
 
-def _report_the_rest(models: Sequence[AskedModel], settled: TurnState, followers: Followers) -> None:
-    """What became of the models that were late is known when the turn is settled."""
-    errors = {each.session_model_id: each for each in settled.errors}
-    for asked in models:
-        if asked.response_id in settled.answers:
-            sent = settled.sent.get(asked.response_id, asked.generation_params)
-            followers.answered(asked, settled.answers[asked.response_id], sent)
-        elif asked.session_model_id in errors:
-            followers.failed(asked, errors[asked.session_model_id])
-
-
 class _Asking:
     """One model of a turn, in a thread of its own. That thread or the turn ends the draft, and has its outcome."""
 
@@ -193,7 +179,7 @@ class _Asking:
         retrieval: Retrieval,
         deadline: Deadline,
         arrived: _Arrivals,
-        followers: Followers,
+        followers: Live,
     ) -> None:
         self.asked = asked
         self.draft = Draft(partial(followers.wrote, asked), partial(followers.restarted, asked))
