@@ -1,7 +1,7 @@
 """Turns: one prompt to several models; what a client sends, how a turn is stored and shown."""
 
 from enum import StrEnum
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -14,6 +14,7 @@ from practice.schemas.page import Cursor
 from practice.schemas.response import Response
 from practice.schemas.session import NewSession
 from practice.schemas.settings import Selection, SettingsChanges, StoredSettings, StylePreset
+from practice.schemas.spending import Reserved
 
 
 class TurnStatus(StrEnum):
@@ -33,6 +34,7 @@ class ErrorCode(StrEnum):
     PROVIDER_ERROR = "provider_error"
     ONLY_REASONING = "only_reasoning"
     NOT_STORED = "not_stored"
+    DAILY_BUDGET_SPENT = "daily_budget_spent"
     INTERRUPTED = "interrupted"
     CANCELLED = "cancelled"
 
@@ -46,15 +48,6 @@ class FinishReason(StrEnum):
     TIMEOUT = "timeout"
     CANCELLED = "cancelled"
     OTHER = "other"
-
-
-class Consumed(NamedTuple):
-    """What a model was paid for in a turn, whatever became of its answer; the counts as far as they were reported."""
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    received_bytes: int = 0
-    """Of text and thinking."""
 
 
 Reason = dict[str, int | str]
@@ -184,6 +177,7 @@ class StoredTurn(BaseModel):
     created_at: Timestamp
     asked: list[AskedModel]
     settings: TurnSettings
+    reserved: Reserved | None = None
 
 
 class Turn(BaseModel):

@@ -5,15 +5,17 @@ import time
 from collections.abc import Collection
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from practice.runtime import log
 from practice.runtime.deadline import Deadline
+from practice.schemas.spending import ATTO, Spending
 from practice.schemas.turn import ErrorCode, FinishReason, Reason
-from practice.turns import providers
+from practice.turns import budgets, providers
 from practice.turns.configuration import ModelConfiguration, model_named
 from practice.turns.draft import Draft
-from practice.turns.parameters import CAP, sendable, within_limits
+from practice.turns.parameters import CAP, within_limits
 from practice.turns.prompts import Prompt
 from practice.turns.providers import (
     STREAMING,
@@ -37,6 +39,7 @@ class Answer:
 
     completion: Completion
     sent: dict[str, Any]
+    spent: Spending
 
 
 def ask(
@@ -47,13 +50,14 @@ def ask(
     *,
     unchosen: Collection[str] = (),
 ) -> Answer:
-    """Raises ProviderError."""
+    """Raises ProviderError, which says what was spent in vain."""
     draft = Draft()
     try:
         write(draft, model_name, prompt, params, deadline, unchosen=unchosen)
-    finally:
-        draft.end()
-        count_tokens(draft)
+    except ProviderError as error:
+        error.spent = spent_in_vain(draft, error.code)
+        raise
+    draft.end()
     return answer_of(draft)
 
 
@@ -74,6 +78,8 @@ def write(
     configured = model_named(model_name)
     if configured is None:
         raise ProviderError("no provider is configured for this model", ErrorCode.MODEL_NOT_ENABLED)
+    if not deadline.remaining():
+        raise timed_out()
     allowed = within_limits(configured, params, prompt.size())
     unchosen = {*unchosen, *(allowed.keys() - params.keys()), *STREAMING}
     if configured.streams:
@@ -90,10 +96,35 @@ def write(
 
 
 def answer_of(draft: Draft, cut: FinishReason = FinishReason.STOP) -> Answer:
-    """Of a draft that was ended. Raises ProviderError when there is nothing to read in it."""
-    completion = draft.completion(cut)
+    """Of a draft that was ended. Raises ProviderError, with what was spent in vain, when there is nothing to read in it."""
+    spent = _counted(draft.spent(is_given_up=True) or Spending())
+    try:
+        return Answer(_readable(draft.completion(cut)), draft.sent, spent)
+    except ProviderError as error:
+        error.spent = spent
+        raise
+
+
+_PAID: Final = (ErrorCode.TIMEOUT, ErrorCode.ANSWER_TOO_LONG)
+"""The provider was at work when the request was given up."""
+
+
+def spent_in_vain(draft: Draft, code: ErrorCode) -> Spending | None:
+    """By a model that failed like this."""
+    spent = draft.spent(is_given_up=code in _PAID)
+    return _counted(spent) if spent else None
+
+
+def _counted(spent: Spending) -> Spending:
+    log.count("prompt_tokens", spent.prompt_tokens)
+    log.count("completion_tokens", spent.completion_tokens)
+    log.count("model_cost_usd", (spent.cost or 0) / ATTO)
+    return spent
+
+
+def _readable(completion: Completion) -> Completion:
     if completion.text.strip():
-        return Answer(completion, draft.sent)
+        return completion
     if (
         completion.has_thinking
         or completion.reasoning_tokens
@@ -106,22 +137,6 @@ def answer_of(draft: Draft, cut: FinishReason = FinishReason.STOP) -> Answer:
         {"code": str(completion.finish_reason)} if completion.finish_reason != FinishReason.STOP else None
     )
     raise ProviderError("the provider's answer is empty", reason=reason)
-
-
-def ask_alone(model_name: str, system: str, text: str, *, max_tokens: int, deadline: Deadline) -> str:
-    """For what is no learner's turn, such as a title; a model that thinks gets room for it. Raises ProviderError."""
-    configured = model_named(model_name)
-    params: dict[str, Any] = {CAP: max_tokens}
-    if configured:
-        params = {**sendable(configured.defaults), CAP: max_tokens + configured.thinking_tokens}
-    return ask(model_name, Prompt(system, [], [], text), params, deadline, unchosen=[CAP]).completion.text
-
-
-def count_tokens(draft: Draft) -> None:
-    """They are paid whatever becomes of the answer."""
-    consumed = draft.consumed()
-    log.count("prompt_tokens", consumed.prompt_tokens or 0)
-    log.count("completion_tokens", consumed.completion_tokens or 0)
 
 
 def log_failure(model_name: str, code: ErrorCode, reason: Reason | None) -> None:
@@ -156,7 +171,8 @@ def _written(
     model: ModelConfiguration, prompt: Prompt, params: dict[str, Any], deadline: Deadline, draft: Draft
 ) -> None:
     """What goes wrong after the answer was whole, costs nothing: its usage was to come, or the end of the connection."""
-    draft.begin(as_sent(model, params), thinks=bool(model.thinking_tokens))
+    price = partial(budgets.spent, model, prompt, params.get(CAP))
+    draft.begin(as_sent(model, params), price, thinks=bool(model.thinking_tokens))
     with closing(providers.complete(model, prompt, params, deadline)) as parts:
         try:
             for part in parts:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from practice.limits import RESPONSE_BYTES
-from practice.schemas.turn import Consumed, ErrorCode, FinishReason
+from practice.schemas.spending import Spending
+from practice.schemas.turn import ErrorCode, FinishReason
 from practice.turns.providers import Completion, ProviderError
 from practice.turns.thinking import ThinkingFilter
 
@@ -22,17 +23,24 @@ class DraftEnded(Exception):
     """What comes now comes too late: the turn has ended the draft."""
 
 
+Price = Callable[[tuple[int | None, int | None], int], Spending]
+"""What a request takes, by the tokens that were reported and the bytes that were received."""
+
+
 @dataclass(slots=True)
 class _Attempt:
     """What one request has brought so far."""
 
     thinking: ThinkingFilter
     joiner: "_Joiner"
+    price: Price | None = None
+    """None: no request is under way."""
     facts: Completion = field(default_factory=lambda: Completion(""))
     pieces: list[str] = field(default_factory=list)
     size: int = 0
     """Of the pieces, in bytes."""
     received: int = 0
+    """Bytes of text and thinking."""
     first_token: float | None = None
 
 
@@ -51,21 +59,21 @@ class Draft:
         self._wrote, self._restarted = wrote, restarted
         self._lock = threading.Lock()
         self._is_ended = False
-        self._earlier = Consumed()
+        self._earlier: Spending | None = None
         self._now = _Attempt(ThinkingFilter(), _Joiner())
 
-    def begin(self, sent: dict[str, Any], *, thinks: bool) -> None:
+    def begin(self, sent: dict[str, Any], price: Price | None = None, *, thinks: bool = False) -> None:
         """A request goes out; what an earlier one brought is void. Raises DraftEnded."""
         with self._lock:
             self._raise_if_ended()
             self._void()
-            self._earlier = self._consumed()
+            self._earlier = self._spent(is_given_up=False)
             self.sent = sent
-            self._now = _Attempt(ThinkingFilter(thinks=thinks), _Joiner())
+            self._now = _Attempt(ThinkingFilter(thinks=thinks), _Joiner(), price)
 
     def restart(self) -> None:
         """The request has failed, and another one will follow. Raises DraftEnded."""
-        self.begin(self.sent, thinks=False)
+        self.begin(self.sent)
 
     def add(self, part: Completion) -> None:
         """Raises DraftEnded, and ProviderError when the text gets too long."""
@@ -107,18 +115,18 @@ class Draft:
         """Milliseconds from the beginning until then, or now."""
         return int(((moment or time.monotonic()) - self.started) * 1000)
 
-    def consumed(self) -> Consumed:
-        """By all requests."""
+    def spent(self, *, is_given_up: bool) -> Spending | None:
+        """By all requests that brought something, and by the last one if the provider was at work when it was given up."""
         with self._lock:
-            return self._consumed()
+            return self._spent(is_given_up=is_given_up)
 
-    def _consumed(self) -> Consumed:
-        facts, before = self._now.facts, self._earlier
-        return Consumed(
-            _sum(before.prompt_tokens, facts.prompt_tokens),
-            _sum(before.completion_tokens, facts.completion_tokens),
-            before.received_bytes + self._now.received,
-        )
+    def _spent(self, *, is_given_up: bool) -> Spending | None:
+        now = self._now
+        reported = (now.facts.prompt_tokens, now.facts.completion_tokens)
+        if now.price is None or not (is_given_up or now.received or reported != (None, None)):
+            return self._earlier
+        spent = now.price(reported, now.received)
+        return spent if self._earlier is None else self._earlier.plus(spent)
 
     def _raise_if_ended(self) -> None:
         if self._is_ended:
@@ -142,10 +150,6 @@ class Draft:
             now.pieces.append(text)
             if self._wrote:
                 self._wrote(text)
-
-
-def _sum(one: int | None, other: int | None) -> int | None:
-    return other if one is None else one + (other or 0)
 
 
 class _Joiner:

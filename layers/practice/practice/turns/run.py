@@ -8,17 +8,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from practice.errors import PracticeError
 from practice.runtime import log
 from practice.runtime.deadline import Deadline
 from practice.schemas.example import Example
 from practice.schemas.response import Response
+from practice.schemas.spending import Spending
 from practice.schemas.turn import AskedModel, ErrorCode, FinishReason, StoredTurn, TurnError
 from practice.store import turns
 from practice.store.turns import TurnState
-from practice.turns.ask import answer_of, count_tokens, log_failure, write
+from practice.turns.ask import answer_of, log_failure, spent_in_vain, write
 from practice.turns.configuration import configuration, model_named
 from practice.turns.draft import Draft, DraftEnded
 from practice.turns.knowledge import Retrieval, retrieve
@@ -31,10 +32,23 @@ POLL_SECONDS: Final = 1.0
 KEEP_SECONDS: Final = 2.0
 """For how long a turn whose time is up waits for the answers that are being stored. A part of MARGIN_SECONDS."""
 
-ModelOutcome = tuple[Response, dict[str, Any]] | TurnError
-"""An answer with the parameters that the provider was sent."""
-_Arrival = tuple[AskedModel, ModelOutcome]
-_Arrivals = SimpleQueue[_Arrival | None]
+
+class Failed(NamedTuple):
+    asked: AskedModel
+    error: TurnError
+    spent: Spending | None = None
+
+
+class Answered(NamedTuple):
+    asked: AskedModel
+    response: Response
+    sent: dict[str, Any]
+    """The parameters that the provider was sent."""
+    spent: Spending
+
+
+ModelOutcome = Answered | Failed
+_Arrivals = SimpleQueue[ModelOutcome | None]
 
 _NOTHING_TO_READ: Final = (ErrorCode.ONLY_REASONING, ErrorCode.PROVIDER_ERROR)
 """Of an answer that was cut: then it is late or cancelled, and nothing else."""
@@ -71,15 +85,22 @@ def run_turn(
             _Asking(user_id, turn, asked, background, retrieval, deadline, arrived, live) for asked in pending
         ]
         outcomes = _at_the_same_time(asking, arrived, deadline, live)
-    errors = [each for each in outcomes.values() if isinstance(each, TurnError)]
-    answered = [each for each in outcomes.values() if not isinstance(each, TurnError)]
+    failed = [each for each in outcomes.values() if isinstance(each, Failed)]
+    answered = [each for each in outcomes.values() if isinstance(each, Answered)]
+    spent = {each.asked.response_id: each.spent for each in outcomes.values() if each.spent}
+    # A request that is given up is paid for: by its prompt at least.
+    given_up = {
+        each.asked.response_id: used
+        for each in asking
+        if each.asked.response_id not in outcomes and (used := each.draft.spent(is_given_up=True))
+    }
     state = replace(
         state,
-        answers={**state.answers, **{response.response_id: response for response, _ in answered}},
-        sent={**state.sent, **{response.response_id: sent for response, sent in answered}},
-        errors=[*state.errors, *errors],
+        answers={**state.answers, **{each.response.response_id: each.response for each in answered}},
+        sent={**state.sent, **{each.response.response_id: each.sent for each in answered}},
+        spent={**state.spent, **spent, **given_up},
+        errors=[*state.errors, *(each.error for each in failed)],
         is_cancelled=state.is_cancelled or deadline.stopped.is_set(),
-        consumed={each.asked.response_id: each.draft.consumed() for each in asking},
     )
     if not state.is_cancelled:
         late = [asked.error(ErrorCode.TIMEOUT, TIMED_OUT) for asked in state.pending()]
@@ -115,10 +136,10 @@ def _watched(user_id: int, turn_id: int, stop: Callable[[], None], live: Live) -
         done.set()
 
 
-def _show(user_id: int, turn_id: int, error: TurnError) -> None:
+def _show(user_id: int, turn_id: int, failed: Failed) -> None:
     """The failure of a model, at once. The settlement of the turn writes it in any case."""
     try:
-        turns.store_error(user_id, turn_id, error)
+        turns.store_error(user_id, turn_id, failed.error, failed.spent)
     except PracticeError as refused:
         log.logger.warning("an error of a turn is not shown yet", extra={"cause": type(refused).__name__})
 
@@ -141,13 +162,12 @@ def _at_the_same_time(
         each.start()
     outcomes: dict[int, ModelOutcome] = {}
 
-    def take(arrival: _Arrival) -> None:
-        asked, outcome = arrival
-        outcomes[asked.response_id] = outcome
-        if isinstance(outcome, TurnError):
-            followers.failed(asked, outcome)
+    def take(outcome: ModelOutcome) -> None:
+        outcomes[outcome.asked.response_id] = outcome
+        if isinstance(outcome, Failed):
+            followers.failed(outcome.asked, outcome.error)
         else:
-            followers.answered(asked, *outcome)
+            followers.answered(outcome.asked, outcome.response, outcome.sent)
 
     while len(outcomes) < len(asking):
         try:
@@ -219,19 +239,17 @@ class _Asking:
             error = self._fault(failed, ErrorCode.PROVIDER_ERROR, "the model could not be asked")
         if not self.draft.end():
             return
-        count_tokens(self.draft)
-        outcome = error or self._keep(FinishReason.STOP)
-        if isinstance(outcome, TurnError) and self._deadline.remaining():
+        outcome = self._failed(error) if error else self._keep(FinishReason.STOP)
+        if isinstance(outcome, Failed) and self._deadline.remaining():
             _show(self._user_id, self._turn.turn_id, outcome)
-        self._arrived.put((self.asked, outcome))
+        self._arrived.put(outcome)
 
     def _cut(self) -> None:
-        count_tokens(self.draft)
         was_cancelled = self._deadline.stopped.is_set()
         outcome = self._keep(FinishReason.CANCELLED if was_cancelled else FinishReason.TIMEOUT)
-        if isinstance(outcome, TurnError) and outcome.code in _NOTHING_TO_READ and not self.draft.is_whole:
+        if isinstance(outcome, Failed) and outcome.error.code in _NOTHING_TO_READ and not self.draft.is_whole:
             return
-        self._arrived.put((self.asked, outcome))
+        self._arrived.put(outcome)
 
     def _write(self) -> None:
         turn, background = self._turn, self._background
@@ -247,6 +265,7 @@ class _Asking:
 
     def _keep(self, cut: FinishReason) -> ModelOutcome:
         asked, turn = self.asked, self._turn
+        spent: Spending | None = None
         try:
             answer = answer_of(self.draft, cut)
             response = Response(
@@ -260,14 +279,20 @@ class _Asking:
                 latency_ms=self.draft.since(),
                 created_at=turn.created_at,
             )
-            kept = turns.store_answer(self._user_id, response, answer.sent)
+            spent = answer.spent
+            kept = turns.store_answer(self._user_id, response, answer.sent, spent)
         except ProviderError as error:
-            return asked.error(error.code, error.detail, error.reason)
+            return Failed(asked, asked.error(error.code, error.detail, error.reason), error.spent)
         except Exception as error:  # noqa: BLE001  # as above
-            return self._fault(error, ErrorCode.NOT_STORED, "the answer could not be stored")
+            fault = self._fault(error, ErrorCode.NOT_STORED, "the answer could not be stored")
+            return Failed(asked, fault, spent)
         if kept is None:
-            return asked.error(ErrorCode.NOT_STORED, "the session was deleted meanwhile")
-        return kept, answer.sent
+            deleted = asked.error(ErrorCode.NOT_STORED, "the session was deleted meanwhile")
+            return Failed(asked, deleted, spent)
+        return Answered(asked, kept, answer.sent, spent)
+
+    def _failed(self, error: TurnError) -> Failed:
+        return Failed(self.asked, error, spent_in_vain(self.draft, error.code))
 
     def _fault(self, error: Exception, code: ErrorCode, detail: str) -> TurnError:
         """Logs its type and place; an exception's text may quote what the user wrote."""
