@@ -102,7 +102,8 @@ class Live:
             action = json.loads(text).get("action")
         except (ValueError, AttributeError, RecursionError):
             action = None
-        route = action if isinstance(action, str) and action in self._functions else "$default"
+        is_route = isinstance(action, str) and action in self._functions and not action.startswith("$")
+        route = action if is_route else "$default"
         event = self._event(connection, route, "MESSAGE")
         event["requestContext"]["messageId"] = secrets.token_urlsafe(11) + "="
         result = self._invoke(route, {**event, "body": text})
