@@ -281,7 +281,7 @@ def test_a_422_as_large_as_it_gets_fits_a_message(stack: Stack, ada: Learner) ->
     socket = Socket.open(stack, ada)
     names = {"\x01" * 250 + str(n): 1 for n in range(18)}
 
-    socket.say("chat", session_id=1, prompt_text="Why?", **names)
+    socket.say_raw(message("chat", **FIELDS, **names))
 
     [error] = socket.of("1")
     assert error["status"] == 422
