@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from local.stack import Stack
 from practice.schemas.response import Response
+from practice.schemas.spending import Spending
 from practice.schemas.turn import AskedModel, ErrorCode, TurnStatus
 from practice.store import turns
 from practice.turns import live as live_module
@@ -123,7 +124,7 @@ class World:
             latency_ms=1,
             created_at=self.state.turn.created_at,
         )
-        kept = turns.store_answer(self.ada.user_id, response, {})
+        kept = turns.store_answer(self.ada.user_id, response, {}, Spending(1, 1, None))
         self.ended.add(number)
         if kept is None:  # cancelled while its lease had lapsed: the places of its answers are gone
             self.live.failed(asked, asked.error(ErrorCode.NOT_STORED, "the session was deleted meanwhile"))
@@ -134,7 +135,7 @@ class World:
     def fail(self, number: int) -> None:
         if self.live and not self.is_settled and number not in self.ended:
             error = self.asked(number).error(ErrorCode.PROVIDER_ERROR, "it failed")
-            turns.store_error(self.ada.user_id, self.turn_id, error)
+            turns.store_error(self.ada.user_id, self.turn_id, error, None)
             self.ended.add(number)
             self.live.failed(self.asked(number), error)
 
