@@ -309,8 +309,8 @@ def test_a_file_that_is_finished_during_an_erasure_goes_too(
     ada.add_example()
     erase_all = accounts.erase
 
-    def erase(user_id: int) -> Iterator[Any]:
-        for piece in erase_all(user_id):
+    def erase(user_id: int, *others: Any) -> Iterator[Any]:
+        for piece in erase_all(user_id, *others):
             if piece is None:
                 Context().run(files.write, f"{user_id}/77.ndjson", ["{}"])
             yield piece

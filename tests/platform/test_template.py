@@ -506,7 +506,7 @@ def test_a_browser_may_call_the_api_as_the_contract_says(parameters: dict[str, s
 
     assert "CorsConfiguration" not in api
     assert cors["allowOrigins"] == parameters.get("CorsOrigins", "*").split(",")
-    assert cors["allowMethods"] == ["GET", "POST", "PATCH", "DELETE"]
+    assert cors["allowMethods"] == ["GET", "POST", "PUT", "PATCH", "DELETE"]
     assert cors["maxAge"] == 600
     assert set(cors["exposeHeaders"]) == {
         "ETag",

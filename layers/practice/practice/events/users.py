@@ -14,7 +14,7 @@ from practice.runtime import clock, queues
 from practice.runtime.config import config
 from practice.runtime.deadline import Deadline
 from practice.schemas.fields import Id, Text
-from practice.store import accounts
+from practice.store import accounts, withdrawals
 from practice.transfers import files
 
 ERASURE_RESERVE_SECONDS: Final = 10.0
@@ -97,7 +97,7 @@ def _erase(user_id: int, deadline: Deadline) -> None:
 
     Files go last: a worker that wrote one while the items were deleted finds its job gone, or had finished by then.
     """
-    for erasure in accounts.erase(user_id):
+    for erasure in accounts.erase(user_id, withdrawals.removal):
         if erasure is not None:
             files.delete_all(user_id)
             _publish(user_id, erasure)

@@ -66,6 +66,18 @@ def peek(key: Key, *attributes: str) -> Item | None:
             return found.get(key)
 
 
+def present(keys: Sequence[Key]) -> set[Key]:
+    """Those of at most `BATCH` keys that have an item. One request. No two keys have one sort key."""
+    left: Sequence[Key] = keys
+    there: set[Key] = set()
+    tries = attempts()
+    while left:
+        next(tries)
+        found, left = _some_items(left, ("sk",))
+        there |= found.keys()
+    return there
+
+
 def fetch_in_order(keys: Sequence[Key], *attributes: str) -> Iterator[Document | None]:
     """A document for each key, None where there is none, asked for as they are taken; beside it the named attributes alone.
     No two keys have one sort key. One request for every hundred keys (more where they exceed 16 MB), and for each text in
