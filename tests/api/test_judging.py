@@ -239,12 +239,11 @@ def test_answers_that_do_not_fit_follow_by_label(
         cursor = f"?cursor={view['next_cursor']}"
 
     assert [each["label"] for each in seen] == list("ABCDEFGH")
-    assert len({each["response_text"] for each in seen}) == len(
-        {r["response_text"] for r in results_of(ada, turn)}
-    )
-    other = a_turn(ada, class_of("m1", "m2"))
     assert cursor
-    assert ada.get(f"{other}/blind{cursor}").status == 422
+    monkeypatch.undo()
+    texts = {each["response_text"] for each in results_of(ada, turn)}
+    assert {each["response_text"] for each in seen} == texts
+    assert ada.get(f"{a_turn(ada, class_of('m1', 'm2'))}/blind{cursor}").status == 422
 
 
 # Votes

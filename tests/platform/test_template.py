@@ -394,7 +394,7 @@ def test_the_table_is_reached_only_by_keys_of_named_families() -> None:
     assert len(reaching) >= 22
     for statement in reaching:
         keys = statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
-        assert set(keys) <= {"USER#*", "CLASS#*", "AGENT#*", "IDS#*"}, statement
+        assert set(keys) <= {"USER#*", "CLASS#*", "AGENT#*", "IDS#*", "STANDINGS#*"}, statement
         assert keys, statement
         assert "dynamodb:Scan" not in as_list(statement["Action"])
 

@@ -198,7 +198,7 @@ def remove(caller: Caller, response_id: int, expected: ExpectedVersions) -> None
                 writes += (
                     withdrawals.withdrawal_of(user_id, turn_id)
                     if has_vote
-                    else [withdrawals.note_deletion(user_id, turn_id)]
+                    else [withdrawals.no_vote(user_id, turn_id)]
                 )
             table.write(*writes)
         except table.ConditionFailed as failed:

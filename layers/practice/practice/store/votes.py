@@ -1,8 +1,8 @@
 """Votes: the blind view of a turn, cast, read, withdraw.
 
 A turn's vote is an item beside it. A vote that was withdrawn leaves the item without a document, so that it stays known that
-the models of this turn were revealed. The item's version counts what happened to the turn's answers too: deleting an answer
-moves it, and a vote is only written over the version that it was decided on. So no vote ever names an answer that is gone.
+the models of this turn were revealed. The transaction that writes a vote checks that every answer it names is there, and the
+one that deletes an answer checks that no vote names it: a vote goes with the first of its answers.
 """
 
 import hashlib
@@ -154,6 +154,10 @@ def cast(
     writes = [
         accounts.admitted(caller),
         table.check(keys.models(user_id, session_id), are_live, models),
+        *(
+            table.check(keys.response(user_id, each.response_id), "attribute_exists(#of_model)")
+            for each in answers
+        ),
         *(
             table.revise(document, after, attributes=revealed)
             if document

@@ -33,13 +33,9 @@ def withdrawal(user_id: int, document: table.Document, vote: StoredVote) -> list
     return [emptied, *counting(user_id, vote, None)]
 
 
-def note_deletion(user_id: int, turn_id: int) -> table.Write:
-    """For the transaction that deletes an answer of a turn without a vote: a vote that is being decided must not name it."""
-    return table.update(
-        keys.vote(user_id, turn_id),
-        add={"v": 1},
-        condition="attribute_not_exists(#doc) AND attribute_not_exists(#z)",
-    )
+def no_vote(user_id: int, turn_id: int) -> table.Write:
+    """For the transaction that deletes an answer of a turn without a vote."""
+    return table.check(keys.vote(user_id, turn_id), "attribute_not_exists(#doc) AND attribute_not_exists(#z)")
 
 
 def withdrawal_of(user_id: int, turn_id: int) -> list[table.Write]:
@@ -47,7 +43,7 @@ def withdrawal_of(user_id: int, turn_id: int) -> list[table.Write]:
     document = table.get(keys.vote(user_id, turn_id))
     vote = stored(document)
     if document is None or vote is None:
-        return [note_deletion(user_id, turn_id)]
+        return [no_vote(user_id, turn_id)]
     return withdrawal(user_id, document, vote)
 
 
