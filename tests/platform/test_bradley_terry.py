@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks import pictures
 from practice.schemas.vote import Comparisons, Scope, Standings, Tally
 from practice.store.bradley_terry import ITERATIONS, Games, strengths
 from practice.store.standings import standings
@@ -214,6 +215,12 @@ counts = st.sampled_from([0, 1, 2, 7, 100, 10_000, 1_000_000])
 tables = st.dictionaries(
     st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("ijklmnop")), st.tuples(counts, counts, counts)
 )
+
+
+def test_the_picture_of_the_page_is_the_one_of_today() -> None:
+    assert (pictures.FOLDER / "intervals.svg").read_text() == pictures.intervals(), (
+        "python -c 'from benchmarks import pictures; pictures.draw_intervals()'"
+    )
 
 
 @given(tables)
