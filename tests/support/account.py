@@ -78,9 +78,12 @@ class Account:
             return known.get(name.removeprefix("few_shot_").removesuffix("s"), ...)
 
         body = filled(endpoint.body_model, plant) if endpoint.body_model else {}
-        if endpoint.body_model is NewVote:  # exactly one of three
-            return {"response_id": body["response_id"]}
-        return body
+        return one_choice(endpoint, body)
+
+
+def one_choice(endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any]:
+    """Of fields of which one alone may be sent."""
+    return {"response_id": body["response_id"]} if endpoint.body_model is NewVote else body
 
 
 def wait_for_turn(who: Learner, location: str, seconds: float = 60) -> None:
