@@ -36,6 +36,14 @@ run: $(venv) $(node) ## Serve the whole stack on http://127.0.0.1:3000 (HOST, PO
 token: $(venv) ## Print a bearer token for the local stack (USER_ID)
 	@$(python) -m local token --user-id "$(USER_ID)" $(ARGS)
 
+# Of the stack that the page is for: its outputs ApiUrl and LiveUrl.
+API ?= http://127.0.0.1:3000
+LIVE ?= ws://127.0.0.1:3000/live
+
+.PHONY: page
+page: $(venv) ## Serve the page for a stack on http://127.0.0.1:8080 (API, LIVE, HOST, PORT)
+	@HOST="$(HOST)" PORT="$(if $(filter file,$(origin PORT)),8080,$(PORT))" exec $(python) -m local page "$(API)" "$(LIVE)"
+
 .PHONY: event
 event: $(venv) ## Send an event to the running local stack (FILE, HOST, PORT)
 	@$(python) -m local event "$(FILE)" $(ARGS)
@@ -70,6 +78,7 @@ check: $(venv) .tools/sam/installed .tools/checkov/installed ## Check format, li
 	$(sam) validate --lint
 	$(python) -m tools.template_rules
 	$(python) -m tools.openapi --check
+	$(python) -m tools.asyncapi --check
 	$(python) -m tools.python_client --check
 	$(python) -m tools.event_schemas --check
 	$(python) -m pytest -q tests/platform/test_wiring.py tests/security/test_security.py
@@ -115,8 +124,9 @@ format: $(venv) ## Format the code and apply the safe fixes of the linter
 	@$(python) -m ruff format .
 
 .PHONY: openapi
-openapi: $(venv) ## Write openapi.json, the Python client and the schemas of the events from the code
+openapi: $(venv) ## Write openapi.json, asyncapi.json, the Python client and the schemas of the events from the code
 	@$(python) -m tools.openapi
+	@$(python) -m tools.asyncapi
 	@$(python) -m tools.python_client
 	@$(python) -m tools.event_schemas
 
@@ -142,8 +152,8 @@ lock: $(venv) ## Lock the dependencies anew from requirements/*.in and package.j
 	npm install --package-lock-only --no-audit --no-fund --loglevel=error
 
 .PHONY: client-ts
-client-ts: $(venv) $(node_dev) ## Write the TypeScript client's types, clients/typescript/schema.d.ts, from openapi.json
-	@npx --no-install openapi-typescript openapi.json --output clients/typescript/schema.d.ts
+client-ts: $(venv) $(node_dev) ## Write the types of the TypeScript and browser clients from openapi.json and asyncapi.json
+	@$(python) -m tools.typescript_client
 
 .PHONY: clean
 clean: ## Remove what was built and installed; the local stack's data stays

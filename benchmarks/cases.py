@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from benchmarks import naive
 from benchmarks.lab import MODELS, Lab, fill_session
 from tests.support.learners import Learner
+from tests.support.live import Socket
 
 Event = dict[str, Any]
 Case = Callable[[], Event]
@@ -37,6 +38,7 @@ class Cases:
                 *self._creates(),
                 *self._deletes(),
                 *self._turns(),
+                *self._live(),
                 *self._events(),
             ]
         )
@@ -58,6 +60,7 @@ class Cases:
         turn = self._ada.get(path + "/turns").json["items"][0]["turn_id"]
         yield self._asked("get_session", "GET", path)
         yield self._asked("get_settings", "GET", path + "/settings")
+        yield self._asked("get_effective_parameters", "GET", path + "/effective-parameters")
         yield self._asked("get_response", "GET", f"/responses/{response['response_id']}")
         yield self._asked("get_example", "GET", f"/few-shot-examples/{example}")
         yield self._asked("get_turn", "GET", f"{path}/turns/{turn}")
@@ -90,7 +93,7 @@ class Cases:
         begun = who.get("/export")
         self._lab.deliveries.run()
         place = begun.headers["location"]
-        assert who.get(place).json["state"] == "done", who.get(place).body
+        assert who.get(place).json["status"] == "done", who.get(place).body
         return who, place
 
     def _changes(self) -> Iterator[tuple[str, Case]]:
@@ -175,6 +178,31 @@ class Cases:
         yield chat("chat")
         yield chat("chat: for later", prefer="respond-async")
         yield "work_turn", self._worked
+
+    def _live(self) -> Iterator[tuple[str, Case]]:
+        asked = {"prompt_text": "What is a fugue?", "model_names": [MODELS[0]]}
+
+        def said(action: str, fields: Callable[[], dict[str, Any]]) -> tuple[str, Case]:
+            def make() -> Event:
+                socket, message = Socket.open(self._lab.stack, self._ada), fields()
+                return self._lab.hold(
+                    f"live_{'default' if action == 'ping' else action}", lambda: socket.say(action, **message)
+                )
+
+            return f"live_{'default' if action == 'ping' else action}", make
+
+        def queued() -> dict[str, Any]:
+            session, location = self._queued()
+            return {"session_id": session["session_id"], "turn_id": int(location.rpartition("/")[2])}
+
+        stack, ada = self._lab.stack, self._ada
+        yield "live_connect", lambda: self._lab.hold("live_connect", lambda: Socket.open(stack, ada))
+        yield "live_disconnect", lambda: self._lab.hold("live_disconnect", Socket.open(stack, ada).leave)
+        yield said("ping", dict)
+        yield said("chat", lambda: {"session_id": self._session()["session_id"], **asked})
+        yield said("run", lambda: {"class_id": self._class_id, **asked})
+        yield said("follow", queued)
+        yield said("cancel", queued)
 
     def _worked(self) -> Event:
         self._lab.deliveries.run()  # cancelled and queued turns are before it in the queue

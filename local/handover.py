@@ -47,6 +47,9 @@ def _functions(event: Mapping[str, Any], template: Template, bus: Bus) -> list[s
         by_key = [route.function for route in template.routes if route.key == event.get("routeKey")]
         match = Router(template.routes).match(http.get("method", ""), event.get("rawPath", ""))
         return by_key or ([match.route.function] if match else [])
+    if "connectionId" in (event.get("requestContext") or {}):
+        key = event["requestContext"].get("routeKey")
+        return [route.function for route in template.live_routes if route.path == key]
     if "detail-type" in event and "source" in event:
         return [rule.function for rule in bus.rules_for(event)]
     records = event.get("Records")

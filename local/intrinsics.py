@@ -57,7 +57,11 @@ def translate(path: Path, parameters: Mapping[str, str]) -> dict[str, Any]:
             return dict(found["template"])
     document = parse(text)
     if "Transform" in document:
-        document = _transform(document, parameters)
+        for resource in document["Resources"].values():
+            properties = resource.get("Properties") or {}
+            for name in {"CodeUri", "ContentUri"} & properties.keys():
+                properties[name] = f"s3://local/{properties[name]}"
+        document = transform(document, parameters)
     with suppress(OSError):  # a folder that cannot be written: translated again at the next start
         kept.parent.mkdir(parents=True, exist_ok=True)
         fresh = kept.with_suffix(f".{os.getpid()}")
@@ -66,25 +70,21 @@ def translate(path: Path, parameters: Mapping[str, str]) -> dict[str, Any]:
     return document
 
 
-def _transform(document: dict[str, Any], parameters: Mapping[str, str]) -> dict[str, Any]:
+def transform(document: dict[str, Any], parameters: Mapping[str, str]) -> dict[str, Any]:
+    """The template that SAM hands to CloudFormation. The code of its functions is in S3 already. Raises TemplateError."""
     from samtranslator.model.exceptions import (  # type: ignore[import-untyped]  # has no types
         InvalidDocumentException,
     )
     from samtranslator.public.translator import (  # type: ignore[import-untyped]  # has no types
         ManagedPolicyLoader,
     )
-    from samtranslator.translator.transform import (  # type: ignore[import-untyped]  # has no types
-        transform,
-    )
+    from samtranslator.translator import transform as sam  # type: ignore[import-untyped]  # has no types
 
+    # It warns of features that it does not have here, and asks the environment for the region.
     logging.getLogger("samtranslator").setLevel(logging.ERROR)
-    for resource in document["Resources"].values():
-        properties = resource.get("Properties") or {}
-        for name in {"CodeUri", "ContentUri"} & properties.keys():
-            properties[name] = f"s3://local/{properties[name]}"
     try:
         with patch.dict(os.environ, AWS_DEFAULT_REGION=REGION):
-            translated = transform(document, dict(parameters), ManagedPolicyLoader(None))
+            translated = sam.transform(document, dict(parameters), ManagedPolicyLoader(None))
     except InvalidDocumentException as error:
         raise TemplateError(f"SAM refuses the template: {error.causes[0].message}") from error
     plain: dict[str, Any] = json.loads(json.dumps(translated))

@@ -72,6 +72,7 @@ def state_page(state: dict[str, Any]) -> Response:
             ("Dead letters", "dead_letters"),
             ("Pending messages", "pending"),
             ("Events put on a bus, the latest first", "published"),
+            ("Live connections", "connections"),
             ("Functions", "functions"),
             ("Engine", "engine"),
         ]

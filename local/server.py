@@ -1,4 +1,4 @@
-"""The stack's port: uvicorn, which hands each request to `answer` whole, in a thread of its own."""
+"""The stack's port: uvicorn. Each request goes to `answer` whole, each WebSocket message to `live`, in its own thread."""
 
 import asyncio
 import logging
@@ -7,18 +7,22 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import uvicorn
 
 from local.gateway import BODY_LIMIT, HEADER_LIMIT
 from local.http import Request, Response, message
+from local.live import MESSAGE_BYTES, PATH, UNSUPPORTED_DATA, Live
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
+    from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope, WebSocketScope
 
 IDLE_SECONDS = 60
 REQUEST_SECONDS = 120
+SEND_SECONDS = 10.0
+"""How long a message waits for a client that does not read."""
 
 Answer = Callable[[Request], Response]
 
@@ -40,8 +44,10 @@ class Server:
         host: str = "127.0.0.1",
         port: int = 0,
         body_limit: Callable[[str], int] | None = None,
+        live: Callable[[], Live] | None = None,
     ) -> None:
         self._answer = answer
+        self._live = live
         self._body_limit = body_limit or (lambda target: BODY_LIMIT)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.create_server((host, port), family=family, backlog=128)
@@ -52,7 +58,9 @@ class Server:
                 self._app,
                 interface="asgi3",
                 http="h11",
-                ws="none",
+                ws="websockets-sansio" if live else "none",
+                ws_max_size=MESSAGE_BYTES,
+                ws_per_message_deflate=False,
                 lifespan="off",
                 log_config=None,
                 log_level=logging.ERROR,
@@ -63,6 +71,7 @@ class Server:
             )
         )
         self._thread: threading.Thread | None = None
+        self._answering = 0
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
@@ -79,7 +88,7 @@ class Server:
         if self._thread:
             # uvicorn closes its port first, but a function under way may call the stack itself.
             deadline = time.monotonic() + grace
-            while self._server.server_state.tasks and time.monotonic() < deadline:
+            while self._answering and time.monotonic() < deadline:
                 time.sleep(0.02)
             self._server.should_exit = True
             self._thread.join()
@@ -87,7 +96,19 @@ class Server:
         self._socket.close()
 
     async def _app(self, scope: "Scope", receive: "ASGIReceiveCallable", send: "ASGISendCallable") -> None:
+        if scope["type"] == "websocket":
+            await self._converse(scope, receive, send)
+            return
         assert scope["type"] == "http"
+        self._answering += 1
+        try:
+            await self._serve(scope, receive, send)
+        finally:
+            self._answering -= 1
+
+    async def _serve(
+        self, scope: "HTTPScope", receive: "ASGIReceiveCallable", send: "ASGISendCallable"
+    ) -> None:
         started = time.monotonic()
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
@@ -99,7 +120,7 @@ class Server:
         except ConnectionError:
             return  # the client left
         else:
-            response = await _in_thread(self._answered, request)
+            response = await _in_thread(lambda: self._answered(request))
         headers = list(response.headers)
         if response.status not in (204, 304):
             headers.append(("content-length", str(len(response.body))))
@@ -146,6 +167,43 @@ class Server:
             more = event["more_body"]
         return Request(scope["method"], target, headers, bytes(body), (scope["client"] or ("", 0))[0])
 
+    async def _converse(
+        self, scope: "WebSocketScope", receive: "ASGIReceiveCallable", send: "ASGISendCallable"
+    ) -> None:
+        """A WebSocket from its handshake to its end; its messages are handled at the same time, as the gateway does it."""
+        await receive()
+        live = self._live() if self._live else None
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+        if live is None or not live.is_deployed or scope["path"] != PATH:
+            await _refuse(send, message(403, "Forbidden"))
+            return
+        peer = _Peer(asyncio.get_running_loop(), send)
+        source = (scope["client"] or ("", 0))[0]
+        shaken = await _in_thread(lambda: live.connect(headers, peer, source))
+        if shaken.connection is None:
+            await _refuse(send, shaken.response)
+            return
+        own = {name.lower(): value for name, value in shaken.response.headers}
+        await send(
+            {"type": "websocket.accept", "subprotocol": own.get("sec-websocket-protocol"), "headers": []}
+        )
+        connection, code = shaken.connection, 1000
+        log.info("WebSocket %s opened", PATH)
+        while True:
+            event = await receive()
+            if event["type"] == "websocket.disconnect":
+                code = event["code"]
+                break
+            if event["type"] == "websocket.receive" and event.get("text") is not None:
+                text = str(event["text"])
+                threading.Thread(target=live.receive, args=(connection, text), daemon=True).start()
+            else:
+                code = UNSUPPORTED_DATA
+                await send({"type": "websocket.close", "code": code, "reason": ""})
+                break
+        log.info("WebSocket %s closed (%d)", PATH, code)
+        await _in_thread(lambda: live.disconnect(connection, code))
+
     def _answered(self, request: Request) -> Response:
         try:
             return self._answer(request)
@@ -154,19 +212,59 @@ class Server:
             return message(500, "Internal Server Error")
 
 
-async def _in_thread(answer: Answer, request: Request) -> Response:
+class _Peer:
+    """The client of one WebSocket, for the threads of functions."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, send: "ASGISendCallable") -> None:
+        self._loop = loop
+        self._send = send
+
+    def send(self, text: str) -> None:
+        self._wait_for({"type": "websocket.send", "text": text, "bytes": None})
+
+    def close(self, code: int) -> None:
+        with suppress(ConnectionError, TimeoutError):
+            self._wait_for({"type": "websocket.close", "code": code, "reason": ""})
+
+    def _wait_for(self, event: Any) -> None:
+        """Raises ConnectionError, or TimeoutError for a client that does not read."""
+        if self._loop.is_closed():
+            raise ConnectionError
+        sending = asyncio.run_coroutine_threadsafe(self._sent(event), self._loop)
+        try:
+            sending.result(SEND_SECONDS)
+        except TimeoutError:
+            sending.cancel()
+            raise
+        except (OSError, RuntimeError) as error:  # uvicorn refuses what comes after the close
+            raise ConnectionError from error
+
+    async def _sent(self, event: Any) -> None:
+        await self._send(event)
+
+
+async def _refuse(send: "ASGISendCallable", response: Response) -> None:
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
+    await send({"type": "websocket.http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": response.body, "more_body": False})
+
+
+Result = TypeVar("Result")
+
+
+async def _in_thread(work: Callable[[], Result]) -> Result:
     """A daemon's, not a pool's: a function that takes too long must not keep the process from ending."""
     loop = asyncio.get_running_loop()
-    answered: asyncio.Future[Response] = loop.create_future()
+    answered: asyncio.Future[Result] = loop.create_future()
 
-    def settle(response: Response) -> None:
+    def settle(result: Result) -> None:
         if not answered.done():
-            answered.set_result(response)
+            answered.set_result(result)
 
     def run() -> None:
-        response = answer(request)
+        result = work()
         if not loop.is_closed():
-            loop.call_soon_threadsafe(settle, response)
+            loop.call_soon_threadsafe(settle, result)
 
     threading.Thread(target=run, daemon=True).start()
     return await answered

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
+from local import web
 from local.aws import PREFIX, PROVIDER_KEYS, Service, secret_arn, secrets_manager
 from local.bus import Bus
 from local.control import Control
@@ -17,6 +18,7 @@ from local.functions import InProcess, Invoker
 from local.gateway import BODY_LIMIT, Gateway
 from local.http import Request, Response
 from local.intrinsics import REGION
+from local.live import Live
 from local.objects import Objects
 from local.pages import docs
 from local.presigned import SECRET_KEY
@@ -24,11 +26,14 @@ from local.queues import Queues
 from local.server import Server
 from local.sqs import sqs
 from local.template import Template
+from local.tokens import mint
 from local.triggers import Triggers
 from practice.runtime.config import config
 
 ROOT = Path(__file__).resolve().parent.parent
 OBJECT_LIMIT = 1 << 30
+TOKEN_SECONDS = 86400
+"""How long a token of the page is valid."""
 
 log = logging.getLogger("local.stack")
 SHELL = dict(os.environ)
@@ -92,7 +97,7 @@ class Stack:
         self.data = DataFolder(data)
         self.data.lock()
         self._closing.callback(self.data.unlock)
-        self.server = Server(self.answer, host, port, self._body_limit)
+        self.server = Server(self.answer, host, port, self._body_limit, lambda: self.live)
         self._closing.callback(self.server.close)
         self.engine: Engine = start_engine(
             template.root, None if self._in_memory else data.resolve(), failed=failed
@@ -106,17 +111,23 @@ class Stack:
         self.invoker = invoker(template)
         self.triggers = Triggers(template, self.invoker, self.queues, self.engine)
         self.gateway = Gateway(template.routes, template.cors, self.invoker)
+        self.live = Live(template.live_routes, self.invoker)
         objects = Objects(data / "objects", f"{PREFIX}s3", template.buckets)
         services: dict[str, Service] = {
             "secretsmanager": secrets_manager(self.data, [TOKEN_SECRET, *template.secrets]),
             "sqs": sqs(self.queues),
             "events": self.bus.service,
             "s3": objects,
+            "live": self.live,
         }
-        self._control = Control(template, self.engine, self.invoker, self.queues, self.bus, services, host)
+        self._control = Control(
+            template, self.engine, self.invoker, self.queues, self.bus, services, host, self._token, self.live
+        )
         self.server.start()
         self._closing.callback(self.server.close)
         self._closing.callback(self.triggers.close)
+        self.live.start()
+        self._closing.callback(self.live.close)
 
     @property
     def url(self) -> str:
@@ -141,7 +152,21 @@ class Stack:
             return self._control.answer(request)
         if request.path == "/docs" or request.path.startswith("/docs/"):
             return docs(ROOT, request.path)
+        if request.method == "GET" and (page := self._page(request)):
+            return page
         return self.gateway.answer(request)
+
+    def _page(self, request: Request) -> Response | None:
+        if request.path == "/guide":
+            return web.guide(ROOT)
+        host = web.address(request) or ""
+
+        def shown() -> str:
+            return (
+                "" if self._control.is_foreign(request) else web.stack_section(self.state, f"http://{host}")
+            )
+
+        return web.page(ROOT, request.path, connect=f"ws://{host}" if host else "", stack=shown)
 
     def close(self) -> None:
         self._closing.close()
@@ -155,6 +180,9 @@ class Stack:
     def _body_limit(self, target: str) -> int:
         return OBJECT_LIMIT if target.startswith(PREFIX) else BODY_LIMIT
 
+    def _token(self, user_id: int) -> str:
+        return mint(self.token_secret, user_id, TOKEN_SECONDS, self.environment)
+
     def _set_environment(self) -> None:
         """What the functions find in their environment, which is this process's."""
         services = {
@@ -165,6 +193,7 @@ class Stack:
         }
         self.environment = {
             **settings(self.template),
+            "LIVE_API_URL": f"{self.url}{PREFIX}live",
             "AWS_ACCESS_KEY_ID": "local",
             "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
             "AWS_REGION": REGION,

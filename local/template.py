@@ -122,6 +122,7 @@ class Template:
                 raise TemplateError(f"two functions have the folder {function.name}")
         self.queues = {queue.name: queue for queue in self._queues()}
         self.routes = list(self._routes())
+        self.live_routes = list(self._live_routes())
         self.queue_triggers: list[QueueTrigger] = []
         self.stream_triggers: list[StreamTrigger] = []
         self.rules: list[Rule] = []
@@ -184,7 +185,16 @@ class Template:
         self.functions |= nested.functions
         self.queues |= nested.queues
         self.buckets |= nested.buckets
-        for name in ("routes", "queue_triggers", "stream_triggers", "rules", "tables", "secrets", "buses"):
+        for name in (
+            "routes",
+            "live_routes",
+            "queue_triggers",
+            "stream_triggers",
+            "rules",
+            "tables",
+            "secrets",
+            "buses",
+        ):
             getattr(self, name).extend(getattr(nested, name))
 
     def _name(self, logical_id: str) -> str:
@@ -282,6 +292,13 @@ class Template:
                         named = "ANY" if method == "x-amazon-apigateway-any-method" else method.upper()
                         shown = "$default" if path == "/$default" else path
                         yield Route(named, shown, self._called(integration["uri"]))
+
+    def _live_routes(self) -> Iterator[Route]:
+        """Of the WebSocket API; a route's key is its path."""
+        integrations = {self._name(name): each for name, each in self._of("AWS::ApiGatewayV2::Integration")}
+        for _, route in self._of("AWS::ApiGatewayV2::Route"):
+            integration = integrations[str(route["Target"]).rpartition("/")[2]]
+            yield Route("", str(route["RouteKey"]), self._called(str(integration["IntegrationUri"])))
 
     def _read_mapping(self, mapping: Mapping[str, Any]) -> None:
         if mapping.get("Enabled") is False:

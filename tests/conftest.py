@@ -57,6 +57,7 @@ def _quiet_stack(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if running := request.config.stash.get(STACK, None):
         deliveries.cease(running)
+        running.live.hang_up()
         for queue in running.template.queues:
             running.queues.purge(queue)
 

@@ -4,24 +4,17 @@ Names and ARNs that AWS assigns are logical ids here: `TurnQueue`, `TurnQueue.Qu
 under the function's logical id, or under the name that `uploaded` gives it.
 """
 
-import logging
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, NamedTuple
 
-from samtranslator.public.translator import ManagedPolicyLoader  # type: ignore[import-untyped]  # has no types
-from samtranslator.translator.transform import transform  # type: ignore[import-untyped]  # has no types
-
-from local.intrinsics import REGION, Evaluator, parse
+from local.intrinsics import Evaluator, parse, transform
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 TEMPLATE: Final = "template.yaml"
 NESTED: Final = "AWS::CloudFormation::Stack"
 LEADING_KEYS: Final = "dynamodb:LeadingKeys"
-
-logging.getLogger("samtranslator").setLevel(logging.ERROR)  # it warns of features that it does not have here
 
 AWS_MANAGED: Final[Mapping[str, Mapping[str, Any]]] = {
     "AWSLambdaBasicExecutionRole": {
@@ -61,9 +54,7 @@ def expand(
         for key in ("CodeUri", "ContentUri"):
             if key in resource.get("Properties", {}):
                 resource["Properties"][key] = f"s3://bucket/{(uploaded or {}).get(name, name)}"
-    os.environ.setdefault("AWS_DEFAULT_REGION", REGION)  # the translator asks the environment for it
-    expanded: dict[str, Any] = transform(document, dict(parameters), ManagedPolicyLoader(None))
-    return expanded
+    return transform(document, parameters)
 
 
 def deployed(

@@ -363,7 +363,7 @@ def test_a_job_whose_worker_is_killed_waits_for_its_claim_and_is_begun_anew(
     assert ben.get(accepted.headers["location"]).json["status"] == "running"
     assert asked == [pytest.approx(60, abs=5)]
     minutes_pass(2)
-    ben.delete(f"/sessions/{ben.open_session()['session_id']}")  # nobody is locked out
+    ben.delete(f"/sessions/{ben.open_session()['session_id']}")  # no user is locked out
     deliver(stack, ben, job)
     assert ben.get(accepted.headers["location"]).json["status"] == "done"
     assert everything(ben) == everything(ada)

@@ -178,19 +178,6 @@ def test_twenty_models_answer_one_prompt(ada: Learner, class_of: Any) -> None:
     assert [each["model_name"] for each in answer.json["results"]] == names
 
 
-@pytest.mark.usefixtures("stack")
-def test_a_turn_may_have_more_items_than_one_transaction(
-    ada: Learner, class_of: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A turn within its limit fits one transaction of 100 actions: the limit is raised here to begin one with two."""
-    monkeypatch.setattr("practice.turns.beginning.TURN_MODELS", 100)
-    names = [f"model-{n}" for n in range(100)]
-
-    answer = chat(ada, ada.open_session(class_id=class_of(*names)))
-
-    assert [each["model_name"] for each in answer.json["results"]] == names
-
-
 def test_results_come_in_model_order_whatever_finished_first(
     ada: Learner, class_of: Any, provider: FakeProvider
 ) -> None:
@@ -945,7 +932,7 @@ def test_a_turn_costs_a_bounded_number_of_requests(
         chat(ada, session)
     operations = [operation for operation, _ in requests]
     assert sorted(operations) == sorted(
-        ["Query", "BatchGetItem", "UpdateItem", "TransactWriteItems", *["UpdateItem"] * 3, "UpdateItem"]
+        ["Query", "BatchGetItem", "UpdateItem", *["TransactWriteItems"] * 2, *["UpdateItem"] * 3]
     )
 
     with requests_to_table() as requests:
@@ -1367,7 +1354,7 @@ def test_the_next_worker_asks_only_models_with_neither_an_answer_nor_an_error(
     model = ada.get(location).json["asked"][0]
     error = {name: model[name] for name in ("session_model_id", "model_name")}
     error |= {"code": "provider_error", "detail": "it failed"}
-    turns.store_error(ada.user_id, turn_id, TurnError.model_validate(error))
+    turns.store_error(ada.user_id, turn_id, TurnError.model_validate(error), None)
 
     deliver_turns()
 
@@ -1388,20 +1375,20 @@ def test_a_running_turn_reads_whether_it_was_cancelled_in_one_request(
     session, turn = underway()
     quiet, measured = threading.Event(), threading.Event()
     looks: list[Any] = []
-    is_over = turns.is_over
+    sees = turns.look
 
-    def look(user_id: int, turn_id: int) -> bool:
+    def look(user_id: int, turn_id: int, followers: turns.Followers) -> turns.Sighting:
         assert quiet.wait(30)
         if not looks:
             looks.append("failed")
             raise StoreUnavailable("injected")
         with requests_to_table() as requests:
-            answer = is_over(user_id, turn_id)
+            answer = sees(user_id, turn_id, followers)
         looks.append(requests)
         measured.set()
         return answer
 
-    monkeypatch.setattr(turns, "is_over", look)
+    monkeypatch.setattr(turns, "look", look)
     path = turn.begin(lambda: chat(ada, session))
     quiet.set()
     assert measured.wait(30)
@@ -1443,7 +1430,7 @@ def test_a_worker_that_is_there_keeps_its_turn_and_one_that_died_loses_it(
     beats, claims, passed = 0, 0, 0.0
     claim, extend, now = turns.claim, turns.extend_lease, time.time
 
-    def counted_claim(*arguments: Any) -> str | None:
+    def counted_claim(*arguments: Any) -> turns.Claim | None:
         nonlocal claims
         claimed = claim(*arguments)
         claims += 1

@@ -12,14 +12,14 @@ from local import consumers
 from local.stack import Stack
 from practice.events import outbound
 from practice.runtime import queues
-from practice.turns.providers import Completion, echo
+from practice.turns.providers import Parts, echo
 from tests.support import deliveries
 from tests.support.deliveries import Deliveries
 from tests.support.learners import Learner, made
 from tools import event_schemas
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "events"
-TOLD = [
+PUBLISHED = [
     "SessionCreated",
     "ExampleCreated",
     "SettingsChanged",
@@ -89,7 +89,7 @@ def test_every_published_event_has_the_shape_of_its_schema(ada: Learner, deliver
 
     events = delivered.published(ada.user_id)
 
-    assert sorted(event["detail-type"] for event in events) == sorted(TOLD)
+    assert sorted(event["detail-type"] for event in events) == sorted(PUBLISHED)
     for event in events:
         validate(event)
         assert (event["source"], event["detail"]["version"]) == ("practice.api", 1)
@@ -169,6 +169,7 @@ def test_a_response_that_came_alone_is_published_as_a_turn(ada: Learner, deliver
             "prompt_tokens": 3,
             "completion_tokens": None,
             "total_tokens": None,
+            "cost_usd": None,
         }
     ]
 
@@ -203,7 +204,7 @@ def test_a_turn_that_is_cancelled_is_published_when_its_models_were_asked(
     assert ada.delete(f"{path}/turns/{queued['turn_id']}").status == 204
     complete = echo.complete
 
-    def cancel_first(*asked: Any) -> Completion:
+    def cancel_first(*asked: Any) -> Parts:
         assert (
             ada.delete(f"{path}/turns/{ada.get(f'{path}/turns').json['items'][-1]['turn_id']}").status == 204
         )
@@ -258,7 +259,7 @@ def test_no_text_of_a_learner_leaves_the_service(
     live(ada)
     delivered.of_the_stream()
 
-    assert len(delivered.published(ada.user_id)) >= len(TOLD)
+    assert len(delivered.published(ada.user_id)) >= len(PUBLISHED)
     left = [json.dumps(event) for event in stack.bus.published]
     left += [each["body"] for queue in ("SweepQueue", "TitlesQueue") for each in delivered.waiting(queue)]
     left += capfd.readouterr()

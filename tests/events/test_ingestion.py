@@ -199,7 +199,7 @@ def test_a_faulty_message_costs_the_others_of_its_batch_nothing(
     assert (len(responses_of(ada, first)), len(responses_of(ada, second))) == (0, 1)
 
 
-HOPELESS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
+UNREADABLE: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda message: "{not json", "not JSON"),
     (lambda message: "[" * 100_000, "not JSON"),
     (lambda message: [message], "model_type at the top"),
@@ -219,7 +219,7 @@ HOPELESS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
 
 
 @pytest.mark.parametrize(
-    ("spoil", "reason"), HOPELESS, ids=[f"{n} {reason}" for n, (_, reason) in enumerate(HOPELESS)]
+    ("spoil", "reason"), UNREADABLE, ids=[f"{n} {reason}" for n, (_, reason) in enumerate(UNREADABLE)]
 )
 def test_a_message_that_can_never_succeed_goes_to_the_dead_letter_queue_alone(
     ada: Learner,

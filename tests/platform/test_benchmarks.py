@@ -1,6 +1,9 @@
 """The documents say what was measured, and the pictures show it: a figure changed by hand, or a stale one, is found here."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,31 @@ def test_the_pictures_are_those_of_the_results(name: str) -> None:
 def test_every_figure_that_is_larger_than_the_naive_ways_is_explained() -> None:
     larger = set(documents.dearer(figures.read("store"))) - documents.DEARER.keys()
     assert not larger, f"add why to DEARER of benchmarks/documents.py: {larger}"
+
+
+EVENTS = """
+from benchmarks import naive
+from benchmarks.cases import Cases
+from benchmarks.lab import laboratory
+
+with laboratory() as lab:
+    naive.make_table(lab)
+    cases = Cases(lab).of()
+    missing = lab.stack.template.functions.keys() - {name.partition(":")[0] for name in cases}
+    assert not missing, f"add events for {missing} to benchmarks/cases.py"
+    assert all(make() for make in cases.values())
+"""
+
+
+def test_the_cold_start_of_every_function_is_measured(needs: Any) -> None:
+    """In a process of its own, since a process has one stack."""
+    for capability in ("capacity", "streams", "load"):
+        needs(capability)
+    environment = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME")}
+    done = subprocess.run(
+        [sys.executable, "-c", EVENTS], env=environment, capture_output=True, text=True, check=False
+    )
+    assert not done.returncode, done.stderr
 
 
 # Budgets that are not kept make the command fail.

@@ -131,7 +131,7 @@ def test_the_workers_of_queues_leave_executions_to_those_who_wait() -> None:
         event["Properties"]
         for each in declared
         if each["Type"] == "AWS::Serverless::Function"
-        for event in each["Properties"]["Events"].values()
+        for event in each["Properties"].get("Events", {}).values()
         if event["Type"] == "SQS"
     ]
     together = sum(event["ScalingConfig"]["MaximumConcurrency"] for event in events)
@@ -161,6 +161,15 @@ ROWS = {
     "MODELS_BYTES": "models of a session",
     "TURN_MODELS": "models of a turn",
     "SESSION_IDS": "ids of a session over its life",
+    "USAGE_DAYS": "days of usage",
+    "DEFAULT_USAGE_DAYS": "days of usage",
+    "CONNECTIONS": "live connections of a user",
+    "FOLLOWERS": "followers of a turn",
+    "LIVE_ID_CHARACTERS": "`id` of a live message",
+    "LIVE_MESSAGE_BYTES": "a live message",
+    "DELTA_BYTES": "a live message",
+    "FOLLOWER_BACKLOG_BYTES": "followers of a turn",
+    "LIVE_TITLE_CHARACTERS": "a live message",
     "PAGE_SIZE": "page",
     "MAX_PAGE_SIZE": "page",
     "EXPANDED_PAGE_SIZE": "page",
@@ -185,6 +194,8 @@ ROWS = {
 ELSEWHERE = {
     "runtime.deadline.LONGEST_SECONDS": ("a request", "29 seconds"),
     "turns.worker.MARGIN_SECONDS": ("a request", "3 seconds"),
+    "store.connections.LONGEST_SECONDS": ("live connections of a user", "2 hours"),
+    "turns.run.POLL_SECONDS": ("followers of a turn", "1 second"),
     "table.TIMEOUT_SECONDS": ("contention for one object", "8 seconds"),
     "store.accounts.REMEMBERED_SECONDS": ("a revoked token", "50 seconds"),
     "runtime.secrets.LIFETIME_SECONDS": ("a secret that was rotated", "5 minutes"),
@@ -205,6 +216,7 @@ ELSEWHERE = {
 }
 """The same of constants in other modules, with the words of the page."""
 UNITS = {
+    "second": 1,
     "seconds": 1,
     "minutes": 60,
     "hours": 3600,

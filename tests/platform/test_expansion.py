@@ -164,3 +164,50 @@ def test_no_function_writes_to_a_log_group_but_its_own() -> None:
             Grant("logs:PutLogEvents", "FunctionLogs.Arn"),
         }, role
     assert len(roles) > 40
+
+
+def test_codedeploy_may_shift_the_aliases_of_the_stack_and_read_alarms() -> None:
+    functions = "arn:aws:lambda:us-east-1:000000000000:function:practice-local-*"
+    assert set(grants("DeploymentRole", deployed(OPTIONS).resources)) == {
+        Grant("lambda:GetAlias", functions),
+        Grant("lambda:UpdateAlias", functions),
+        Grant("lambda:GetProvisionedConcurrencyConfig", functions),
+        Grant("cloudwatch:DescribeAlarms", "arn:aws:cloudwatch:us-east-1:000000000000:alarm:*"),
+    }
+
+
+MODEL_SOURCES = {"ModelsParameter": "/practice/models", "ModelsObject": "s3://configuration/models.json"}
+
+
+def test_who_knows_where_models_are_configured_may_read_that_and_nothing_beside_it() -> None:
+    resources = deployed({**OPTIONS, **MODEL_SOURCES}).resources
+    read = {
+        Grant("ssm:GetParameter", "arn:aws:ssm:us-east-1:000000000000:parameter/practice/models"),
+        Grant("s3:GetObject", "arn:aws:s3:::configuration/models.json"),
+    }
+    for name, each in resources.items():
+        if each["Type"] == "AWS::Lambda::Function":
+            asks = "MODELS_PARAMETER" in each["Properties"]["Environment"]["Variables"]
+            granted = set(grants(f"{name}Role", resources))
+            assert granted & read == (read if asks else set()), name
+            assert not any(grant.action.startswith("ssm:") for grant in granted - read), name
+
+
+def test_the_boundary_takes_nothing_but_logs_from_what_a_role_is_granted() -> None:
+    """It narrows the managed policy for logs, and an action that it forgets would be denied on AWS alone."""
+
+    def without_logs(resources: dict[str, Any]) -> set[Grant]:
+        return {grant for grant in grants(name, resources) if not grant.action.startswith("logs:")}
+
+    resources = deployed({**OPTIONS, **MODEL_SOURCES}).resources
+    bounded = [
+        name
+        for name, each in resources.items()
+        if each["Type"] == "AWS::IAM::Role" and "PermissionsBoundary" in each["Properties"]
+    ]
+    assert bounded
+    for name in bounded:
+        properties = {**resources[name]["Properties"]}
+        del properties["PermissionsBoundary"]
+        unbounded = {**resources, name: {**resources[name], "Properties": properties}}
+        assert without_logs(resources) == without_logs(unbounded), name

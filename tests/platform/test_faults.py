@@ -24,7 +24,7 @@ from practice.runtime import clock
 from practice.store import turns
 from practice.transfers import jobs as transfers
 from practice.turns import worker
-from practice.turns.providers import Completion, echo
+from practice.turns.providers import Parts, echo
 from tests.support import faults
 from tests.support.invariants import broken
 from tests.support.learners import Answer, Learner, made, new_user_id
@@ -201,6 +201,7 @@ OPERATIONS: dict[str, tuple[Operation, tuple[int, ...]]] = {
         CREATED,
     ),
     "get_turn": (lambda w: w.learner.get(f"/sessions/{w.session}/turns/{w.turn}"), READ),
+    "get_usage": (lambda w: w.learner.get("/usage"), READ),
     "cancel_turn": (cancel, (204,)),
     "cancel_turn running": (cancel, (204,)),
     "cancel_turn lapsed": (cancel, (204,)),
@@ -506,7 +507,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     times: Counter[str] = Counter()
     answer = echo.complete
 
-    def complete(model: Any, *arguments: Any) -> Completion:
+    def complete(model: Any, *arguments: Any) -> Parts:
         times[model.id] += 1
         return answer(model, *arguments)
 
@@ -719,10 +720,10 @@ def work_turn(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
 
 def work_cancelled_turn(w: World, stack: Stack, items_of: ItemsOf) -> tuple[Event, Holds]:
     """The first worker died before it saw that the turn was cancelled."""
-    name = turns.claim(w.learner.user_id, w.turn, worker.WORKER_LEASE)
-    assert name
+    claim = turns.claim(w.learner.user_id, w.turn, worker.WORKER_LEASE)
+    assert claim
     assert cancel(w).status == 204
-    turns.extend_lease(w.learner.user_id, w.turn, name, LAPSED)
+    turns.extend_lease(w.learner.user_id, w.turn, claim.worker, LAPSED)
 
     def holds() -> None:
         turn = w.learner.get(f"/sessions/{w.session}/turns/{w.turn}").json

@@ -110,7 +110,7 @@ def test_a_newer_version_follows_the_newest_rule_of_its_family(newer: str, newes
     rule = known(newest_known)
     rule.pop("prices", None)
 
-    assert known(newer) == rule, "without its prices, which nobody knows"
+    assert known(newer) == rule, "without its prices, which are not known"
 
 
 @pytest.mark.parametrize(

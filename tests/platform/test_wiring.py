@@ -1,6 +1,7 @@
 """template.yaml, the folders of functions/, their handlers and their events tell one story."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from local.intrinsics import parse
 from practice.caller import Caller
 from practice.http.endpoint import Endpoint
 from tests.support.lists import assert_complete
+from tools.asyncapi import SENT, action_of
 from tools.openapi import load_handler
 
 ROOT = Path(__file__).parents[2]
@@ -18,6 +20,14 @@ DEPLOYED = {
     for name, resource in RESOURCES.items()
     if resource["Type"] == "AWS::Serverless::Function"
 }
+LIVE = {
+    function["CodeUri"].split("/")[1]: route["Properties"]["RouteKey"]
+    for route in RESOURCES.values()
+    if route["Type"] == "AWS::ApiGatewayV2::Route"
+    for name in [re.findall(r"\w+", str(route["Properties"]["Target"]))[-1].removesuffix("Integration")]
+    for function in [RESOURCES[name]["Properties"]]
+}
+"""The route of the WebSocket API that each function of it answers."""
 HANDLERS = {
     folder.name: load_handler(folder)
     for folder in sorted((ROOT / "functions").iterdir())
@@ -55,7 +65,7 @@ def test_the_routes_of_the_template_are_the_routes_of_the_code() -> None:
 
 
 def test_every_function_without_a_route_has_another_trigger() -> None:
-    for name in HANDLERS.keys() - ENDPOINTS.keys():
+    for name in HANDLERS.keys() - ENDPOINTS.keys() - LIVE.keys():
         triggers = [event["Type"] for event in DEPLOYED[name].get("Events", {}).values()]
         assert triggers, f"give {name} an event in template.yaml: SQS, DynamoDB or EventBridgeRule"
         assert "HttpApi" not in triggers, name
@@ -70,7 +80,7 @@ def test_a_function_asks_for_a_token_unless_its_route_is_open_to_all() -> None:
 def test_just_the_functions_that_ask_for_a_token_may_read_its_secret() -> None:
     for name, handler in HANDLERS.items():
         policies = DEPLOYED[name].get("Policies", [])
-        asks = isinstance(handler, Endpoint) and handler.takes_a(Caller)
+        asks = name == "live_connect" or (isinstance(handler, Endpoint) and handler.takes_a(Caller))
 
         change = "give" if asks else "do not give"
         assert ({"Ref": "CallerPolicy"} in policies) is asks, f"{change} {name} CallerPolicy in template.yaml"
@@ -95,8 +105,20 @@ def test_a_handler_has_its_route_in_its_first_line_and_a_docstring() -> None:
 
 
 def test_a_handler_of_events_is_called_in_the_log_as_its_folder_is() -> None:
-    for name in HANDLERS.keys() - ENDPOINTS.keys():
+    for name in HANDLERS.keys() - ENDPOINTS.keys() - LIVE.keys():
         assert f'@logged_event("{name}")\n' in (ROOT / "functions" / name / "handler.py").read_text()
+
+
+def test_every_action_of_a_live_message_has_its_function() -> None:
+    actions = {action_of(model) for model in SENT} - {"ping"}
+
+    assert {
+        f"live_{action.strip('$')}": action for action in {*actions, "$connect", "$disconnect", "$default"}
+    } == LIVE
+    for name, route in LIVE.items():
+        assert (ROOT / "functions" / name / "handler.py").read_text().startswith(f'"""{route}: ')
+        integration = RESOURCES[f"{DEPLOYED[name]['name']}Integration"]["Properties"]["IntegrationUri"]
+        assert f"{DEPLOYED[name]['name']}.Alias" in str(integration)
 
 
 def test_handlers_are_short() -> None:
@@ -108,5 +130,7 @@ def test_every_function_has_an_event_by_its_name_and_a_route_comes_in_it() -> No
     for name in HANDLERS:
         events = [*(ROOT / "events").glob(f"{name}.json"), *(ROOT / "events").glob(f"{name}.*.json")]
         assert events, f"add events/{name}.json, as its trigger delivers it"
+        for event in events if name in LIVE else ():
+            assert json.loads(event.read_text())["requestContext"]["routeKey"] == LIVE[name], event.name
         for event in events if name in ENDPOINTS else ():
             assert json.loads(event.read_text())["routeKey"] == route_of(ENDPOINTS[name]), event.name

@@ -232,9 +232,10 @@ def _bus_uses(_: Resources, call: Call) -> Iterator[Use]:
 
 def _bedrock_uses(_: Resources, call: Call) -> Iterator[Use]:
     kind, name, verb = unquote(urlsplit(call.url).path).strip("/").split("/")
-    if (kind, verb) == ("model", "converse"):
+    if kind == "model":
         # Which models may be invoked is the deployment's parameter; tests configure many.
-        yield Use("bedrock:InvokeModel", PARAMETERS["BedrockModelArns"])
+        action = {"converse": "InvokeModel", "converse-stream": "InvokeModelWithResponseStream"}[verb]
+        yield Use(f"bedrock:{action}", PARAMETERS["BedrockModelArns"])
     else:
         assert (kind, verb) == ("knowledgebases", "retrieve"), call.url
         yield Use("bedrock:Retrieve", f"arn:aws:bedrock:{REGION}:{ACCOUNT}:knowledge-base/{name}")
@@ -283,6 +284,12 @@ def _table_uses(_: Resources, call: Call) -> Iterator[Use]:
         yield Use(f"dynamodb:{action}", table, _leading_key(request))
 
 
+def _connection_uses(_: Resources, call: Call) -> Iterator[Use]:
+    assert "/@connections/" in unquote(call.url), call.url
+    resource = f"LiveApi/live/{call.method}/@connections/*"
+    yield Use("execute-api:ManageConnections", f"arn:aws:execute-api:{REGION}:{ACCOUNT}:{resource}")
+
+
 def _leading_key(request: Mapping[str, Any]) -> frozenset[str]:
     key = request.get("Key") or request.get("Item")
     return frozenset([_family(key["pk"]["S"])]) if key else frozenset()
@@ -292,6 +299,7 @@ USES: Final[Mapping[str, Callable[[Resources, Call], Iterator[Use]]]] = {
     "bedrock": _bedrock_uses,
     "dynamodb": _table_uses,
     "events": _bus_uses,
+    "execute-api": _connection_uses,
     "s3": _bucket_uses,
     "secretsmanager": _secret_uses,
     "sqs": _queue_uses,

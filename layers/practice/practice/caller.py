@@ -12,3 +12,5 @@ class Caller:
     """The token's `iat`, in seconds since the epoch."""
     token_id: str | None = None
     """The token's `jti`."""
+    expires_at: float | None = None
+    """The token's `exp` with the leeway, in seconds since the epoch."""

@@ -1,7 +1,8 @@
 """The refusals of the domain. `http/replies.py` maps each to a status."""
 
 import math
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
 
 
 class PracticeError(Exception):
@@ -80,6 +81,12 @@ class Forbidden(PracticeError):
     """The caller may not do this."""
 
 
+class OriginNotAllowed(Forbidden):
+    """A browser opens a connection for a page of another origin."""
+
+    detail = "origin_not_allowed"
+
+
 class InvalidExamples(Forbidden):
     detail = "invalid_few_shot_example_ids"
 
@@ -112,6 +119,12 @@ class ExampleNotFound(NotFound):
 
 class AgentNotFound(NotFound):
     detail = "agent not found or not accessible"
+
+
+class UnknownAction(NotFound):
+    """No route of the live API takes the action."""
+
+    detail = "unknown action"
 
 
 class TurnNotFound(NotFound):
@@ -224,7 +237,11 @@ class VersionConflict(PracticeError):
         self.version = version
 
 
-class TooManyRequests(PracticeError):
+class TooMany(PracticeError):
+    """The caller uses up a quota."""
+
+
+class TooManyRequests(TooMany):
     """The user passed the rate limit; this request is accepted in `seconds`."""
 
     detail = "too many requests"
@@ -232,6 +249,31 @@ class TooManyRequests(PracticeError):
     def __init__(self, wait: float) -> None:
         super().__init__(wait)
         self.seconds = math.ceil(wait)
+
+
+class Left(NamedTuple):
+    """What is left of a budget."""
+
+    name: str
+    quota: int
+    remaining: int
+
+
+class DailyBudgetSpent(TooMany):
+    """A budget of the day does not hold what the request may use; a new day begins in `seconds`."""
+
+    detail = "daily_budget_spent"
+
+    def __init__(self, left: Sequence[Left], seconds: float) -> None:
+        super().__init__(seconds)
+        self.left = left
+        self.seconds = math.ceil(seconds)
+
+
+class TooManyFollowers(TooMany):
+    """A turn has as many followers as it may have."""
+
+    detail = "too_many_followers"
 
 
 class StoreUnavailable(PracticeError):

@@ -40,6 +40,24 @@ TURN_MODELS: Final = 20
 SESSION_IDS: Final = 2**15
 """Ids a session hands out over its life, to its settings, its models and its responses."""
 
+USAGE_DAYS: Final = 92
+"""Of one request for usage."""
+DEFAULT_USAGE_DAYS: Final = 30
+CONNECTIONS: Final = 10
+"""Live connections of a user at the same time."""
+FOLLOWERS: Final = 10
+"""Of a turn at the same time."""
+LIVE_ID_CHARACTERS: Final = 64
+"""Of the id that a client gives a live request."""
+LIVE_MESSAGE_BYTES: Final = 32 * KB
+"""Of a message in either direction."""
+DELTA_BYTES: Final = 16 * KB
+"""The text of one delta, as JSON."""
+FOLLOWER_BACKLOG_BYTES: Final = 1024 * KB
+"""How far a follower may fall behind what is written."""
+LIVE_TITLE_CHARACTERS: Final = 1_000
+"""Of a session's title in a live message."""
+
 PAGE_SIZE: Final = 50
 MAX_PAGE_SIZE: Final = 200
 EXPANDED_PAGE_SIZE: Final = 20

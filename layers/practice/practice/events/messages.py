@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
+from practice.schemas.base import DEFERRED, BaseModel
 from practice.schemas.fields import Id
 
 
@@ -44,7 +45,7 @@ class SweepParts(BaseModel):
 
 
 Sweep = SweepSession | SweepModel | SweepExample | SweepTurns | SweepParts
-SWEEP: TypeAdapter[Sweep] = TypeAdapter(Annotated[Sweep, Field(discriminator="sweep")])
+SWEEP: TypeAdapter[Sweep] = TypeAdapter(Annotated[Sweep, Field(discriminator="sweep")], config=DEFERRED)
 
 
 class WriteTitle(BaseModel):

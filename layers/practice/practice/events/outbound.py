@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnection
-from pydantic import BaseModel
 
 from practice.runtime import aws, queues
 from practice.runtime.config import config
 from practice.runtime.log import logger
+from practice.schemas.base import BaseModel
 from practice.schemas.fields import Timestamp
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ class ModelAnswer(BaseModel):
     prompt_tokens: int | None
     completion_tokens: int | None
     total_tokens: int | None
+    cost_usd: str | None = None
+    """US dollars, a decimal string; null without a price, and for a response that was added by itself."""
 
 
 class ModelError(BaseModel):
@@ -76,6 +78,8 @@ class TurnCompleted(OutboundEvent):
     created_at: Timestamp
     results: list[ModelAnswer]
     errors: list[ModelError]
+    cost_usd: str | None = None
+    """Of all models together, those whose answer was not kept included."""
 
 
 class AnswerRated(OutboundEvent):

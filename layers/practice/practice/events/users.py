@@ -6,15 +6,16 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, Self
 
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
-from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter, model_validator
+from pydantic import AwareDatetime, Field, TypeAdapter, model_validator
 
 from practice.events import outbound
 from practice.events.batch import PermanentFailure, parse, process, validate
 from practice.runtime import clock, queues
 from practice.runtime.config import config
 from practice.runtime.deadline import Deadline
+from practice.schemas.base import BaseModel
 from practice.schemas.fields import Id, Text
-from practice.store import accounts, withdrawals
+from practice.store import accounts, connections, withdrawals
 from practice.transfers import files
 
 ERASURE_RESERVE_SECONDS: Final = 10.0
@@ -97,6 +98,7 @@ def _erase(user_id: int, deadline: Deadline) -> None:
 
     Files go last: a worker that wrote one while the items were deleted finds its job gone, or had finished by then.
     """
+    connections.erase(user_id)
     for erasure in accounts.erase(user_id, withdrawals.removal):
         if erasure is not None:
             files.delete_all(user_id)

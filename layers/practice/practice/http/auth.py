@@ -30,7 +30,8 @@ def authenticate(authorization: str | None) -> Caller:
     header = _header(token)
     claims = _verified(token, header)
     _check_times(claims)
-    return Caller(_user_id(claims), _issued_at(claims), _token_id(claims))
+    expires_at = float(claims["exp"]) + config().token_leeway_seconds
+    return Caller(_user_id(claims), _issued_at(claims), _token_id(claims), expires_at)
 
 
 def _header(token: str) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def inputs(
             if not problems:
                 raise
     if problems:
-        raise Invalid(_listed(problems))
+        raise Invalid(listed(problems))
     return path, query, body
 
 
@@ -86,7 +86,7 @@ def expected_versions(if_match: str | None) -> ExpectedVersions:
     return ExpectedVersions(frozenset(int(version) for version in _STRONG_ETAG.findall(if_match)))
 
 
-def _listed(problems: list[Problem]) -> list[Problem]:
+def listed(problems: list[Problem]) -> list[Problem]:
     more = len(problems) - PROBLEMS
     if more <= 0:
         return problems
@@ -135,7 +135,7 @@ def _json_body(event: Event) -> Any:
         raise Invalid([Problem("missing", ("body",), "Field required")])
     content_type = event.get("headers", {}).get("content-type", "").partition(";")[0].strip().lower()
     if content_type and content_type != "application/json" and not content_type.endswith("+json"):
-        raise Invalid([_NOT_AN_OBJECT])
+        raise Invalid([NOT_AN_OBJECT])
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -144,10 +144,10 @@ def _json_body(event: Event) -> Any:
     if value is None:
         raise Invalid([Problem("missing", ("body",), "Field required")])
     if not isinstance(value, dict):
-        raise Invalid([_NOT_AN_OBJECT])
+        raise Invalid([NOT_AN_OBJECT])
     return value
 
 
-_NOT_AN_OBJECT: Final = Problem(
+NOT_AN_OBJECT: Final = Problem(
     "model_attributes_type", ("body",), "Input should be a valid dictionary or object to extract fields from"
 )

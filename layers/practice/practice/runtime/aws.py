@@ -16,7 +16,15 @@ from pydantic_core import from_json
 from practice.runtime.config import config
 from practice.runtime.snapshots import clear_on_restore
 
-SERVICES: Final = ("bedrock-agent-runtime", "bedrock-runtime", "dynamodb", "events", "s3", "sqs")
+SERVICES: Final = (
+    "apigatewaymanagementapi",
+    "bedrock-agent-runtime",
+    "bedrock-runtime",
+    "dynamodb",
+    "events",
+    "s3",
+    "sqs",
+)
 """All that `client` makes."""
 
 _making = threading.Lock()
@@ -52,11 +60,13 @@ def _factory() -> boto3.Session:
     return boto3.Session(botocore_session=session())
 
 
-def client(service: str, settings: ClientConfig, region: str | None = None) -> Any:
+def client(
+    service: str, settings: ClientConfig, region: str | None = None, endpoint: str | None = None
+) -> Any:
     """Threads may share a client, but must not make two at the same time."""
     make: Any = _factory().client  # its stubs list each service by a literal
     with _making:
-        made = make(service, region_name=region or config().region, config=settings)
+        made = make(service, region_name=region or config().region, config=settings, endpoint_url=endpoint)
         _made.add(made)
         return made
 

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from practice import limits
+from practice.schemas.base import BaseModel
 from practice.schemas.fields import FreeForm, Text, Timestamp, Title
 from practice.schemas.page import PageQuery
 

@@ -3,8 +3,9 @@
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
+from practice.schemas.base import BaseModel
 from practice.schemas.fields import Finite, Id, free_form
 
 

@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from practice import limits
+from practice.schemas.base import BaseModel
 
 Cursor = Annotated[str, Field(min_length=1, max_length=1024)]
 Size = Annotated[int, Field(ge=1, le=limits.MAX_PAGE_SIZE)]

@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, Field
 
 from practice import limits
+from practice.schemas.base import BaseModel
 from practice.schemas.fields import PATTERN, Timestamp, storable
 
 Score = Annotated[int, Field(ge=1, le=5)]

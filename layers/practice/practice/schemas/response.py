@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from practice.schemas.base import BaseModel
 from practice.schemas.fields import Answer, FreeForm, Prompt, Timestamp
 
 

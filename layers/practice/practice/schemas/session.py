@@ -3,9 +3,10 @@
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from practice import limits
+from practice.schemas.base import BaseModel
 from practice.schemas.fields import Id, KnowledgeIds, Notes, Timestamp, Title
 from practice.schemas.page import PageQuery, parameter_error
 from practice.schemas.response import Response

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from practice.schemas.base import BaseModel
 from practice.schemas.fields import ModelName, same_json
 from practice.schemas.generation import Chooser, Generation
 

@@ -3,9 +3,10 @@
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from practice import limits
+from practice.schemas.base import BaseModel
 from practice.schemas.example import Example
 from practice.schemas.fields import FreeForm, Timestamp, distinct
 from practice.schemas.generation import Generation

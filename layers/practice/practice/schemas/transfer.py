@@ -7,7 +7,6 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import (
     AfterValidator,
     AliasChoices,
-    BaseModel,
     Field,
     PlainSerializer,
     TypeAdapter,
@@ -16,6 +15,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from practice import limits
+from practice.schemas.base import DEFERRED, BaseModel
 from practice.schemas.catalogue import AgentFields
 from practice.schemas.example import NewExample
 from practice.schemas.fields import (
@@ -218,7 +218,7 @@ class ResponseLine(NewResponse):
 
 
 Line = Header | ExampleLine | SessionLine | TurnLine | ResponseLine
-LINE: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="type")])
+LINE: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="type")], config=DEFERRED)
 
 
 class Counts(BaseModel):

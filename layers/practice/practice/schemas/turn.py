@@ -3,16 +3,18 @@
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from practice import limits
+from practice.schemas.base import BaseModel
 from practice.schemas.fields import FreeForm, Id, KnowledgeIds, ModelName, Prompt, Timestamp
 from practice.schemas.generation import Generation
 from practice.schemas.page import Cursor
 from practice.schemas.response import Response
 from practice.schemas.session import NewSession
 from practice.schemas.settings import Selection, SettingsChanges, StoredSettings, StylePreset
+from practice.schemas.spending import Reserved
 
 
 class TurnStatus(StrEnum):
@@ -32,6 +34,7 @@ class ErrorCode(StrEnum):
     PROVIDER_ERROR = "provider_error"
     ONLY_REASONING = "only_reasoning"
     NOT_STORED = "not_stored"
+    DAILY_BUDGET_SPENT = "daily_budget_spent"
     INTERRUPTED = "interrupted"
     CANCELLED = "cancelled"
 
@@ -174,6 +177,7 @@ class StoredTurn(BaseModel):
     created_at: Timestamp
     asked: list[AskedModel]
     settings: TurnSettings
+    reserved: Reserved | None = None
 
 
 class Turn(BaseModel):

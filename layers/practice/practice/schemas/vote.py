@@ -3,10 +3,11 @@
 from enum import StrEnum
 from typing import Annotated, Final, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from practice import limits
+from practice.schemas.base import BaseModel
 from practice.schemas.fields import Id, Timestamp
 from practice.schemas.page import Cursor
 

@@ -50,12 +50,22 @@ def admit(caller: Caller) -> None:
     """Raises Unauthorized for a revoked token, StoreUnavailable while the user's data is being erased."""
     known = _remembered.get(caller.user_id)
     if known is None or time.monotonic() - known[0] >= REMEMBERED_SECONDS:
-        known = (time.monotonic(), _token_rules(caller.user_id))
-        with _lock:
-            if len(_remembered) >= REMEMBERED_USERS:
-                _remembered.clear()
-            _remembered[caller.user_id] = known
-    known[1].accept(caller)
+        _remember(caller.user_id, _token_rules(caller.user_id)).accept(caller)
+    else:
+        known[1].accept(caller)
+
+
+def admit_now(caller: Caller) -> None:
+    """The same by what the account says at this moment. One request."""
+    _remember(caller.user_id, _token_rules(caller.user_id)).accept(caller)
+
+
+def _remember(user_id: int, rules: TokenRules) -> TokenRules:
+    with _lock:
+        if len(_remembered) >= REMEMBERED_USERS:
+            _remembered.clear()
+        _remembered[user_id] = (time.monotonic(), rules)
+    return rules
 
 
 @clear_on_restore
@@ -71,10 +81,20 @@ def read(user_id: int) -> table.Document | None:
 
 def _token_rules(user_id: int) -> TokenRules:
     """One request, which also looks where the account was kept before; `move` takes it from there."""
-    items = [
-        document.item
-        for document in table.fetch([keys.account(user_id), keys.account_of_before(user_id)]).values()
-    ]
+    return token_rules([document.item for document in table.fetch(places_of(user_id)).values()])
+
+
+def places_of(user_id: int) -> list[keys.Key]:
+    """Where an account may be."""
+    return [keys.account(user_id), keys.account_of_before(user_id)]
+
+
+RULES: Final = ("erasing", "erased_at", "revoked_before", "revoked_tokens")
+"""The attributes that `token_rules` reads."""
+
+
+def token_rules(items: Sequence[table.Item]) -> TokenRules:
+    """What the items of an account say. Raises StoreUnavailable while it is erased."""
     if any("erasing" in item for item in items):
         raise StoreUnavailable("erasure under way")
     moments = [

@@ -13,7 +13,7 @@ from practice.schemas.session_model import StoredModels
 from practice.schemas.turn import StoredTurn, TurnStatus
 from practice.store import ratings, withdrawals
 from practice.store.settings import unlink
-from practice.store.turns import IN_PROGRESS
+from practice.store.turns import IN_PROGRESS, note_usage_of_deleted
 from practice.table import keys
 
 
@@ -25,6 +25,7 @@ def session(user_id: int, session_id: int) -> Iterator[None]:
     """Everything under a deleted session, its own parts included. Its votes are taken off all counts."""
     _require_deleted(keys.session(user_id, session_id))
     yield from withdrawals.remove_all(user_id, session_id)
+    note_usage_of_deleted(user_id, session_id)
     while found := table.read_keys(keys.everything_in(user_id, session_id)):
         yield from _deleted(found)
 

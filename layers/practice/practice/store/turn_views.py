@@ -24,7 +24,6 @@ from practice.store.turns import (
     cancel_running,
     read,
     read_state,
-    sent_with,
 )
 from practice.store.views import live_responses
 from practice.table import keys
@@ -39,6 +38,14 @@ class Slice:
 def get(caller: Caller, session_id: int, turn_id: int, pager: Pager, cursor: str | None = None) -> Slice:
     """Two requests; one for a response that is a turn of its own."""
     before = _position(pager, "get_turn", turn_id, cursor)
+    turn = whole(caller, session_id, turn_id)
+    kept, complete = _fitting(turn, pager.budget(), before, is_first=True)
+    assert kept is not None
+    return Slice(kept, None if complete else pager.cursor(_lowest(kept), "get_turn", turn_id))
+
+
+def whole(caller: Caller, session_id: int, turn_id: int) -> Turn:
+    """However large it is. Two requests; one for a response that is a turn of its own."""
     turn_key, models_key = keys.turn(caller.user_id, turn_id), keys.models(caller.user_id, session_id)
     response_key = keys.response(caller.user_id, turn_id)
     found = table.fetch([turn_key, models_key, response_key])
@@ -57,9 +64,7 @@ def get(caller: Caller, session_id: int, turn_id: int, pager: Pager, cursor: str
         turn = _turn_of_its_own(own[0], models) if own else None
     if turn is None:
         raise TurnNotFound
-    kept, complete = _fitting(turn, pager.budget(), before, is_first=True)
-    assert kept is not None
-    return Slice(kept, None if complete else pager.cursor(_lowest(kept), "get_turn", turn_id))
+    return turn
 
 
 def page(caller: Caller, session_id: int, query: SliceQuery, pager: Pager) -> TurnPage:
@@ -101,7 +106,7 @@ def cancel(caller: Caller, session_id: int, turn_id: int, pager: Pager) -> None:
     if state is None or state.status in (TurnStatus.DONE, TurnStatus.FAILED):
         raise TurnFinished
     if state.status == TurnStatus.QUEUED:
-        cancel_queued(caller.user_id, state.turn)
+        cancel_queued(caller.user_id, state)
     elif state.status == TurnStatus.RUNNING:
         cancel_running(caller.user_id, state)
 
@@ -120,7 +125,7 @@ def _newest_first(
         if stored and item and stored.turn_id >= turn_id:
             documents = list(group) if stored.turn_id == turn_id else []
             answers = {each.response_id: each for each in live_responses(documents, models)}
-            state = build_state(item, stored, answers, sent_with(documents))
+            state = build_state(item, stored, answers, documents)
             turn = _turn(_visible(state, answers))
             if turn:
                 yield turn

@@ -180,7 +180,7 @@ def _never_revealed(document: table.Document | None) -> bool:
 
 def _answers(user_id: int, judged: _Judged) -> list[JudgedAnswer]:
     """Those that are still there, by label. One request; raises TooFewAnswers."""
-    there = table.present([keys.response(user_id, asked.response_id) for _, asked in judged.labelled])
+    there = table.peek_all([keys.response(user_id, asked.response_id) for _, asked in judged.labelled])
     live = {model.session_model_id for model in judged.models.models}
     answers = [
         JudgedAnswer(

@@ -19,6 +19,7 @@ from practice import limits, table
 from practice.caller import Caller
 from practice.errors import AccountNotEmpty, ImportInProgress, Invalid, Problem, Unauthorized
 from practice.runtime.deadline import Deadline
+from practice.schemas.base import DEFERRED
 from practice.schemas.example import Example
 from practice.schemas.json_text import parse_json
 from practice.schemas.response import Response
@@ -53,7 +54,7 @@ _DELETIONS: Final = 20
 """Items that one transaction deletes with their count."""
 _MARK: Final = {"imported": table.number(1)}
 _MARKED: Final = "attribute_exists(#imported)"
-_ERRORS: Final = TypeAdapter(list[TurnError])
+_ERRORS: Final = TypeAdapter(list[TurnError], config=DEFERRED)
 _ENDED: Final = (TurnStatus.DONE, TurnStatus.FAILED, TurnStatus.CANCELLED)
 
 
