@@ -102,7 +102,10 @@ class _Sent:
 
 
 class Live:
-    """The followers of one turn, as its runner sees them (`Followers`)."""
+    """The followers of one turn, as its runner sees them.
+
+    What happens in the turn comes from several threads: no method raises for it, and none waits for a connection.
+    """
 
     def __init__(
         self,
