@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from local.stack import Stack
 from practice.schemas.response import Response
 from practice.schemas.turn import AskedModel, FinishReason, TurnError
+from practice.store import turns
 from practice.store.turns import TurnState
 from practice.turns import ask, configuration, run, worker
 from practice.turns.draft import Draft
@@ -53,13 +54,14 @@ class Watching:
     def __init__(self) -> None:
         self._live: Any = None
         self.events: list[tuple[str, str, str]] = []
-        self.first_piece = threading.Event()
+        self.first_piece, self.second_piece = threading.Event(), threading.Event()
 
     def wrote(self, asked: AskedModel, piece: str) -> None:
         assert piece
         self.events.append((asked.model_name, "wrote", piece))
         self._live.wrote(asked, piece)
-        self.first_piece.set()
+        if asked.model_name == "m":
+            (self.second_piece if self.first_piece.is_set() else self.first_piece).set()
 
     def restarted(self, asked: AskedModel) -> None:
         self.events.append((asked.model_name, "restarted", ""))
@@ -530,7 +532,7 @@ def test_a_model_of_bedrock_that_cannot_stream_is_asked_for_the_whole(chat: Chat
 # Cut by time or by a cancel
 
 
-PARIS_AND_SILENCE = stream(*sse(PARIS, chunk(", as <thi")), inf)
+PARIS_AND_SILENCE = stream(b"".join(sse(PARIS, chunk(", as <thi"))), inf)
 
 
 def test_what_was_written_when_the_time_is_up_is_kept(
@@ -540,7 +542,7 @@ def test_what_was_written_when_the_time_is_up_is_kept(
     session = ada.open_session(class_id=serve(m={}, quick={}))
     path = f"/sessions/{session['session_id']}"
 
-    with time_is_up_after(1, when=watching.first_piece):
+    with time_is_up_after(1, when=watching.second_piece):
         answer = made(ada.post(f"{path}/chat", {"prompt_text": "Capital?"}), 201)
     later = made(ada.post(f"{path}/chat", {"prompt_text": "Sure?"}), 201)
 
@@ -594,6 +596,45 @@ def test_an_answer_that_was_whole_is_not_cut_by_a_connection_that_stays_open(
     assert answer["results"][0]["token_usage"]["_gf"]["finish_reason"] == "stop"
 
 
+@pytest.mark.parametrize("has_died_before", [False, True])
+def test_a_worker_keeps_it_too(
+    ada: Learner, fake: FakeProvider, watching: Watching, serve: Any, stack: Stack, has_died_before: bool
+) -> None:
+    fake.plays["m"] = PARIS_AND_SILENCE
+    session = ada.open_session(class_id=serve(m={}, quick={}))
+    delivered = deliveries.of(stack)
+    path = f"/sessions/{session['session_id']}/chat"
+    queued = made(ada.post(path, {"prompt_text": "Why?"}, headers={"prefer": "respond-async"}), 202)
+    if has_died_before:
+        assert turns.claim(ada.user_id, queued["turn_id"], turns.Lease(-1, 60))
+
+    with time_is_up_after(1, when=watching.second_piece):
+        delivered.step_of("work_turn")
+
+    turn = ada.get(f"/sessions/{session['session_id']}/turns/{queued['turn_id']}").json
+    assert (turn["status"], turn["errors"]) == ("done", [])
+    kept = turn["results"][0]
+    assert (kept["response_text"], kept["token_usage"]["_gf"]["finish_reason"]) == (
+        "Paris, as <thi",
+        "timeout",
+    )
+
+
+def test_what_was_received_of_a_cut_answer_is_used(
+    ada: Learner, fake: FakeProvider, watching: Watching, serve: Any
+) -> None:
+    fake.plays["m"] = stream(*sse(chunk("x" * 300), chunk("y" * 300)), inf)
+    session = ada.open_session(class_id=serve(m={}, quick={}))
+
+    with time_is_up_after(1, when=watching.second_piece):
+        made(ada.post(f"/sessions/{session['session_id']}/chat", {"prompt_text": "Why?"}), 201)
+
+    [day] = made(ada.get("/usage"), 200)["days"]
+    [used] = [each for each in day["models"] if each["model_name"] == "m"]
+    assert (used["turns"], used["answers"], used["completion_tokens"]) == (1, 1, 200)
+    assert used["prompt_tokens"] > 0
+
+
 @pytest.mark.parametrize("how", ["chat", "run", "worker"])
 def test_what_was_written_when_a_turn_is_cancelled_is_kept(
     ada: Learner,
@@ -624,7 +665,7 @@ def test_what_was_written_when_a_turn_is_cancelled_is_kept(
         made(ada.post(f"{path}/chat", {"prompt_text": "Why?"}, headers={"prefer": "respond-async"}), 202)
     thread = threading.Thread(target=begin)
     thread.start()
-    assert watching.first_piece.wait(SECONDS)
+    assert watching.second_piece.wait(SECONDS)
     if how == "run":
         [path] = [f"/sessions/{each['session_id']}" for each in ada.get("/sessions?size=1").json["items"]]
     [turn] = ada.get(f"{path}/turns").json["items"]
@@ -655,8 +696,8 @@ def test_a_cut_answer_takes_no_more_requests_than_a_whole_one(
     cost()
     whole = cost()
     fake.plays["m"] = PARIS_AND_SILENCE
-    watching.first_piece.clear()
-    with time_is_up_after(1, when=watching.first_piece):
+    watching.second_piece.clear()
+    with time_is_up_after(1, when=watching.second_piece):
         cut = cost()
 
     assert cut == whole

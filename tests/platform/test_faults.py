@@ -30,6 +30,7 @@ from tests.support.invariants import broken
 from tests.support.learners import Answer, Learner, made, new_user_id
 from tests.support.lists import assert_complete
 from tests.support.processes import Killed
+from tests.support.recount import miscounts
 from tests.support.torture import chosen
 
 pytestmark = [pytest.mark.trust, pytest.mark.usefixtures("stack")]
@@ -60,6 +61,22 @@ class World:
         self.long = learner.add_response(session, response_text="x" * 1_000_000)["response_id"]
         queued = learner.post(f"/sessions/{self.session}/chat", {"prompt_text": "Later?"}, headers=LATER)
         self.turn = made(queued, 202)["turn_id"]
+        self.class_id = 0
+        self.judged = ""
+
+    def judge(self) -> None:
+        """A turn in a class of its own, with a vote and a rating."""
+        self.answer()
+        made(self.learner.put(f"{self.judged}/vote", {"tie": "good"}), 200)
+        made(self.learner.put(f"/responses/{self.answers[0]}/rating", {"score": 2}), 200)
+
+    def answer(self) -> None:
+        """The same turn before it is judged."""
+        self.class_id = new_user_id()
+        session = self.learner.open_session(class_id=self.class_id)
+        chat = self.learner.post(f"/sessions/{session['session_id']}/chat", {"prompt_text": "Which?"})
+        self.answers = [each["response_id"] for each in made(chat, 201)["results"]]
+        self.judged = chat.headers["location"]
 
 
 Operation = Callable[[World], Answer]
@@ -107,6 +124,9 @@ BEFORE: dict[str, Callable[[World], object]] = {
     "get_import": get_job("import"),
     "cancel_turn running": run_by(worker.WORKER_LEASE),
     "cancel_turn lapsed": run_by(LAPSED),
+    **dict.fromkeys(("put_rating", "put_vote", "get_blind_turn"), World.answer),
+    **dict.fromkeys(("put_rating again", "get_rating", "delete_rating", "get_standings"), World.judge),
+    **dict.fromkeys(("put_vote again", "get_vote", "delete_vote", "delete_response judged"), World.judge),
 }
 """What has happened already when an operation begins."""
 
@@ -185,6 +205,17 @@ OPERATIONS: dict[str, tuple[Operation, tuple[int, ...]]] = {
     "cancel_turn": (cancel, (204,)),
     "cancel_turn running": (cancel, (204,)),
     "cancel_turn lapsed": (cancel, (204,)),
+    "put_rating": (lambda w: w.learner.put(f"/responses/{w.answers[0]}/rating", {"score": 4}), READ),
+    "put_rating again": (lambda w: w.learner.put(f"/responses/{w.answers[0]}/rating", {"score": 4}), READ),
+    "get_rating": (lambda w: w.learner.get(f"/responses/{w.answers[0]}/rating"), READ),
+    "delete_rating": (lambda w: w.learner.delete(f"/responses/{w.answers[0]}/rating"), GONE),
+    "get_blind_turn": (lambda w: w.learner.get(f"{w.judged}/blind"), READ),
+    "put_vote": (lambda w: w.learner.put(f"{w.judged}/vote", {"label": "A"}), READ),
+    "put_vote again": (lambda w: w.learner.put(f"{w.judged}/vote", {"label": "A"}), READ),
+    "get_vote": (lambda w: w.learner.get(f"{w.judged}/vote"), READ),
+    "delete_vote": (lambda w: w.learner.delete(f"{w.judged}/vote"), GONE),
+    "delete_response judged": (lambda w: w.learner.delete(f"/responses/{w.answers[0]}"), GONE),
+    "get_standings": (lambda w: w.learner.get(f"/standings?class_id={w.class_id}"), READ),
     "create_export": (lambda w: w.learner.get("/export"), READ),
     "create_export later": (export_later, LEFT),
     "get_export": (get_job("export"), READ),
@@ -274,11 +305,16 @@ SAMPLE = [(name, list(FAULTS)[number % len(FAULTS)]) for number, name in enumera
 def test_nothing_is_lost_or_left_half_done(
     another_learner: Callable[[], Learner],
     items_of: ItemsOf,
+    stack: Stack,
     name: str,
     fault: str,
 ) -> None:
     operation, success = OPERATIONS[name]
     is_tried_again = FAULTS[fault][1] == ONCE and fault not in NOT_TRIED_AGAIN
+
+    def wrong(world: World) -> list[str]:
+        items = items_of(world.learner)
+        return broken(items) + (miscounts(stack, world.class_id, [items]) if world.class_id else [])
 
     def prepare() -> World:
         world = World(another_learner(), another_learner())
@@ -287,7 +323,7 @@ def test_nothing_is_lost_or_left_half_done(
         return world
 
     for where, world, answer in each_request(name, fault, prepare, lambda world: ask(operation, world)):
-        assert broken(items_of(world.learner)) == [], where
+        assert wrong(world) == [], where
         if answer is not None:
             assert answer.status in (*success, 500, 503), (where, answer.body[:300])
             assert answer.status != 500 or fault.startswith("killed"), (where, answer.body[:300])
@@ -303,7 +339,7 @@ def test_nothing_is_lost_or_left_half_done(
             again = ask(operation, world)
         assert again is not None, where
         assert again.status in success, (where, again.body[:300])
-        assert broken(items_of(world.learner)) == [], where
+        assert wrong(world) == [], where
 
 
 def without_link(read: Any) -> Any:
@@ -318,6 +354,8 @@ def test_batches_that_are_answered_in_part_are_read_to_their_end(
     ada: Learner, ben: Learner, name: str
 ) -> None:
     world = World(ada, ben)
+    if name in BEFORE:
+        BEFORE[name](world)
     operation, _ = OPERATIONS[name]
     if name.startswith(("list", "get")):
         whole = operation(world)

@@ -15,7 +15,7 @@ from practice.runtime.config import config
 from practice.runtime.deadline import Deadline
 from practice.schemas.base import BaseModel
 from practice.schemas.fields import Id, Text
-from practice.store import accounts, connections
+from practice.store import accounts, connections, withdrawals
 from practice.transfers import files
 
 ERASURE_RESERVE_SECONDS: Final = 10.0
@@ -99,7 +99,7 @@ def _erase(user_id: int, deadline: Deadline) -> None:
     Files go last: a worker that wrote one while the items were deleted finds its job gone, or had finished by then.
     """
     connections.erase(user_id)
-    for erasure in accounts.erase(user_id):
+    for erasure in accounts.erase(user_id, withdrawals.removal):
         if erasure is not None:
             files.delete_all(user_id)
             _publish(user_id, erasure)

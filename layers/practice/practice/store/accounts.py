@@ -6,7 +6,7 @@ makes it larger, and must still take an erasure and a revocation.
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from practice import table
@@ -243,29 +243,44 @@ class Erasure(NamedTuple):
     counts: dict[str, int]
 
 
-def erase(user_id: int) -> Iterator[Erasure | None]:
+def erase(
+    user_id: int, vote_removal: Callable[[int, keys.Key], list[table.Write]]
+) -> Iterator[Erasure | None]:
     """Deletes everything of the user but the account, counting exactly; yields None after each bounded piece.
 
-    Ends with the receipt, when a reading from the start finds nothing more. May die anywhere and be begun again.
+    A vote goes first, each with `vote_removal`, which takes it off the counts of its class. Ends with the receipt, when a
+    reading from the start finds nothing more. May die anywhere and be begun again.
     """
     move(user_id)
     account_key = keys.account(user_id)
     while found := table.read_keys(keys.everything_of(user_id)):
-        for start in range(0, len(found), _PIECE):
-            piece = found[start : start + _PIECE]
+        for piece in _pieces(found):
             counts = {f"erased_{kind}": count for kind, count in _counted(piece).items() if count}
             counting = table.update(account_key, add=counts, condition="attribute_exists(#erasing)")
             try:
-                table.write(counting, *(table.delete(key, "attribute_exists(#pk)") for key in piece))
+                if keys.is_vote(piece[0].sk):
+                    deletions = vote_removal(user_id, piece[0])
+                else:
+                    deletions = [table.delete(key, "attribute_exists(#pk)") for key in piece]
+                if not deletions:
+                    break  # another worker deleted it: read again
+                table.write(counting, *deletions)
             except table.ConditionFailed as failed:
                 if failed.index == 0:
                     return  # another worker has finished it
-                break  # another worker deleted some of them: read again
+                break  # another worker deleted some of them, or the counts of a class have moved: read again
             yield None
     account = read(user_id)
     if account and "erasing" in account.item:
         counts = {kind: account.number(f"erased_{kind}") for kind in KINDS}
         yield Erasure(float(account.item["erased_at"]["N"]), counts)
+
+
+def _pieces(found: Sequence[keys.Key]) -> Iterator[Sequence[keys.Key]]:
+    """Each vote by itself, then the rest."""
+    rest = [key for key in found if not keys.is_vote(key.sk)]
+    yield from ([key] for key in found if keys.is_vote(key.sk))
+    yield from (rest[start : start + _PIECE] for start in range(0, len(rest), _PIECE))
 
 
 _PIECE: Final = 10
@@ -290,7 +305,7 @@ def finish_erasure(user_id: int, erasure: Erasure) -> None:
         return  # a later erasure has begun, and will end by itself
 
 
-def _counted(piece: list[keys.Key]) -> dict[str, int]:
+def _counted(piece: Sequence[keys.Key]) -> dict[str, int]:
     kinds = [keys.kind_of(key.sk) for key in piece]
     return {kind: kinds.count(kind) for kind in KINDS} | {"items": len(piece)}
 

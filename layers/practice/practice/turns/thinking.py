@@ -14,9 +14,11 @@ _FIRST: Final = re.compile(rf"(?P<block>{_OPEN})|(?P<held>{_UNFINISHED})", _FLAG
 _END: Final = re.compile(_CLOSE, _FLAGS)
 _LONGEST_PART: Final = len("</thinking>") - 1
 _LINE_END: Final = re.compile(r"[ \t]*(?P<newline>\n)?")
+_INDENTATION: Final = r"^[ \t]{0,99}"
+"""Of a block on its own line. It is held until the line goes on; a bound keeps a long line of blanks cheap."""
 _FURTHER: Final = re.compile(
-    rf"(?P<block>^[ \t]*{_OPEN})|(?P<start>{_OPEN})|(?P<end>{_CLOSE})"
-    rf"|(?P<held>(?:^[ \t]*)?{_UNFINISHED}|^[ \t]+\Z)",
+    rf"(?P<block>{_INDENTATION}{_OPEN})|(?P<start>{_OPEN})|(?P<end>{_CLOSE})"
+    rf"|(?P<held>(?:{_INDENTATION})?{_UNFINISHED}|^[ \t]{{1,99}}\Z)",
     _FLAGS,
 )
 
@@ -105,9 +107,9 @@ class ThinkingFilter:
         """After a block on its own line."""
         found = _LINE_END.match(self._rest)
         assert found
-        if found.end() == len(self._rest) and not found["newline"] and not self._is_last:
-            return False
         self._rest = self._rest[found.end() :]
+        if not self._rest and not found["newline"]:
+            return False
         self._before = "\n" if found["newline"] else " "
         self._state = self._text
         return True
