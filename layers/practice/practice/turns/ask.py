@@ -30,6 +30,8 @@ from practice.turns.thinking import ThinkingFilter
 
 FIRST_PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 8.0
+SHORTEST_TRY_SECONDS: Final = 1.0
+"""A model that has less time than this is not asked once more."""
 
 _random = random.SystemRandom()
 
@@ -162,7 +164,7 @@ def _patiently(
         except ThrottledError as throttled:
             pause = (throttled.retry_after or 0.0) + _random.uniform(0, longest)
             longest = min(LONGEST_PAUSE_SECONDS, longest * 2)
-            if pause >= deadline.remaining():
+            if pause + SHORTEST_TRY_SECONDS > deadline.remaining():
                 raise
             draft.restart()
             time.sleep(pause)
