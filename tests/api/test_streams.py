@@ -23,7 +23,7 @@ from practice.turns import ask, configuration, run, worker
 from practice.turns.draft import Draft
 from practice.turns.live import Live
 from practice.turns.providers import Completion, bedrock, openai
-from practice.turns.thinking import without_thinking
+from practice.turns.thinking import ThinkingFilter, without_thinking
 from tests.support import deliveries
 from tests.support.learners import Learner, made
 from tests.support.processes import SECONDS, time_is_up_after
@@ -277,6 +277,27 @@ def test_the_pieces_are_the_text_that_is_stored(
     stored = made(ada.get(f"/responses/{result['response_id']}"), 200)
     assert stored["response_text"] == text
     assert 0 <= stored["token_usage"]["_gf"]["first_token_ms"] <= stored["latency_ms"]
+
+
+@pytest.mark.parametrize(
+    ("each", "outcome"),
+    [
+        ((chunk("Hm"), chunk(" hm</thi"), chunk("nk>\n\nParis"), chunk("."), STOP), "Paris."),
+        ((chunk("<think>Hm</think>"), chunk("Paris"), STOP), "Paris"),
+        ((chunk(reasoning_content="Hm"), chunk("Par"), chunk("is"), chunk(finish="length")), "Paris"),
+        ((chunk("Paris"), STOP), "Paris"),
+        ((chunk("Hm"), chunk(finish="length")), "only_reasoning"),
+    ],
+)
+def test_no_thinking_is_shown_of_a_model_whose_template_opens_it(
+    chat: Chat, fake: FakeProvider, watching: Watching, each: Any, outcome: str
+) -> None:
+    fake.plays["DeepSeek-R1-Distill-Qwen-7B"] = events(*each)
+
+    made_of_it = chat(id="DeepSeek-R1-Distill-Qwen-7B")
+
+    assert made_of_it.get("response_text", made_of_it.get("code")) == outcome
+    assert watching.kinds() == (["failed"] if outcome == "only_reasoning" else ["wrote", "answered"])
 
 
 @pytest.mark.parametrize(
@@ -713,27 +734,30 @@ HALVES = ["\ud83d", "\ude00", "\udcf0\udc9f", "\udc98\udc80", "\udcff"]
 WRITTEN = st.lists(st.sampled_from([*TAGS, *LETTERS, *HALVES]), max_size=12)
 
 
-@given(WRITTEN, st.booleans(), st.data())
-@example(["a", "</think>", "b"], True, None)
+@given(WRITTEN, st.booleans(), st.booleans(), st.data())
+@example(["a", "</think>", "b"], True, False, None)
+@example(["a", "</think>", "b"], True, True, None)
 def test_however_an_answer_is_split_its_text_is_the_same(
-    written: list[str], thinks: bool, data: st.DataObject | None
+    written: list[str], thinks: bool, is_open: bool, data: st.DataObject | None
 ) -> None:
     text = "".join(written)
     body = b"".join(sse(*map(raw, written), STOP, "[DONE]"))
     splits = sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=20))) if data else range(len(body))
     pieces = [body[start:end] for start, end in zip([0, *splits], [*splits, len(body)], strict=True)]
 
-    assert _read(openai._streamed(pieces), thinks) == _read(openai._streamed([_whole(text)]), thinks)
+    streamed = _read(openai._streamed(pieces), thinks=thinks, is_open=is_open)
+
+    assert streamed == _read(openai._streamed([_whole(text)]), thinks=thinks, is_open=is_open)
 
 
 def _whole(text: str) -> bytes:
     return b"".join(sse(raw(text), STOP, "[DONE]"))
 
 
-def _read(parts: Any, thinks: bool) -> str:
+def _read(parts: Any, *, thinks: bool, is_open: bool = False) -> str:
     shown: list[str] = []
     draft = Draft(shown.append, shown.clear)
-    draft.begin({}, thinks=thinks)
+    draft.begin({}, thinking=ThinkingFilter(thinks=thinks, is_open=is_open))
     for part in parts:
         draft.add(part)
     text = draft.completion(FinishReason.TIMEOUT).text
@@ -745,6 +769,6 @@ def _read(parts: Any, thinks: bool) -> str:
 def test_thinking_is_withheld_piece_by_piece_as_from_the_whole(written: list[str], thinks: bool) -> None:
     written = [each for each in written if not "\ud800" <= each[0] <= "\udfff" and each != "\x00"]
 
-    shown = _read(openai._streamed(sse(*[chunk(each) for each in written], STOP)), thinks)
+    shown = _read(openai._streamed(sse(*[chunk(each) for each in written], STOP)), thinks=thinks)
 
     assert shown == without_thinking("".join(written), thinks=thinks)[0]
