@@ -36,6 +36,14 @@ run: $(venv) $(node) ## Serve the whole stack on http://127.0.0.1:3000 (HOST, PO
 token: $(venv) ## Print a bearer token for the local stack (USER_ID)
 	@$(python) -m local token --user-id "$(USER_ID)" $(ARGS)
 
+# Of the stack that the page is for: its outputs ApiUrl and LiveUrl.
+API ?= http://127.0.0.1:3000
+LIVE ?= ws://127.0.0.1:3000/live
+
+.PHONY: page
+page: $(venv) ## Serve the page for a stack on http://127.0.0.1:8080 (API, LIVE, HOST, PORT)
+	@HOST="$(HOST)" PORT="$(if $(filter file,$(origin PORT)),8080,$(PORT))" exec $(python) -m local page "$(API)" "$(LIVE)"
+
 .PHONY: event
 event: $(venv) ## Send an event to the running local stack (FILE, HOST, PORT)
 	@$(python) -m local event "$(FILE)" $(ARGS)
@@ -81,7 +89,7 @@ e2e: $(venv) $(node) .tools/sam/installed .tools/e2e/installed ## Drive the buil
 	@$(python) -m tests.e2e $(ARGS)
 
 .PHONY: bench
-bench: $(venv) $(node) .tools/bench/installed .tools/sam/installed .tools/e2e/installed ## Measure: writes results, pictures and their pages (ARGS="cold warm store load pictures --long")
+bench: $(venv) $(node) .tools/bench/installed .tools/sam/installed .tools/e2e/installed ## Measure: writes results, pictures and their pages (ARGS="cold warm store load live pictures --long")
 	@$(python) -m benchmarks $(ARGS)
 
 .PHONY: rehearse
@@ -144,8 +152,8 @@ lock: $(venv) ## Lock the dependencies anew from requirements/*.in and package.j
 	npm install --package-lock-only --no-audit --no-fund --loglevel=error
 
 .PHONY: client-ts
-client-ts: $(venv) $(node_dev) ## Write the TypeScript client's types, clients/typescript/schema.d.ts, from openapi.json
-	@npx --no-install openapi-typescript openapi.json --output clients/typescript/schema.d.ts
+client-ts: $(venv) $(node_dev) ## Write the types of the TypeScript and browser clients from openapi.json and asyncapi.json
+	@$(python) -m tools.typescript_client
 
 .PHONY: clean
 clean: ## Remove what was built and installed; the local stack's data stays

@@ -1,4 +1,4 @@
-"""`python -m local run | token | event`"""
+"""`python -m local run | token | event | page`"""
 
 import argparse
 import errno
@@ -14,11 +14,14 @@ from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
+from local import web
 from local.data import TOKEN_SECRET, DataError, DataFolder
 from local.engine import EngineError, free_port
 from local.functions import InProcess
+from local.http import Request, Response, message
 from local.intrinsics import TemplateError
-from local.stack import Stack, read_template, settings
+from local.server import Server
+from local.stack import ROOT, Stack, read_template, settings
 from local.terminal import JsonLines, Readable
 from local.tokens import mint
 from practice.runtime.config import ConfigurationError, config
@@ -42,10 +45,15 @@ def main() -> int:
     )
     event = commands.add_parser("event", help="hand an event file to the running stack")
     event.add_argument("file", type=Path)
+    page = commands.add_parser("page", help="serve the page of clients/web for a stack elsewhere")
+    page.add_argument("api", help="its HTTP API, the output ApiUrl")
+    page.add_argument("live", help="its live API, the output LiveUrl")
     arguments = parser.parse_args()
     try:
         if arguments.command == "event":
             return send_event(arguments.file)
+        if arguments.command == "page":
+            return serve_page(arguments.api.rstrip("/"), arguments.live)
         if arguments.command == "token":
             return print_token(arguments.user_id, arguments.ttl)
         return run(arguments.json or os.environ.get("LOG") == "json")
@@ -92,6 +100,31 @@ def send_event(file: Path) -> int:
     for outcome in answer["outcomes"]:
         print(outcome["function"], file=sys.stderr)
         print(json.dumps(outcome["answer"], indent=2, ensure_ascii=False))
+    return 0
+
+
+def serve_page(api: str, live: str) -> int:
+    """Until Ctrl-C or SIGTERM."""
+    for given, kinds in ((api, "http"), (live, "ws")):
+        if not re.fullmatch(rf"{kinds}s?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?", given):
+            return _refuse(f"{given} is not an address of {kinds}:// or {kinds}s://")
+    config = f"export const api = {json.dumps(api)};\nexport const live = {json.dumps(live)};\n"
+
+    def answer(request: Request) -> Response:
+        found = web.page(ROOT, request.path, connect=f"{api} {live}", config=config)
+        return found or message(HTTPStatus.NOT_FOUND, "Not Found")
+
+    stop = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stop)
+    host, port = address()
+    try:
+        server = Server(answer, host, port)
+    except OSError as error:
+        return _refuse(f"cannot serve on {host}:{port}: {error.strerror or error}")
+    server.start()
+    print(f"ready: {server.url} (CorsOrigins of the stack must have it)", flush=True)
+    signal.sigwait(stop)
+    server.close()
     return 0
 
 

@@ -1,8 +1,10 @@
 """The stack's own paths under /_local/: what it holds, and the events that `make event` hands in."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +19,9 @@ from local.pages import state_page
 from local.presigned import is_presigned
 from local.queues import DROPPED, Queues
 from local.template import Template
+from practice.limits import MAX_ID
+
+SCRIPT = Path(__file__).with_name("stack.mjs")
 
 
 class Control:
@@ -29,6 +34,7 @@ class Control:
         bus: Bus,
         services: dict[str, Service],
         host: str,
+        token: Callable[[int], str],
         live: Live,
     ) -> None:
         self._template = template
@@ -38,17 +44,22 @@ class Control:
         self._bus = bus
         self._services = services
         self._host = host
+        self._token = token
         self._live = live
 
     def answer(self, request: Request) -> Response:
         by_link = request.path.startswith(f"{PREFIX}s3/") and is_presigned(request.query)
-        if not by_link and self._is_foreign(request):
+        if not by_link and self.is_foreign(request):
             return message(403, "Forbidden")
         if request.path.startswith(PREFIX):
             service = self._services.get(request.path.removeprefix(PREFIX).partition("/")[0])
             return service.answer(request) if service else message(404, "Not Found")
         if request.path == "/_local/events" and request.method == "POST":
             return self._hand_over(request)
+        if request.path == "/_local/token" and request.method == "POST":
+            return self._mint(request)
+        if request.path == "/_local/stack.mjs" and request.method == "GET":
+            return Response(200, [("content-type", "text/javascript; charset=utf-8")], SCRIPT.read_bytes())
         if request.path in ("/_local/", "/_local") and request.method == "GET":
             return state_page(self.state())
         if request.path == "/_local/state" and request.method == "GET":
@@ -93,7 +104,7 @@ class Control:
         starts += [(rule.function, f"bus {rule.bus}: {json.dumps(rule.pattern)}") for rule in template.rules]
         return {"name": name, "started_by": [start for function, start in starts if function == name]}
 
-    def _is_foreign(self, request: Request) -> bool:
+    def is_foreign(self, request: Request) -> bool:
         """Whether it comes from another machine, or from a page of another site: by its own name or a rebound one."""
         host = request.header("host") or ""
         try:
@@ -103,6 +114,16 @@ class Control:
             return True
         same_origin = request.header("origin") in (None, f"http://{host}")
         return not (is_here and same_origin and ip_address(request.client).is_loopback)
+
+    def _mint(self, request: Request) -> Response:
+        """A token for a learner, as `make token` prints it."""
+        try:
+            user_id = json.loads(request.body)["user_id"]
+        except (ValueError, LookupError, TypeError):
+            user_id = None
+        if type(user_id) is not int or not 1 <= user_id <= MAX_ID:
+            return json_response(422, {"refused": f"user_id is an integer from 1 to {MAX_ID}"})
+        return json_response(200, {"token": self._token(user_id)})
 
     def _hand_over(self, request: Request) -> Response:
         content_type = request.header("content-type") or "application/json"

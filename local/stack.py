@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
+from local import web
 from local.aws import PREFIX, PROVIDER_KEYS, Service, secret_arn, secrets_manager
 from local.bus import Bus
 from local.control import Control
@@ -25,11 +26,14 @@ from local.queues import Queues
 from local.server import Server
 from local.sqs import sqs
 from local.template import Template
+from local.tokens import mint
 from local.triggers import Triggers
 from practice.runtime.config import config
 
 ROOT = Path(__file__).resolve().parent.parent
 OBJECT_LIMIT = 1 << 30
+TOKEN_SECONDS = 86400
+"""How long a token of the page is valid."""
 
 log = logging.getLogger("local.stack")
 SHELL = dict(os.environ)
@@ -117,7 +121,7 @@ class Stack:
             "live": self.live,
         }
         self._control = Control(
-            template, self.engine, self.invoker, self.queues, self.bus, services, host, self.live
+            template, self.engine, self.invoker, self.queues, self.bus, services, host, self._token, self.live
         )
         self.server.start()
         self._closing.callback(self.server.close)
@@ -148,7 +152,21 @@ class Stack:
             return self._control.answer(request)
         if request.path == "/docs" or request.path.startswith("/docs/"):
             return docs(ROOT, request.path)
+        if request.method == "GET" and (page := self._page(request)):
+            return page
         return self.gateway.answer(request)
+
+    def _page(self, request: Request) -> Response | None:
+        if request.path == "/guide":
+            return web.guide(ROOT)
+        host = web.address(request) or ""
+
+        def shown() -> str:
+            return (
+                "" if self._control.is_foreign(request) else web.stack_section(self.state, f"http://{host}")
+            )
+
+        return web.page(ROOT, request.path, connect=f"ws://{host}" if host else "", stack=shown)
 
     def close(self) -> None:
         self._closing.close()
@@ -161,6 +179,9 @@ class Stack:
 
     def _body_limit(self, target: str) -> int:
         return OBJECT_LIMIT if target.startswith(PREFIX) else BODY_LIMIT
+
+    def _token(self, user_id: int) -> str:
+        return mint(self.token_secret, user_id, TOKEN_SECONDS, self.environment)
 
     def _set_environment(self) -> None:
         """What the functions find in their environment, which is this process's."""

@@ -1,14 +1,16 @@
-"""`python -m tools.python_client`: write clients/python/practice_client from openapi.json; `--check` compares.
+"""`python -m tools.python_client`: write clients/python/practice_client from the contracts; `--check` compares.
 
-Returned objects become frozen dataclasses. An operation becomes a method whose keyword arguments are its query parameters
-and the fields of its body. The shared code is written by hand: transport.py and errors.py.
+Returned objects and events become frozen dataclasses. An operation becomes a method whose keyword arguments are its query
+parameters and the fields of its body, as does an action of the live API that begins or follows a turn. The shared code is
+written by hand: transport.py, live.py and errors.py.
 """
 
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,8 +19,10 @@ from tools.openapi import TARGET as CONTRACT
 Json = Mapping[str, Any]
 
 ROOT: Final = Path(__file__).resolve().parent.parent
+LIVE_CONTRACT: Final = ROOT / "asyncapi.json"
 TARGET: Final = ROOT / "clients" / "python" / "practice_client"
 WRITTEN_BY: Final = "Written by `make openapi` from openapi.json."
+ACTIONS: Final = ("chat", "run", "follow")
 SCALARS: Final = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
 SENT_AS: Final = {"If-Match": "if_match", "Idempotency-Key": "idempotency_key", "Prefer": "prefer"}
 FROM_HEADER: Final = {"ETag": "etag", "x-next-cursor": "next_cursor"}
@@ -84,6 +88,8 @@ class Client:
             return " | ".join(dict.fromkeys(self.type_of(each, sent=sent) for each in schema["anyOf"]))
         if "enum" in schema:
             return f"Literal[{', '.join(map(json.dumps, schema['enum']))}]"
+        if "const" in schema:
+            return f"Literal[{json.dumps(schema['const'])}]"
         if isinstance(schema["type"], list):
             return " | ".join(self.type_of({**schema, "type": each}, sent=sent) for each in schema["type"])
         if schema["type"] == "array":
@@ -148,22 +154,22 @@ class Client:
         listed = schema if schema["type"] == "array" else schema["properties"].get("items")
         return self.type_of(listed["items"]) if listed else None, schema.get("description", "")
 
-    def models(self) -> list[str]:
-        """The definition of every named type, by name."""
-        made: dict[str, str] = {}
+    def models(self, known: Collection[str] = ()) -> list[str]:
+        """The definition of every named type that is not known, by name."""
+        made = dict.fromkeys(known, "")
         while waiting := self.used - made.keys():
             for name in waiting:
                 schema = self.schemas[name]
                 is_object = "properties" in schema
                 made[name] = self._object(name, schema) if is_object else f"{name} = {self.type_of(schema)}\n"
-        return [made[name] for name in sorted(made)]
+        return [made[name] for name in sorted(made) if made[name]]
 
     def _object(self, name: str, schema: Json) -> str:
         lines = ["@dataclass(frozen=True, slots=True, kw_only=True)", f"class {name}:"]
         if "description" in schema:
             lines += [_doc(schema["description"], "    "), ""]
         for field, described in schema["properties"].items():
-            lines.append(f"    {field}: {self.type_of(described)}")
+            lines.append(f"    {_name(field)}: {self.type_of(described)}")
             if "description" in described:
                 lines.append(f'    """{described["description"]}"""')
         for extra in sorted(self.beside.get(name, ())):
@@ -180,7 +186,7 @@ def _argument(type_: str, *, is_needed: bool) -> str:
 
 def _method_text(method: Method) -> str:
     arguments = [f"{name}: int" for name in method.path_ids]
-    named = [f"{name}: {type_}" for name, type_ in (method.query | method.body).items()]
+    named = [f"{_name(name)}: {type_}" for name, type_ in (method.query | method.body).items()]
     assert len(method.query) + len(method.body) == len(named), f"{method.name}: duplicate argument name"
     if method.is_text:
         named.append("text: str | None = None")
@@ -232,7 +238,11 @@ def _path(method: Method) -> str:
 
 
 def _dictionary(names: Mapping[str, str]) -> str:
-    return "{" + ", ".join(f'"{name}": {name}' for name in names) + "}"
+    return "{" + ", ".join(f'"{name}": {_name(name)}' for name in names) + "}"
+
+
+def _name(name: str) -> str:
+    return f"{name}_" if iskeyword(name) else name
 
 
 MODELS_HEAD: Final = f'''"""The objects that the API returns. {WRITTEN_BY}
@@ -248,7 +258,73 @@ from typing import Any, Literal
 '''
 
 
-def files(contract: Json) -> dict[str, str]:
+LIVE_HEAD: Final = '''"""The events of the live API, and its actions. Written by `make openapi` from asyncapi.json."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from practice_client.models import {known}
+from practice_client.transport import UNSET, Unset, given
+
+'''
+ACTIONS_HEAD: Final = """
+class Actions:
+    def _events(self, action: Mapping[str, Any]) -> AsyncGenerator[TurnEvent]:
+        raise NotImplementedError
+
+"""
+
+
+def live_messages(contract: Json, known: Collection[str]) -> str:
+    """The module of the live API. `known` are the types that models.py defines."""
+    client = Client({"paths": {}, **contract})
+    client.used.clear()
+    events = {
+        schema["properties"]["type"]["const"]: name
+        for name, schema in client.schemas.items()
+        if {"type", "turn_id"} <= schema.get("properties", {}).keys()
+    }
+    client.used.update(events.values())
+    actions = {
+        schema["properties"]["action"]["const"]: schema
+        for schema in client.schemas.values()
+        if "action" in schema.get("properties", {})
+    }
+    methods = "\n".join(_action_text(client, name, actions[name]) for name in ACTIONS)
+    models = client.models(known)
+    return "\n".join(
+        [
+            LIVE_HEAD.format(known=", ".join(sorted(known))),
+            *models,
+            f"TurnEvent = {' | '.join(events.values())}",
+            f"EVENTS: Final[Mapping[str, type[TurnEvent]]] = {_kinds(events)}\n",
+            ACTIONS_HEAD + methods,
+        ]
+    )
+
+
+def _kinds(events: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f"{json.dumps(kind)}: {name}" for kind, name in events.items()) + "}"
+
+
+def _action_text(client: Client, name: str, schema: Json) -> str:
+    arguments = {
+        field: _argument(client.type_of(described, sent=True), is_needed=field in schema["required"])
+        for field, described in schema["properties"].items()
+        if field not in ("action", "id")
+    }
+    ids = [field for field in ("session_id", "turn_id") if field in arguments]
+    named = [f"{field}: {type_}" for field, type_ in arguments.items() if field not in ids]
+    signature = _signature(name, [f"{field}: int" for field in ids], named, "AsyncGenerator[TurnEvent]")
+    sent = f'{{"action": "{name}", {_dictionary(arguments)[1:]}'
+    return f"{signature}\n{_doc(schema['description'])}\n        return self._events(given({sent}))\n"
+
+
+def files(contract: Json, live_contract: Json) -> dict[str, str]:
     """The generated modules by name, formatted like the rest of the repository."""
     client = Client(contract)
     models = "\n\n".join([MODELS_HEAD, *client.models()])
@@ -268,9 +344,11 @@ from practice_client.transport import UNSET, Items, Transport, Unset
 
 class Client(Transport):
 '''
+    live = live_messages(live_contract, sorted(client.used))
     return {
         "models.py": _formatted(models, "models.py"),
         "client.py": _formatted(head + methods, "client.py"),
+        "live_messages.py": _formatted(live, "live_messages.py"),
     }
 
 
@@ -287,7 +365,7 @@ def main(arguments: list[str]) -> int:
     if arguments not in ([], ["--check"]):
         print("usage: python -m tools.python_client [--check]", file=sys.stderr)
         return 2
-    made = files(json.loads(CONTRACT.read_text()))
+    made = files(json.loads(CONTRACT.read_text()), json.loads(LIVE_CONTRACT.read_text()))
     if not arguments:
         for name, text in made.items():
             (TARGET / name).write_text(text)

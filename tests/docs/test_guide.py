@@ -22,13 +22,14 @@ from practice.runtime import clock
 from tests.support.browser import Browser, find_browser
 from tests.support.guide import Block, Place, blocks_of, free_port
 from tests.support.learners import new_user_id
+from tests.support.node import node_with_websocket
 from tests.support.providers import FakeProvider, Played
 
 GUIDE = ROOT / "docs" / "guide.md"
 BLOCKS = blocks_of(GUIDE)
 BEGIN = "Before you begin"
 SECTIONS = [name for name in dict.fromkeys(block.section for block in BLOCKS) if name != BEGIN]
-RUN = {"sh", "sh run", "js browser", "python", "python consumer", "diff apply", "csv examples.csv"}
+RUN = {"sh", "sh run", "js browser", "js node", "python", "python consumer", "diff apply", "csv examples.csv"}
 CHECKED: dict[str, Callable[[str], object]] = {
     "sh cloud": lambda text: subprocess.run(["bash", "-n", "-c", text], check=True),
     "js cloud": lambda text: subprocess.run(["node", "--check", "-"], input=text.encode(), check=True),
@@ -98,6 +99,11 @@ def test_a_section_does_what_it_says(
                     place.apply(block.text)
                 case "csv examples.csv":
                     (place.folder / "examples.csv").write_text(block.text)
+                case "js node":
+                    if (command := node_with_websocket()) is None:
+                        pytest.skip("needs a Node.js with WebSocket")
+                    (place.folder / "program.mjs").write_text(place.here(block.text))
+                    place.shell(f"{' '.join(command)} program.mjs")
                 case "python":
                     program = place.folder / "program.py"
                     program.write_text(place.here(block.text))

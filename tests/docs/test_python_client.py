@@ -30,6 +30,7 @@ from tools import python_client
 from tools.openapi import TARGET, endpoints
 
 CONTRACT: dict[str, Any] = json.loads(TARGET.read_text())
+LIVE_CONTRACT: dict[str, Any] = json.loads(python_client.LIVE_CONTRACT.read_text())
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def client(stack: Stack, ada: Learner) -> Iterator[Client]:
 
 
 def test_it_is_what_the_contract_says_now() -> None:
-    for name, text in python_client.files(CONTRACT).items():
+    for name, text in python_client.files(CONTRACT, LIVE_CONTRACT).items():
         assert (python_client.TARGET / name).read_text() == text, "run `make openapi`"
 
 
@@ -51,12 +52,16 @@ def test_a_stale_one_is_noticed(
 ) -> None:
     contract = tmp_path / "openapi.json"
     contract.write_text(TARGET.read_text().replace('"knowledge_ids"', '"facts"'))
+    live_contract = tmp_path / "asyncapi.json"
+    live_contract.write_text(json.dumps(LIVE_CONTRACT).replace('"offset"', '"position"'))
     monkeypatch.setattr(python_client, "CONTRACT", contract)
+    monkeypatch.setattr(python_client, "LIVE_CONTRACT", live_contract)
 
     assert python_client.main(["--check"]) == 1
     output = capsys.readouterr().err
     assert "practice_client/client.py" in output
     assert "practice_client/models.py" in output
+    assert "practice_client/live_messages.py" in output
     assert "make openapi" in output
 
 
@@ -83,6 +88,8 @@ def test_a_type_error_in_use_is_caught(tmp_path: Path) -> None:
         "client.create_session(klass_id=1)\n"
         "number: int = client.get_session(1).title\n"
         "client.get_session(1).responses[0].response_text.upper()\n"
+        "client.live.chat(1)\n"
+        "client.live.run(class_id=1, prompt_text='', style_preset='cheerful')\n"
     )
 
     checked = subprocess.run(
@@ -104,7 +111,7 @@ def test_a_type_error_in_use_is_caught(tmp_path: Path) -> None:
     found = [
         line.partition(":")[2].partition(":")[0] for line in checked.stdout.splitlines() if "error:" in line
     ]
-    assert found == ["3", "4", "5", "6"], checked.stdout
+    assert found == ["3", "4", "5", "6", "8", "9"], checked.stdout
 
 
 # Against the local stack

@@ -1,4 +1,4 @@
-"""The TypeScript client: generated from openapi.json, checked strictly, run by node against the local stack."""
+"""The clients for TypeScript and browsers: types from the contracts, strictly checked, run by node on the local stack."""
 
 import json
 import os
@@ -12,8 +12,9 @@ import pytest
 from local.stack import ROOT, Stack
 from tests.support.learners import Learner
 from tests.support.unreliable import Unreliable, busy
+from tools import typescript_client
 
-CLIENT = ROOT / "clients" / "typescript"
+CLIENTS = ROOT / "clients"
 PACKAGES = ROOT / "node_modules"
 
 pytestmark = pytest.mark.skipif(
@@ -24,7 +25,9 @@ pytestmark = pytest.mark.skipif(
 # Each line after the mark has to be wrong: tsc refuses a mark without an error.
 MISUSE = """
 import { practice, type Schemas } from "./practice.mjs";
+import { Live } from "../web/live.mjs";
 const client = practice({ baseUrl: "", token: () => "" });
+const live = new Live({ url: "", api: "", token: () => "" });
 const path = { session_id: 1 };
 // @ts-expect-error: a misspelled field
 const body = { titel: "x" } satisfies Schemas["SessionChanges"];
@@ -41,6 +44,17 @@ const { data } = await client.GET("/user/practice/sessions/{session_id}", { para
 data.title;
 // @ts-expect-error: a title may be null
 data?.title.length;
+// @ts-expect-error: a turn needs a prompt
+live.chat({ session_id: 1 });
+// @ts-expect-error: a misspelled field
+live.run({ class_id: 1, prompt_text: "", style: "accurate" });
+for await (const event of live.follow({ session_id: 1, turn_id: 1 })) {
+  // @ts-expect-error: not every event has a text
+  event.text;
+  // @ts-expect-error: no such event
+  if (event.type === "answer.thought") break;
+  if (event.type === "answer.delta") event.text.length;
+}
 """
 RETRIED = """
 import { practice } from "./practice.mjs";
@@ -56,18 +70,20 @@ console.log(JSON.stringify([response.status, pauses]));
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the client, generated and compiled; what misuses it is compiled too."""
-    folder = tmp_path_factory.mktemp("typescript")
-    for file in CLIENT.iterdir():
-        if file.suffix == ".mts" or file.name == "tsconfig.json":
-            shutil.copy(file, folder)
-    (folder / "node_modules").symlink_to(PACKAGES)
-    (folder / "misuse.mts").write_text(MISUSE)
-    (folder / "retried.mts").write_text(RETRIED)
-    generator = PACKAGES / "openapi-typescript" / "bin" / "cli.js"
-    run("node", generator, ROOT / "openapi.json", "--output", folder / "schema.d.ts")
-    run("node", PACKAGES / "typescript" / "bin" / "tsc", "--project", folder)
-    return folder / "built"
+    """A folder with the clients, generated and compiled; what misuses them is compiled too."""
+    folder = tmp_path_factory.mktemp("clients")
+    for name, kinds in {"typescript": (".mts", ".json"), "web": (".mjs",)}.items():
+        (folder / name).mkdir()
+        for file in (CLIENTS / name).iterdir():
+            if file.suffix in kinds:
+                shutil.copy(file, folder / name)
+    typescript = folder / "typescript"
+    (typescript / "node_modules").symlink_to(PACKAGES)
+    (typescript / "misuse.mts").write_text(MISUSE)
+    (typescript / "retried.mts").write_text(RETRIED)
+    typescript_client.write(folder)
+    run("node", PACKAGES / "typescript" / "bin" / "tsc", "--project", typescript)
+    return typescript / "built" / "typescript"
 
 
 def run(*command: str | Path, **variables: str) -> str:
@@ -96,7 +112,9 @@ def test_a_learner_practises_with_it(built: Path, stack: Stack, ada: Learner) ->
 
 
 def test_no_answer_is_an_object_that_may_have_no_field(built: Path) -> None:
-    assert '"application/json": Record<string, never>' not in (built.parent / "schema.d.ts").read_text()
+    assert (
+        '"application/json": Record<string, never>' not in (built.parent.parent / "schema.d.ts").read_text()
+    )
 
 
 def test_it_waits_as_it_is_asked_to_and_a_post_is_done_once(

@@ -161,6 +161,8 @@ ROWS = {
     "MODELS_BYTES": "models of a session",
     "TURN_MODELS": "models of a turn",
     "SESSION_IDS": "ids of a session over its life",
+    "USAGE_DAYS": "days of usage",
+    "DEFAULT_USAGE_DAYS": "days of usage",
     "CONNECTIONS": "live connections of a user",
     "FOLLOWERS": "followers of a turn",
     "LIVE_ID_CHARACTERS": "`id` of a live message",
@@ -178,6 +180,13 @@ ROWS = {
     "TOKEN_CHARACTERS": "token",
     "IDEMPOTENCY_KEY_CHARACTERS": "`Idempotency-Key`",
     "DEDUP_ID_CHARACTERS": "`dedup_id` of a message",
+    "RATING_TAGS": "tags of a rating, its comment",
+    "TAG_CHARACTERS": "tags of a rating, its comment",
+    "COMMENT_CHARACTERS": "tags of a rating, its comment",
+    "JUDGED_ANSWERS": "answers that a vote compares",
+    "CLASS_VOTERS": "voters of a class",
+    "COMPARED_MODELS": "models that the votes of a user compare in a class",
+    "COMPARED_BYTES": "models that the votes of a user compare in a class",
 }
 """The row of docs/limits.md that has each constant."""
 

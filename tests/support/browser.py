@@ -73,6 +73,17 @@ class Browser:
     def open(self, url: str) -> None:
         self._call("Page.navigate", url=url)
 
+    def resize(self, width: int, height: int, *, is_mobile: bool, scheme: str) -> None:
+        """The window of a device, whose user prefers this colour scheme."""
+        self._call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=is_mobile,
+        )
+        self._call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
     def evaluate(self, expression: str) -> Any:
         messages = self._call(
             "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True

@@ -8,15 +8,18 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass, replace
 from datetime import datetime
 from enum import Enum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from types import NoneType, TracebackType, UnionType
-from typing import Any, Final, Self, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, get_args, get_origin, get_type_hints
 from urllib.parse import urlencode
 
 import urllib3
 from urllib3.exceptions import HTTPError
 
 from practice_client.errors import ConnectionFailed, refusal, retry_after
+
+if TYPE_CHECKING:
+    from practice_client.live import Live
 
 
 class Unset(Enum):
@@ -41,7 +44,8 @@ class Items(list[T]):
 class Transport:
     """Safe to share between threads.
 
-    `token` is a text, or a function that returns a valid one. A request is sent at most `tries` times. It is repeated after
+    `token` is a text, or a function that returns a valid one. `live_url` is the address of the live API, an output of the
+    stack; without it, that of the local stack. A request is sent at most `tries` times. It is repeated after
     429 and 503 when the seconds of `Retry-After` have passed, and after a lost connection; a POST also after 409
     `request_in_flight`. A POST has an `Idempotency-Key`, so it takes effect once. A change with `if_match` is repeated only
     after 429, because its own success would look like the change of another client. A repeated DELETE may get 404.
@@ -52,6 +56,7 @@ class Transport:
         base_url: str,
         token: str | Callable[[], str],
         *,
+        live_url: str | None = None,
         tries: int = 4,
         timeout: float = 35.0,
         longest_pause: float = 60.0,
@@ -59,11 +64,22 @@ class Transport:
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._token = token
+        self._live_url = live_url or f"ws{self._base_url.removeprefix('http')}/live"
         self._tries = tries
         self._timeout = timeout
         self._longest_pause = longest_pause
         self._sleep = sleep
         self._pool = urllib3.PoolManager(maxsize=10)
+
+    @cached_property
+    def live(self) -> "Live":
+        """The live API. Needs the package websockets: `pip install practice-client[live]`."""
+        from practice_client.live import Live
+
+        return Live(self, self._live_url)
+
+    def token(self) -> str:
+        return self._token if isinstance(self._token, str) else self._token()
 
     def close(self) -> None:
         self._pool.clear()
@@ -87,6 +103,7 @@ class Transport:
         if_match: str | None = None,
         idempotency_key: str | None = None,
         prefer: str | None = None,
+        tries: int | None = None,
     ) -> Any:
         """The result, of the type in `kinds` for its status. Raises PracticeError and ConnectionFailed."""
         if method == "POST":
@@ -97,9 +114,10 @@ class Transport:
         if isinstance(body, str):
             content, headers["content-type"] = body.encode(), NDJSON
         elif body is not None:
-            content, headers["content-type"] = json.dumps(_given(body)).encode(), "application/json"
-        parameters = urlencode({name: _parameter(value) for name, value in _given(query or {}).items()})
-        response = self._send(method, path + (f"?{parameters}" if parameters else ""), headers, content)
+            content, headers["content-type"] = json.dumps(given(body)).encode(), "application/json"
+        parameters = urlencode({name: _parameter(value) for name, value in given(query or {}).items()})
+        target = path + (f"?{parameters}" if parameters else "")
+        response = self._send(method, target, headers, content, tries or self._tries)
         received = {name.lower(): value for name, value in response.headers.items()}
         value = _parsed(response.data, received.get("content-type", ""))
         if response.status not in kinds:
@@ -107,11 +125,10 @@ class Transport:
         return _with_headers(read(kinds[response.status], value), received)
 
     def _send(
-        self, method: str, target: str, headers: dict[str, str], content: bytes | None
+        self, method: str, target: str, headers: dict[str, str], content: bytes | None, tries: int
     ) -> urllib3.BaseHTTPResponse:
-        for attempt in range(1, self._tries + 1):
-            token = self._token if isinstance(self._token, str) else self._token()
-            sent = {**headers, "authorization": f"Bearer {token}", "accept": "application/json"}
+        for attempt in range(1, tries + 1):
+            sent = {**headers, "authorization": f"Bearer {self.token()}", "accept": "application/json"}
             pause = random.uniform(0, min(8.0, 0.25 * 2**attempt))  # noqa: S311  # jitter of retries, not a secret
             try:
                 response = self._pool.request(
@@ -124,13 +141,13 @@ class Transport:
                     redirect=False,
                 )
             except HTTPError as error:
-                if attempt == self._tries or "if-match" in headers:
+                if attempt == tries or "if-match" in headers:
                     reason = f"{method} {target.partition('?')[0]}: {type(error).__name__}"
                     raise ConnectionFailed(reason, headers.get("idempotency-key")) from error
             else:
                 asked = retry_after({name.lower(): value for name, value in response.headers.items()})
                 is_worth_it = _may_come_again(response.status, headers, asked)
-                if attempt == self._tries or not is_worth_it or (asked or 0) > self._longest_pause:
+                if attempt == tries or not is_worth_it or (asked or 0) > self._longest_pause:
                     return response
                 pause += asked or 0
             self._sleep(pause)
@@ -153,7 +170,8 @@ def _may_come_again(status: int, headers: Mapping[str, str], asked: float | None
     return status == 429 or (status == 503 and "if-match" not in headers)
 
 
-def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def given(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the omitted ones."""
     return {name: value for name, value in arguments.items() if value is not UNSET}
 
 
@@ -183,7 +201,13 @@ def read(kind: Any, value: Any) -> Any:
     if kind is datetime:
         return datetime.fromisoformat(value)
     if isinstance(kind, type) and is_dataclass(kind):
-        return kind(**{name: read(hint, value[name]) for name, hint in _hints(kind).items() if name in value})
+        return kind(
+            **{
+                name: read(hint, value[_sent(name)])
+                for name, hint in _hints(kind).items()
+                if _sent(name) in value
+            }
+        )
     return None if kind is None else value
 
 
@@ -203,7 +227,12 @@ def _member(kinds: tuple[Any, ...], value: Any) -> Any:
 
 
 def _required(kind: Any) -> set[str]:
-    return {field.name for field in fields(kind) if field.default is MISSING}
+    return {_sent(field.name) for field in fields(kind) if field.default is MISSING}
+
+
+def _sent(name: str) -> str:
+    """The name in JSON of a field whose name would be a word of Python, such as `from_`."""
+    return name.removesuffix("_")
 
 
 def _with_headers(made: Any, headers: Mapping[str, str]) -> Any:

@@ -1,7 +1,8 @@
 """The refusals of the domain. `http/replies.py` maps each to a status."""
 
 import math
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
 
 
 class PracticeError(Exception):
@@ -90,6 +91,12 @@ class InvalidExamples(Forbidden):
     detail = "invalid_few_shot_example_ids"
 
 
+class TooFewVoters(Forbidden):
+    """The standings of a few would say how each of them voted."""
+
+    detail = "too_few_voters"
+
+
 class NotFound(PracticeError):
     """An object of another user is indistinguishable from one that does not exist."""
 
@@ -124,6 +131,20 @@ class TurnNotFound(NotFound):
     detail = "turn not found"
 
 
+class RatingNotFound(NotFound):
+    detail = "rating not found"
+
+
+class VoteNotFound(NotFound):
+    detail = "vote not found"
+
+
+class StandingsNotFound(NotFound):
+    """The caller has no vote that counts in the class."""
+
+    detail = "class not found"
+
+
 class ExportNotFound(NotFound):
     detail = "export not found"
 
@@ -149,9 +170,27 @@ class TurnFinished(Conflict):
 
 
 class TurnNotFinished(Conflict):
-    """Only a turn that has ended can be followed."""
+    """Only a turn that has ended is followed, or judged."""
 
     detail = "turn_not_finished"
+
+
+class TooFewAnswers(Conflict):
+    """One answer compares with nothing."""
+
+    detail = "too_few_answers"
+
+
+class TooManyAnswers(Conflict):
+    """More answers than there are labels."""
+
+    detail = "too_many_answers"
+
+
+class TooManyComparedModels(Conflict):
+    """The user's votes in this class compare as many models as standings hold."""
+
+    detail = "too_many_compared_models"
 
 
 class AccountNotEmpty(Conflict):
@@ -210,6 +249,25 @@ class TooManyRequests(TooMany):
     def __init__(self, wait: float) -> None:
         super().__init__(wait)
         self.seconds = math.ceil(wait)
+
+
+class Left(NamedTuple):
+    """What is left of a budget."""
+
+    name: str
+    quota: int
+    remaining: int
+
+
+class DailyBudgetSpent(TooMany):
+    """A budget of the day does not hold what the request may use; a new day begins in `seconds`."""
+
+    detail = "daily_budget_spent"
+
+    def __init__(self, left: Sequence[Left], seconds: float) -> None:
+        super().__init__(seconds)
+        self.left = left
+        self.seconds = math.ceil(seconds)
 
 
 class TooManyFollowers(TooMany):

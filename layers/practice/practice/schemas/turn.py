@@ -17,6 +17,7 @@ from practice.schemas.page import Cursor, SliceQuery
 from practice.schemas.response import Response
 from practice.schemas.session import NewSession
 from practice.schemas.settings import Selection, SettingsChanges, StoredSettings, StylePreset
+from practice.schemas.spending import Reserved
 
 
 class TurnStatus(StrEnum):
@@ -36,6 +37,7 @@ class ErrorCode(StrEnum):
     PROVIDER_ERROR = "provider_error"
     ONLY_REASONING = "only_reasoning"
     NOT_STORED = "not_stored"
+    DAILY_BUDGET_SPENT = "daily_budget_spent"
     INTERRUPTED = "interrupted"
     CANCELLED = "cancelled"
 
@@ -212,6 +214,7 @@ class StoredTurn(BaseModel):
     created_at: Timestamp
     asked: list[AskedModel]
     settings: TurnSettings
+    reserved: Reserved | None = None
     after_turn_id: int | None = None
     ancestry: Ancestry | None = None
     """None: the turn follows the one before it in time, as all turns did before there were branches."""

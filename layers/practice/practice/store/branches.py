@@ -7,13 +7,13 @@ id than the one it follows.
 """
 
 from collections import deque
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from itertools import chain, count, groupby, islice
 from threading import Lock
-from typing import Final
+from typing import Final, Self
 
 from practice import table
 from practice.errors import TurnNotFinished, TurnNotFound
@@ -26,7 +26,6 @@ from practice.store.turns import (
     TurnState,
     build_state,
     holds_only_models,
-    sent_with,
 )
 from practice.store.views import View, is_live
 from practice.table import keys
@@ -81,7 +80,7 @@ class Node:
         live = [each for each in self.answers if is_live(each, _ids(models))]
         answers = [Response.model_validate_json(each.text) for each in live]
         by_id = {each.response_id: each for each in answers}
-        return build_state(self.item, self.stored, by_id, sent_with(live))
+        return build_state(self.item, self.stored, by_id, live)
 
     def is_shown(self, models: StoredModels) -> bool:
         """Not one of a turn whose answers were all deleted."""
@@ -97,7 +96,7 @@ class Node:
         """Without a look at the answers, which may be long."""
         if self.item is None or self.stored is None:
             return TurnStatus.DONE, []
-        return build_state(self.item, self.stored, {}, {}).shown()
+        return build_state(self.item, self.stored, {}, []).shown()
 
 
 def _ids(models: StoredModels) -> set[int]:
@@ -307,11 +306,26 @@ def follow(user_id: int, view: View, node: Node | None) -> Followed:
 class History:
     """The answers to a turn's ancestors, the newest first, read when one of its models takes them and then kept for all."""
 
-    def __init__(self, user_id: int, view: View, turn: StoredTurn) -> None:
-        self._left = _answers_before(user_id, view, turn)
+    def __init__(self, answers: Iterator[table.Document]) -> None:
+        self._left = answers
         self._read: list[table.Document] = []
         self._lock = Lock()
         self._failure: Exception | None = None
+
+    @classmethod
+    def before(cls, user_id: int, view: View, turn: StoredTurn) -> Self:
+        """Of a turn."""
+        session_id = view.session.session_id
+        branch = ancestors(user_id, session_id, view.models, turn.turn_id, turn)
+        return cls(_answers(user_id, view, branch, [each.session_model_id for each in turn.asked]))
+
+    @classmethod
+    def after(cls, user_id: int, view: View, node: Node | None, wanted: Collection[int]) -> Self:
+        """Of a turn that is to follow this one and to ask the wanted models."""
+        if node is None:
+            return cls(iter(()))
+        older = ancestors(user_id, view.session.session_id, view.models, node.turn_id, node.stored)
+        return cls(_answers(user_id, view, chain([node.turn_id], older), wanted))
 
     def of_model(self, session_model_id: int) -> Iterator[Response]:
         for place in count():
@@ -333,14 +347,18 @@ class History:
             return self._read[place] if place < len(self._read) else None
 
 
-def _answers_before(user_id: int, view: View, turn: StoredTurn) -> Iterator[table.Document]:
-    """No request for what is among the newest responses of the session; two for every ten turns before those."""
+def _answers(
+    user_id: int, view: View, branch: Iterator[int], wanted: Collection[int]
+) -> Iterator[table.Document]:
+    """To the turns of a branch, the newest first.
+
+    No request for what is among the newest responses of the session; two for every ten turns before those.
+    """
     by_turn: dict[int, list[table.Document]] = {}
     for document in view.live:
         by_turn.setdefault(turn_of(document), []).append(document)
     session_id = view.session.session_id
     oldest = keys.number_in(view.live[-1].key.sk) if view.live else keys.end_of(session_id)
-    branch = ancestors(user_id, session_id, view.models, turn.turn_id, turn)
     for turn_id in branch:
         yield from by_turn.get(turn_id, ())
         if turn_id < oldest:
@@ -350,7 +368,6 @@ def _answers_before(user_id: int, view: View, turn: StoredTurn) -> Iterator[tabl
     if view.is_complete:
         return
     models = {each.session_model_id for each in view.models.models}
-    wanted = {each.session_model_id for each in turn.asked}
     older = islice(chain([turn_id], branch), HISTORY_TURNS)
     for node in load(user_id, older, wanted, at_once=10):
         for document in reversed(node.answers):

@@ -193,7 +193,7 @@ def cancel(caller: Caller, session_id: int, turn_id: int, pager: Pager) -> None:
     if state is None or state.status in (TurnStatus.DONE, TurnStatus.FAILED):
         raise TurnFinished
     if state.status == TurnStatus.QUEUED:
-        cancel_queued(caller.user_id, state.turn)
+        cancel_queued(caller.user_id, state)
     elif state.status == TurnStatus.RUNNING:
         cancel_running(caller.user_id, state)
 

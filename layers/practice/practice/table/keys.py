@@ -5,6 +5,8 @@ the digits make its items sort so that a query read backwards meets the session 
 its responses from the newest on:
 
     USER#7  SESSION#0000000000131072#0AFTER#0000000000131078#0000000000131081
+            SESSION#0000000000131072#0RATING#0000000000131079
+            SESSION#0000000000131072#0VOTE#0000000000131078
             SESSION#0000000000131072#1TURN#0000000000131078
             SESSION#0000000000131072#2RESPONSE#0000000000131079            (long texts: ...#<version>#<part>)
             SESSION#0000000000131072#3MODELS
@@ -15,6 +17,7 @@ A session owns the `SESSION_IDS` numbers from its own id on, and the things insi
 id of a response or a model gives its session without a request.
 """
 
+import hashlib
 import re
 from typing import NamedTuple
 
@@ -114,6 +117,18 @@ def _after_prefix(session_id: int, after_turn_id: int | None) -> str:
     return f"{_session_prefix(session_id)}0AFTER#{_padded(after_turn_id or 0)}#"
 
 
+def rating(user_id: int, response_id: int) -> Key:
+    return Key(user(user_id), f"{_session_prefix(session_of(response_id))}0RATING#{_padded(response_id)}")
+
+
+def vote(user_id: int, turn_id: int) -> Key:
+    return Key(user(user_id), f"{_session_prefix(session_of(turn_id))}0VOTE#{_padded(turn_id)}")
+
+
+def is_vote(sk: str) -> bool:
+    return "#0VOTE#" in sk
+
+
 def part(whole: Key, version: int, number: int) -> Key:
     return Key(whole.pk, f"{whole.sk}#{version:08d}#{number:02d}")
 
@@ -129,6 +144,40 @@ def example(user_id: int, example_id: int) -> Key:
 def transfer(user_id: int, transfer_id: int) -> Key:
     """An export or an import that is too large for one answer."""
     return Key(user(user_id), f"TRANSFER#{_padded(transfer_id)}")
+
+
+def usage(user_id: int, day: str) -> Key:
+    """What a user's models took on a day."""
+    return Key(user(user_id), f"USAGE#{day}")
+
+
+def usage_days(user_id: int, first: str, last: str) -> Span:
+    return Span(user(user_id), f"USAGE#{first}", f"USAGE#{last}")
+
+
+def all_usage(user_id: int) -> Span:
+    return Span(user(user_id), "USAGE#", f"USAGE#{_AFTER}")
+
+
+def is_usage(sk: str) -> bool:
+    return sk.startswith("USAGE#")
+
+
+def day_in(sk: str) -> str:
+    return sk.split("#")[1]
+
+
+def reservation(user_id: int, name: str) -> Key:
+    """What budgets hold for a turn under way, by its id; for the first turn of a run by the session's."""
+    return Key(user(user_id), f"RESERVED#{name}")
+
+
+def reservations(user_id: int) -> Span:
+    return Span(user(user_id), "RESERVED#", f"RESERVED#{_AFTER}")
+
+
+def reservation_name(sk: str) -> str:
+    return sk.partition("#")[2]
 
 
 def account(user_id: int) -> Key:
@@ -167,6 +216,30 @@ def practice_class(class_id: int) -> Key:
     return Key(f"CLASS#{class_id}", "CLASS")
 
 
+def user_votes(user_id: int, class_id: int) -> Key:
+    """What the votes of a user in a class add up to. It sorts after the votes: an erasure comes to them first."""
+    return Key(user(user_id), f"VOTES#{class_id}")
+
+
+def class_votes(class_id: int) -> Key:
+    """How many votes and voters a class has."""
+    return Key(f"STANDINGS#{class_id}", "CLASS")
+
+
+def shown_standings(class_id: int) -> Key:
+    """What the class shows of its votes."""
+    return Key(f"STANDINGS#{class_id}", "SHOWN")
+
+
+def class_pair(class_id: int, a: str, b: str) -> Key:
+    digest = hashlib.sha256(f"{len(a)} {a}{b}".encode()).hexdigest()[:32]
+    return Key(f"STANDINGS#{class_id}", f"PAIR#{digest}")
+
+
+def class_pairs(class_id: int) -> Span:
+    return Span(f"STANDINGS#{class_id}", "PAIR#", f"PAIR#{_AFTER}")
+
+
 def agent(agent_id: int) -> Key:
     return Key(f"AGENT#{agent_id}", "AGENT")
 
@@ -177,7 +250,7 @@ def id_block(shard: int) -> Key:
 
 _OWNER = re.compile(r"USER#([1-9]\d{0,15})", re.ASCII)
 _CHILD = re.compile(
-    r"SESSION#(?P<session>\d{16})#(?:(?P<item>3MODELS|4SETTINGS|5SESSION)|(?P<kind>1TURN|2RESPONSE)#(?P<child>\d{16}))"
+    r"SESSION#(?P<session>\d{16})#(?:(?P<item>3MODELS|4SETTINGS|5SESSION)|(?P<kind>0RATING|0VOTE|1TURN|2RESPONSE)#(?P<child>\d{16}))"
     r"|(?P<library>EXAMPLE)#(?P<example>\d{16})",
     re.ASCII,
 )
@@ -190,7 +263,7 @@ def item_ref_of(key: Key) -> ItemRef | None:
         return None
     kind = found["item"] or found["kind"] or found["library"]
     number = found["child"] or found["session"] or found["example"]
-    return ItemRef(kind.lstrip("12345"), int(owner[1]), int(number))
+    return ItemRef(kind.lstrip("012345"), int(owner[1]), int(number))
 
 
 def session_without_responses(user_id: int, session_id: int) -> Span:
@@ -221,6 +294,16 @@ def _between(user_id: int, prefix: str, before: int | None, after: int | None) -
 
 def turns_after(user_id: int, session_id: int, after_turn_id: int | None) -> Span:
     prefix = _after_prefix(session_id, after_turn_id)
+    return Span(user(user_id), prefix, prefix + _AFTER)
+
+
+def ratings(user_id: int, session_id: int) -> Span:
+    prefix = _session_prefix(session_id) + "0RATING#"
+    return Span(user(user_id), prefix, prefix + _AFTER)
+
+
+def votes(user_id: int, session_id: int) -> Span:
+    prefix = _session_prefix(session_id) + "0VOTE#"
     return Span(user(user_id), prefix, prefix + _AFTER)
 
 
@@ -295,7 +378,7 @@ def last_number(range_key: str) -> int:
 
 
 def number_in(sk: str) -> int:
-    """The id of the response, turn or example that a sort key names."""
+    """The id of the response, turn or example that a sort key names, or names the rating or vote of."""
     return int(sk.split("#")[3] if sk.startswith("SESSION#") else sk.split("#")[1])
 
 

@@ -7,7 +7,6 @@ not say of a common public model is known (`model_table.json`). docs/turns.md sh
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -16,6 +15,7 @@ from pydantic import (
     AfterValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     TypeAdapter,
     ValidationError,
     model_validator,
@@ -27,6 +27,7 @@ from practice.runtime.config import ConfigurationError, config
 from practice.runtime.log import logger
 from practice.schemas.base import BaseModel
 from practice.schemas.generation import GenerationParams
+from practice.schemas.spending import Dollars, price_of_token
 from practice.turns import model_table
 
 ANY_NAME: Final = "*"
@@ -50,16 +51,19 @@ def _as_sent(params: dict[str, Any]) -> dict[str, Any]:
     return GenerationParams.model_validate(params).sent()
 
 
-Price = Annotated[Decimal, Field(ge=0, max_digits=12, allow_inf_nan=False)]
-
-
 class Prices(BaseModel):
     """US dollars for a million tokens."""
 
     model_config = ConfigDict(extra="forbid")
 
-    prompt: Price
-    completion: Price
+    prompt: Dollars
+    completion: Dollars
+
+    def cost(self, prompt_tokens: int, completion_tokens: int) -> int:
+        """In 10^-18 dollars."""
+        return prompt_tokens * price_of_token(self.prompt) + completion_tokens * price_of_token(
+            self.completion
+        )
 
 
 class ModelConfiguration(BaseModel):
@@ -90,11 +94,21 @@ class ModelConfiguration(BaseModel):
     """Parameters that it takes only with `reasoning_effort` `none`."""
     one_of: list[Parameter] = []
     """Parameters of which the model takes one: the one that was chosen last, of several chosen together the first."""
+    streams: bool = True
+    """The service can show an answer while it writes it; false: it is asked for the whole answer."""
     thinking_tokens: Annotated[int, Field(ge=0)] = 0
     """Room for thinking, which counts as output: above the cap of a length preset."""
+    opens_thinking: bool = False
+    """The chat template opens a block of thinking: the text up to its end tag is held, where none comes beside it."""
     extra: dict[str, Any] = {}
     """Sent as it is beside our own fields, which win."""
     prices: Prices | None = None
+    _refused: set[str] = PrivateAttr(default_factory=set)
+
+    @property
+    def refused(self) -> set[str]:
+        """Of how an answer is streamed what the service has refused, as long as this process lives."""
+        return self._refused
 
     @model_validator(mode="after")
     def has_an_address(self) -> Self:

@@ -1,0 +1,322 @@
+// The page: the sessions of a learner, and one of them with its turns, its settings and the examples at hand.
+
+import { PracticeError, Unauthorized } from "./live.mjs";
+import { call, live, token } from "./service.mjs";
+import { Examples, Settings } from "./panels.mjs";
+import { TurnView } from "./turns.mjs";
+
+/** @typedef {import("./service.mjs").Schemas} Schemas */
+
+const TURNS_SHOWN = 20;
+
+const page = {
+  access: byId("access", HTMLFormElement),
+  token: byId("token", HTMLInputElement),
+  newSession: byId("new-session", HTMLFormElement),
+  sessions: byId("sessions", HTMLUListElement),
+  title: byId("title", HTMLHeadingElement),
+  turns: byId("turns", HTMLOListElement),
+  empty: byId("empty", HTMLParagraphElement),
+  composer: byId("composer", HTMLFormElement),
+  models: byId("models", HTMLFieldSetElement),
+  prompt: byId("prompt", HTMLTextAreaElement),
+  send: byId("send", HTMLButtonElement),
+  stop: byId("stop", HTMLButtonElement),
+  notice: byId("notice", HTMLParagraphElement),
+  status: byId("status", HTMLParagraphElement),
+};
+
+/** @type {Schemas["Session"] | null} */
+let session = null;
+/** @type {TurnView | null} */
+let running = null;
+/** Ends what the page shows of the turn of another session. */
+let leaving = new AbortController();
+
+const settings = new Settings(byId("settings", HTMLFormElement), report);
+const examples = new Examples(byId("examples", HTMLUListElement), byId("new-example", HTMLFormElement), report);
+
+// Sessions
+
+async function listSessions() {
+  const { items } = await call("GET", "/sessions?size=30&sort=activity");
+  page.sessions.replaceChildren(...items.map(sessionItem));
+}
+
+/** @param {Schemas["OwnSession"]} listed */
+function sessionItem(listed) {
+  const item = document.createElement("li");
+  const open = button(listed.title || "Untitled", () => openSession(listed.session_id));
+  open.className = "name";
+  if (listed.session_id === session?.session_id) open.setAttribute("aria-current", "true");
+  const remove = button("Delete", async () => {
+    if (remove.textContent === "Delete") {
+      remove.textContent = "Delete for good";
+      return;
+    }
+    await call("DELETE", `/sessions/${listed.session_id}`);
+    if (listed.session_id === session?.session_id) closeSession();
+    await listSessions();
+  });
+  remove.className = "quiet";
+  remove.addEventListener("blur", () => (remove.textContent = "Delete"));
+  item.append(open, remove);
+  return item;
+}
+
+/** @type {Promise<void> | null} */
+let making = null;
+
+/** Once, however often it is asked for until it is there. */
+function newSession() {
+  making ??= makeSession().finally(() => (making = null));
+  return making;
+}
+
+async function makeSession() {
+  const classId = new FormData(page.newSession).get("class_id");
+  const made = await call("POST", "/sessions", { class_id: Number(classId) });
+  await openSession(made.session_id);
+}
+
+/** @param {number} sessionId */
+async function openSession(sessionId) {
+  closeSession();
+  const { signal } = leaving;
+  const path = `/sessions/${sessionId}`;
+  const [opened, models, listed] = await Promise.all([
+    call("GET", `${path}?responses=0`),
+    call("GET", `${path}/models`),
+    call("GET", `${path}/turns?size=${TURNS_SHOWN}`),
+  ]);
+  if (signal.aborted) return;
+  session = /** @type {Schemas["Session"]} */ (opened);
+  history.replaceState(null, "", `#session=${sessionId}`);
+  showTitle(opened.title);
+  showModels(models);
+  settings.show(opened.settings);
+  for (const turn of listed.items.reverse()) addTurn(TurnView.of(turn, actions));
+  page.prompt.focus();
+  const { items } = /** @type {Schemas["TurnPage"]} */ (listed);
+  const [last, view] = [items.at(-1), lastTurn];
+  if (view?.isRunning && last) void attempt(() => show(view, live.follow(last, { signal })));
+  await Promise.all([listSessions(), examples.show(opened.settings)]);
+}
+
+function closeSession() {
+  leaving.abort();
+  leaving = new AbortController();
+  session = lastTurn = null;
+  setRunning(null);
+  history.replaceState(null, "", location.pathname);
+  showTitle(null, "New session");
+  page.turns.replaceChildren();
+  page.empty.hidden = false;
+  page.models.hidden = true;
+  settings.show(null);
+  report(null);
+}
+
+/** @param {string | null} title @param {string} [otherwise] */
+function showTitle(title, otherwise = "Untitled") {
+  page.title.textContent = title || otherwise;
+}
+
+/** @param {Schemas["SessionModel"][]} models */
+function showModels(models) {
+  page.models.hidden = models.length < 2;
+  const boxes = models.map(({ model_name }) => {
+    const label = document.createElement("label");
+    const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: true, value: model_name });
+    label.append(box, ` ${model_name}`);
+    return label;
+  });
+  page.models.replaceChildren(...page.models.querySelectorAll("legend"), ...boxes);
+}
+
+function chosenModels() {
+  const boxes = [...page.models.querySelectorAll("input")];
+  const chosen = boxes.filter((box) => box.checked).map((box) => box.value);
+  return chosen.length && chosen.length < boxes.length ? chosen : null;
+}
+
+// Turns
+
+/** @type {TurnView | null} */
+let lastTurn = null;
+
+const actions = {
+  /** @param {TurnView} turn */
+  again: (turn) => void ask(turn.prompt).catch(report),
+  /** @param {TurnView} turn */
+  edit(turn) {
+    page.prompt.value = turn.prompt;
+    page.prompt.focus();
+  },
+};
+
+/** @param {TurnView} turn */
+function addTurn(turn) {
+  page.empty.hidden = true;
+  lastTurn = turn;
+  page.turns.append(turn.element);
+}
+
+/** @param {string} prompt */
+async function ask(prompt) {
+  if (running) return;
+  if (making || !session) await newSession();
+  if (!session || running) return;
+  const turn = new TurnView(prompt, actions);
+  addTurn(turn);
+  const { session_id } = session;
+  const asked = { session_id, prompt_text: prompt, model_names: chosenModels() };
+  await show(turn, live.chat(asked, { signal: leaving.signal }));
+}
+
+/**
+ * Shows a turn while it is written.
+ * @param {TurnView} turn @param {AsyncIterable<import("./live.mjs").TurnEvent>} events
+ */
+async function show(turn, events) {
+  const { signal } = leaving;
+  setRunning(turn);
+  turn.element.scrollIntoView({ block: "end" });
+  try {
+    for await (const event of events) {
+      const atEnd = innerHeight + scrollY >= document.documentElement.scrollHeight - 80;
+      turn.show(event);
+      if (atEnd) scrollTo({ top: document.documentElement.scrollHeight });
+      if (event.type === "answer.done") say(`${event.result.model_name} has answered`);
+      if (event.type === "answer.failed") say(`${event.error.model_name} has no answer`);
+      if (event.type === "turn.done") showTitle(event.session_title);
+    }
+    if (!session?.title) awaitTitle(signal);
+  } catch (error) {
+    if (signal.aborted) return;
+    turn.fail(describe(error));
+    throw error;
+  } finally {
+    if (running === turn) setRunning(null);
+  }
+}
+
+/** A session gets its title soon after its first answer. @param {AbortSignal} signal */
+async function awaitTitle(signal) {
+  for (const wait of [1000, 3000]) {
+    await new Promise((done) => setTimeout(done, wait));
+    if (signal.aborted || !session) return;
+    const { title } = await call("GET", `/sessions/${session.session_id}?responses=0`);
+    if (signal.aborted) return;
+    if (title) {
+      session.title = title;
+      showTitle(title);
+      return listSessions();
+    }
+  }
+}
+
+/** @param {TurnView | null} turn */
+function setRunning(turn) {
+  running = turn;
+  page.send.disabled = turn !== null;
+  page.stop.hidden = turn === null;
+  page.stop.disabled = false;
+}
+
+async function stop() {
+  if (!running?.id || !session) return;
+  page.stop.disabled = true;
+  try {
+    await live.cancel({ session_id: session.session_id, turn_id: running.id });
+  } catch (error) {
+    // It may have ended by itself in the meantime.
+    if (!(error instanceof PracticeError && error.status === 409)) throw error;
+  }
+}
+
+// What went wrong
+
+/** @param {unknown} error */
+function describe(error) {
+  if (error instanceof Unauthorized) return "The token is not accepted.";
+  if (error instanceof PracticeError) return `The service refuses this: ${error.message}`;
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** @param {unknown} error  null when all is well. */
+function report(error) {
+  page.notice.hidden = error === null;
+  page.notice.textContent = error === null ? "" : describe(error);
+  if (error instanceof Unauthorized) page.token.focus();
+}
+
+/** @param {string} text  For a screen reader. */
+function say(text) {
+  page.status.textContent = text;
+}
+
+// The page itself
+
+/** @template {HTMLElement} E @param {string} id @param {new () => E} kind @returns {E} */
+function byId(id, kind) {
+  const found = document.getElementById(id);
+  if (!(found instanceof kind)) throw new Error(`no ${id}`);
+  return found;
+}
+
+/** @param {string} text @param {() => unknown} act */
+function button(text, act) {
+  const made = Object.assign(document.createElement("button"), { type: "button", textContent: text });
+  made.addEventListener("click", () => attempt(act));
+  return made;
+}
+
+/** @param {() => unknown} act */
+async function attempt(act) {
+  report(null);
+  try {
+    await act();
+  } catch (error) {
+    report(error);
+  }
+}
+
+/** @param {HTMLFormElement} form @param {() => unknown} act */
+function onSubmit(form, act) {
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    void attempt(act);
+  });
+}
+
+async function start() {
+  closeSession();
+  if (!token.get()) return page.token.focus();
+  const [, asked] = location.hash.match(/^#session=(\d+)$/) ?? wanted;
+  await Promise.all([listSessions(), examples.show(null)]);
+  if (asked) await openSession(Number(asked));
+  else page.prompt.focus();
+}
+
+const wanted = location.hash.match(/^#session=(\d+)$/) ?? [];
+page.token.value = token.get();
+onSubmit(page.access, () => {
+  token.set(page.token.value);
+  return start();
+});
+onSubmit(page.newSession, newSession);
+onSubmit(page.composer, () => {
+  const prompt = page.prompt.value;
+  if (!prompt.trim() || running) return;
+  page.prompt.value = "";
+  return ask(prompt);
+});
+page.stop.addEventListener("click", () => attempt(stop));
+page.prompt.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) page.composer.requestSubmit();
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && running) void attempt(stop);
+});
+void attempt(start);
