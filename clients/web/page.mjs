@@ -257,7 +257,7 @@ async function showUsage() {
   const { total } = /** @type {Schemas["Usage"]} */ (await call("GET", `/usage?from=${today}`));
   const tokens = (total.prompt_tokens + total.completion_tokens).toLocaleString();
   const cost = total.cost_usd === null ? "" : ` · $${total.cost_usd}`;
-  page.usage.textContent = `Today: ${total.turns} turns · ${tokens} tokens${cost}`;
+  page.usage.textContent = `Today: ${total.turns} ${total.turns === 1 ? "turn" : "turns"} · ${tokens} tokens${cost}`;
   page.usage.hidden = false;
 }
 

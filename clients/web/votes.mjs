@@ -40,13 +40,13 @@ export class Ballot {
     const left = [...this.turn.answers.values()];
     let cursor = "";
     do {
-      const part = await call("GET", `${this.#path}/blind${cursor && `?cursor=${encodeURIComponent(cursor)}`}`);
-      for (const { label, response_text } of part.answers) {
+      const shown = await call("GET", `${this.#path}/blind${cursor && `?cursor=${encodeURIComponent(cursor)}`}`);
+      for (const { label, response_text } of shown.answers) {
         // Which of two equal texts it is shows when the models are revealed.
         const [found] = left.splice(left.findIndex((answer) => answer.text === response_text), 1);
         if (found) this.#labelled.set(label, found);
       }
-      cursor = part.next_cursor ?? "";
+      cursor = shown.next_cursor ?? "";
     } while (cursor);
     for (const [label, answer] of this.#labelled) {
       answer.setName(label);
@@ -113,7 +113,8 @@ export async function showStandings(table, none, classId) {
   const rows = models.map((/** @type {Schemas["ModelStanding"]} */ each) => {
     const row = document.createElement("tr");
     const score = each.score === null ? "–" : `${each.score} (${each.low} to ${each.high})`;
-    for (const text of [each.model_name, score, each.wins, each.ties, each.losses]) row.insertCell().textContent = String(text);
+    const counts = `${each.wins}, ${each.ties}, ${each.losses}`;
+    for (const text of [each.model_name, score, counts]) row.insertCell().textContent = text;
     return row;
   });
   table.tBodies[0]?.replaceChildren(...rows);
