@@ -23,6 +23,7 @@ from practice.caller import Caller
 from practice.errors import (
     BodyNotBase64,
     BodyNotUtf8,
+    DailyBudgetSpent,
     IdempotencyKeyReused,
     NoModelAnswered,
     PracticeError,
@@ -58,7 +59,7 @@ TAGS: Final = {
     "responses": "The text that a model produced for a prompt.",
     "few-shot-examples": "The learner's library of examples.",
     "turns": "One prompt to several models; every response is stored.",
-    "account": "Export and import of all data of a learner.",
+    "account": "Export and import of all data of a learner, and what models cost.",
     "contract": "This document.",
 }
 NOUN_OF: Final = {
@@ -66,6 +67,7 @@ NOUN_OF: Final = {
     "chat": "turns",
     "export": "account",
     "import": "account",
+    "usage": "account",
     "openapi.json": "contract",
 }
 METHODS: Final = ("GET", "POST", "PATCH", "DELETE")
@@ -253,10 +255,11 @@ HEADERS: Final = {
     "ETag": header("Version of the object's own fields, for `If-Match`."),
     "Location": header("URL of the result."),
     "RateLimit": header(
-        '`"user";r=41;t=3`: remaining requests of this user, and seconds until the full quota is available.'
+        '`"daily-turns";r=0;t=3600`: what is left of each budget, and the seconds until a new day begins.'
     ),
     "RateLimit-Policy": header(
-        '`"user";q=300;w=60`: quota of a user and its window in seconds; absent without a limit.'
+        '`"daily-turns";q=10;w=86400`: each budget of the day (`daily-turns`, `daily-tokens`, `daily-microdollars`; '
+        "those of a class begin with `class-`)."
     ),
     "Retry-After": header("Seconds to wait before a retry.", "integer"),
     "WWW-Authenticate": header("`Bearer`."),
@@ -295,12 +298,9 @@ def refusal(errors: Sequence[type[PracticeError]]) -> Json:
     body = an_object("", detail={"type": "string", "enum": details})
     if len(errors) == 1 and errors[0] in BODY_OF:
         body = ref("schemas", BODY_OF[errors[0]].__name__)
-    common = () if errors == [Unauthorized] else EVERY_CALLER
-    return answer(described, body, *sorted(headers), *common, "x-request-id")
+    return answer(described, body, *sorted(headers), "x-request-id")
 
 
-EVERY_CALLER: Final = ("RateLimit", "RateLimit-Policy")
-"""Headers of every HTTP response to a valid token."""
 HEADERS_OF: Final[Mapping[type[PracticeError], tuple[str, ...]]] = {
     Unauthorized: ("WWW-Authenticate",),
     VersionConflict: ("ETag",),
@@ -312,25 +312,32 @@ BODY_OF: Final[Mapping[type[PracticeError], type[BaseModel]]] = {NoModelAnswered
 
 EITHER: Final = {"anyOf": [ref("schemas", "Error"), ref("schemas", "GatewayError")]}
 INVALID: Final = ref("schemas", "HTTPValidationError")
+SPENT: Final = an_object("", detail={"type": "string", "enum": [DailyBudgetSpent.detail]})
 KEY_REUSED: Final = an_object("", detail={"type": "string", "enum": [IdempotencyKeyReused.detail]})
 
 ANSWERS: Final = {
-    "Invalid": answer("The request is invalid.", INVALID, *EVERY_CALLER, "x-request-id"),
+    "Invalid": answer("The request is invalid.", INVALID, "x-request-id"),
     "InvalidOrReused": answer(
         "The request is invalid, or its `Idempotency-Key` was used with a different request.",
         {"anyOf": [INVALID, KEY_REUSED]},
-        *EVERY_CALLER,
         "x-request-id",
     ),
     "TooLarge": answer("The request exceeds the size limit of the gateway.", ref("schemas", "GatewayError")),
     "TooMany": answer(
         "Too many requests of this user (`too many requests`), or of all users together.",
         EITHER,
-        *EVERY_CALLER,
         "Retry-After",
     ),
-    "InternalError": answer("An internal error.", EITHER, *EVERY_CALLER),
-    "Unavailable": answer("A temporary failure: retry the request.", EITHER, *EVERY_CALLER, "Retry-After"),
+    "TooManyOrSpent": answer(
+        "A budget of the day is spent (`daily_budget_spent`), with what is left in `RateLimit`; or there are too many "
+        "requests of this user (`too many requests`), or of all users together.",
+        {"anyOf": [SPENT, EITHER]},
+        "RateLimit",
+        "RateLimit-Policy",
+        "Retry-After",
+    ),
+    "InternalError": answer("An internal error.", EITHER),
+    "Unavailable": answer("A temporary failure: retry the request.", EITHER, "Retry-After"),
 }
 ERRORS: Final = {
     "Error": an_object("An error with a stable text.", detail={"type": "string"}),
@@ -364,7 +371,8 @@ def answers_of(endpoint: Endpoint, schemas: Schemas, found: Sequence[Endpoint]) 
         made[HTTPStatus.REQUEST_ENTITY_TOO_LARGE] = ref("responses", "TooLarge")
     if is_conditional_read(endpoint):
         made[HTTPStatus.NOT_MODIFIED] = success(None, endpoint, schemas, found)
-    made[HTTPStatus.TOO_MANY_REQUESTS] = ref("responses", "TooMany")
+    is_budgeted = DailyBudgetSpent in endpoint.refuses
+    made[HTTPStatus.TOO_MANY_REQUESTS] = ref("responses", "TooManyOrSpent" if is_budgeted else "TooMany")
     made[HTTPStatus.INTERNAL_SERVER_ERROR] = ref("responses", "InternalError")
     made[HTTPStatus.SERVICE_UNAVAILABLE] = ref("responses", "Unavailable")
     return {str(int(status)): made[status] for status in sorted(made)}
@@ -395,7 +403,7 @@ def refusals_of(endpoint: Endpoint) -> dict[HTTPStatus, list[type[PracticeError]
 
 def success(made_of: Any, endpoint: Endpoint, schemas: Schemas, found: Sequence[Endpoint]) -> Json:
     wrapped_in = get_origin(endpoint.answer_type)
-    headers = ["x-request-id", *(EVERY_CALLER if endpoint.takes_a(Caller) else ())]
+    headers = ["x-request-id"]
     if wrapped_in is Versioned:
         headers.append("ETag")
     if wrapped_in is Reply and endpoint.query_model and "cursor" in endpoint.query_model.model_fields:
@@ -540,7 +548,7 @@ def shared_parameters(found: Iterable[Endpoint]) -> Json:
 
 def shared_answers(found: Iterable[Endpoint]) -> Json:
     alone = {each[0] for endpoint in found for each in refusals_of(endpoint).values() if not each[1:]}
-    return ANSWERS | {error.__name__: refusal([error]) for error in alone}
+    return ANSWERS | {error.__name__: refusal([error]) for error in alone - {DailyBudgetSpent}}
 
 
 def shared_examples(found: Iterable[Endpoint], schemas: Schemas) -> Json:

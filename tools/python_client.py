@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any, Final
 
@@ -168,7 +169,7 @@ class Client:
         if "description" in schema:
             lines += [_doc(schema["description"], "    "), ""]
         for field, described in schema["properties"].items():
-            lines.append(f"    {field}: {self.type_of(described)}")
+            lines.append(f"    {_name(field)}: {self.type_of(described)}")
             if "description" in described:
                 lines.append(f'    """{described["description"]}"""')
         for extra in sorted(self.beside.get(name, ())):
@@ -185,7 +186,7 @@ def _argument(type_: str, *, is_needed: bool) -> str:
 
 def _method_text(method: Method) -> str:
     arguments = [f"{name}: int" for name in method.path_ids]
-    named = [f"{name}: {type_}" for name, type_ in (method.query | method.body).items()]
+    named = [f"{_name(name)}: {type_}" for name, type_ in (method.query | method.body).items()]
     assert len(method.query) + len(method.body) == len(named), f"{method.name}: duplicate argument name"
     if method.is_text:
         named.append("text: str | None = None")
@@ -237,7 +238,11 @@ def _path(method: Method) -> str:
 
 
 def _dictionary(names: Mapping[str, str]) -> str:
-    return "{" + ", ".join(f'"{name}": {name}' for name in names) + "}"
+    return "{" + ", ".join(f'"{name}": {_name(name)}' for name in names) + "}"
+
+
+def _name(name: str) -> str:
+    return f"{name}_" if iskeyword(name) else name
 
 
 MODELS_HEAD: Final = f'''"""The objects that the API returns. {WRITTEN_BY}

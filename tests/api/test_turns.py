@@ -178,19 +178,6 @@ def test_twenty_models_answer_one_prompt(ada: Learner, class_of: Any) -> None:
     assert [each["model_name"] for each in answer.json["results"]] == names
 
 
-@pytest.mark.usefixtures("stack")
-def test_a_turn_may_have_more_items_than_one_transaction(
-    ada: Learner, class_of: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A turn within its limit fits one transaction of 100 actions: the limit is raised here to begin one with two."""
-    monkeypatch.setattr("practice.turns.beginning.TURN_MODELS", 100)
-    names = [f"model-{n}" for n in range(100)]
-
-    answer = chat(ada, ada.open_session(class_id=class_of(*names)))
-
-    assert [each["model_name"] for each in answer.json["results"]] == names
-
-
 def test_results_come_in_model_order_whatever_finished_first(
     ada: Learner, class_of: Any, provider: FakeProvider
 ) -> None:
@@ -945,7 +932,7 @@ def test_a_turn_costs_a_bounded_number_of_requests(
         chat(ada, session)
     operations = [operation for operation, _ in requests]
     assert sorted(operations) == sorted(
-        ["Query", "BatchGetItem", "UpdateItem", "TransactWriteItems", *["UpdateItem"] * 3, "UpdateItem"]
+        ["Query", "BatchGetItem", "UpdateItem", *["TransactWriteItems"] * 2, *["UpdateItem"] * 3]
     )
 
     with requests_to_table() as requests:
@@ -1367,7 +1354,7 @@ def test_the_next_worker_asks_only_models_with_neither_an_answer_nor_an_error(
     model = ada.get(location).json["asked"][0]
     error = {name: model[name] for name in ("session_model_id", "model_name")}
     error |= {"code": "provider_error", "detail": "it failed"}
-    turns.store_error(ada.user_id, turn_id, TurnError.model_validate(error))
+    turns.store_error(ada.user_id, turn_id, TurnError.model_validate(error), None)
 
     deliver_turns()
 

@@ -120,6 +120,7 @@ def test_a_response_that_came_alone_is_published_as_a_turn(ada: Learner, deliver
             "prompt_tokens": 3,
             "completion_tokens": None,
             "total_tokens": None,
+            "cost_usd": None,
         }
     ]
 

@@ -11,7 +11,7 @@ from practice.events import titles
 from practice.runtime.config import config
 from practice.schemas.turn import ErrorCode
 from practice.store import titles as store
-from practice.turns import configuration
+from practice.turns import alone, configuration
 from practice.turns.providers import ProviderError
 from tests.support import deliveries
 from tests.support.deliveries import Deliveries
@@ -33,11 +33,11 @@ def model_writes(monkeypatch: pytest.MonkeyPatch) -> Callable[[Ask | str], list[
     def answer(with_what: Ask | str) -> list[str]:
         shown: list[str] = []
 
-        def ask(model_name: str, system: str, text: str, **options: Any) -> str:
+        def ask(_: Any, model_name: str, system: str, text: str, **options: Any) -> str:
             shown.append(text)
             return with_what if isinstance(with_what, str) else with_what()
 
-        monkeypatch.setattr(titles, "ask_alone", ask)
+        monkeypatch.setattr(alone.AskedAlone, "ask", ask)
         return shown
 
     return answer
@@ -181,11 +181,11 @@ def test_a_title_is_made_by_the_configured_model_alone(
 ) -> None:
     asked: list[str] = []
 
-    def ask(model_name: str, *_: Any, **__: Any) -> str:
+    def ask(_self: Any, model_name: str, *_: Any, **__: Any) -> str:
         asked.append(model_name)
         return "Sky"
 
-    monkeypatch.setattr(titles, "ask_alone", ask)
+    monkeypatch.setattr(alone.AskedAlone, "ask", ask)
     session = ada.open_session()
     ada.add_response(session)
     delivered.run()

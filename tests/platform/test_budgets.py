@@ -188,6 +188,7 @@ def priced(library: Library) -> Iterator[tuple[str, Callable[[], Answer]]]:
     yield "get_settings", lambda: who.get(f"{path}/settings")
     yield "list_models", lambda: who.get(f"{path}/models")
     yield "get_effective_parameters", lambda: who.get(f"{path}/effective-parameters")
+    yield "get_usage", lambda: who.get("/usage")
     yield "list_responses", lambda: who.get(f"/models/{model}/responses")
     yield "get_response", lambda: who.get(f"/responses/{response}")
     yield "get_example", lambda: who.get(f"/few-shot-examples/{example}")

@@ -161,6 +161,8 @@ ROWS = {
     "MODELS_BYTES": "models of a session",
     "TURN_MODELS": "models of a turn",
     "SESSION_IDS": "ids of a session over its life",
+    "USAGE_DAYS": "days of usage",
+    "DEFAULT_USAGE_DAYS": "days of usage",
     "CONNECTIONS": "live connections of a user",
     "FOLLOWERS": "followers of a turn",
     "LIVE_ID_CHARACTERS": "`id` of a live message",

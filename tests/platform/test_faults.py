@@ -181,6 +181,7 @@ OPERATIONS: dict[str, tuple[Operation, tuple[int, ...]]] = {
         CREATED,
     ),
     "get_turn": (lambda w: w.learner.get(f"/sessions/{w.session}/turns/{w.turn}"), READ),
+    "get_usage": (lambda w: w.learner.get("/usage"), READ),
     "cancel_turn": (cancel, (204,)),
     "cancel_turn running": (cancel, (204,)),
     "cancel_turn lapsed": (cancel, (204,)),

@@ -6,6 +6,7 @@ and must never change afterwards.
 
 import copy
 import json
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -130,6 +131,9 @@ class History(RuleBasedStateMachine):
         self.turns: dict[int, list[dict[str, Any]]] = {}
         """Of each session: those with an item of their own, in order."""
         self.active_at: dict[int, str] = {}
+        self.used: dict[tuple[str, str], Counter[str]] = {}
+        """What each model took on each day, whatever was deleted since."""
+        self.turns_run = 0
         self.steps = 0
         self.keys = 0
         self.names: list[str] = []
@@ -543,6 +547,9 @@ class History(RuleBasedStateMachine):
         self._turned(session_id, "Why?", made["results"], only=names[0] if names else None)
         return multiple(*((session_id, each["response_id"]) for each in made["results"]))
 
+    def _used(self, moment: str, model_name: str, **took: int) -> None:
+        self.used.setdefault((moment[:10], model_name), Counter()).update(turns=1, **took)
+
     def _turned(
         self, session_id: int, prompt: str, results: list[dict[str, Any]], only: str | None = None
     ) -> None:
@@ -565,6 +572,11 @@ class History(RuleBasedStateMachine):
                 {"session_id": session_id}
                 | {name: each[name] for name in OF_A_RESPONSE if name != "session_id"}
             )
+        self.turns_run += 1
+        for each in results:
+            reported = each["token_usage"]
+            took = {name: reported[name] for name in ("prompt_tokens", "completion_tokens")}
+            self._used(each["created_at"], each["model_name"], answers=1, **took)
         self.active_at[session_id] = results[0]["created_at"]
         self.turns[session_id].append(
             {"turn_id": ids[0], "status": "done", "prompt_text": prompt, "answers": ids}
@@ -625,6 +637,10 @@ class History(RuleBasedStateMachine):
         assert same(before, turn)
         assert (turn["status"], turn["results"]) == ("cancelled", [])
         assert [each["code"] for each in turn["errors"]] == errors
+        if claimed:
+            self.turns_run += 1
+            for each in turn["asked"]:
+                self._used(turn["created_at"], each["model_name"])
 
     @rule(session_id=sessions)
     def read_turns(self, session_id: int) -> None:
@@ -828,6 +844,7 @@ class History(RuleBasedStateMachine):
         assert lines.count("example") == counts["examples"] == len(self.example)
         answers = [each for session in shown for each in session["responses"]]
         assert lines.count("response") == counts["responses"] == len(answers)
+        assert expect(newcomer.get("/usage"), 200)["days"] == []
         if not shown or len(shown) > 20:
             return
         copied = expect(newcomer.get("/sessions?expand=settings,responses"), 200)["items"]
@@ -845,6 +862,17 @@ class History(RuleBasedStateMachine):
     @invariant()
     def totals_are_exact(self) -> None:
         assert expect(self.learner.get("/sessions?size=1"), 200)["total"] == len(self.session)
+
+    @invariant()
+    def usage_is_the_sum_over_all_turns(self) -> None:
+        shown = expect(self.learner.get("/usage"), 200)
+        assert shown["total"]["turns"] == self.turns_run
+        figures = ("turns", "answers", "prompt_tokens", "completion_tokens")
+        assert {
+            (day["date"], model["model_name"]): [model[name] for name in figures]
+            for day in shown["days"]
+            for model in day["models"]
+        } == {key: [took[name] for name in figures] for key, took in self.used.items()}
 
 
 def expect(answer: Answer, status: int) -> dict[str, Any]:

@@ -68,7 +68,7 @@ EMBEDDED_METRICS = {
                             "additionalProperties": False,
                             "properties": {
                                 "Name": NAME,
-                                "Unit": {"enum": ["Count", "Milliseconds", "Seconds"]},
+                                "Unit": {"enum": ["Count", "Milliseconds", "None", "Seconds"]},
                                 "StorageResolution": {"enum": [1, 60]},
                             },
                         },
@@ -114,7 +114,10 @@ def a_bad_day(stack: Stack, another_learner: Callable[[], Learner]) -> list[Line
     ada, invoke = another_learner(), stack.invoker.invoke
     with pytest.MonkeyPatch.context() as patch, FakeProvider() as provider, written() as read:
         patch.setattr(log, "_cold", True)
-        patch.setenv("MODELS", json.dumps({"*": {"provider": "openai", "base_url": f"{provider.url}/v1"}}))
+        patch.setenv(
+            "MODELS",
+            json.dumps({"*": {"provider": "openai", "base_url": f"{provider.url}/v1", "prices": PRICES}}),
+        )
         configuration.clear_cache()
         provider.plays = {
             "alpha": lambda _: Played(completion(CANARY)),
@@ -148,6 +151,9 @@ def a_bad_day(stack: Stack, another_learner: Callable[[], Learner]) -> list[Line
 
 def of_function(name: str, day: Iterable[Line]) -> list[Line]:
     return [line for line in day if line.get("function") == name and line["message"] == "invocation"]
+
+
+PRICES = {"prompt": "0.25", "completion": "1.25"}
 
 
 class Metric(NamedTuple):
@@ -212,6 +218,7 @@ def test_the_line_of_a_turn_has_its_usage_and_the_models_that_failed(a_bad_day: 
     assert (line["turns"], line["models_asked"], line["model_failures"]) == (1, 2, 1)
     assert line["failed_models"] == f"beta {ErrorCode.PROVIDER_ERROR}"
     assert (line["prompt_tokens"], line["completion_tokens"]) == (3, 4)
+    assert line["model_cost_usd"] == pytest.approx(5.75e-6)
 
 
 def test_a_title_that_no_model_wrote_counts_too(a_bad_day: list[Line]) -> None:
@@ -430,8 +437,7 @@ def test_the_cost_of_a_day_adds_up() -> None:
     spent = nothing | {"milliseconds": 20 * million}
     assert dollars_of(spent, MemorySize="512") == pytest.approx(0.133, abs=0.001)
     assert dollars_of(spent, MemorySize="512", LambdaArchitecture="x86_64") == pytest.approx(0.167, abs=0.001)
-    asked = nothing | {"prompt": 3 * million, "completion": million}
-    assert dollars_of(asked, PromptTokenPrice="2", CompletionTokenPrice="10") == pytest.approx(16)
+    assert dollars_of(nothing | {"models": 16.5}) == pytest.approx(16.5)
     assert dollars_of(nothing | {"lines": 1e9, "access": 1e9}) == pytest.approx(1.0)
 
 

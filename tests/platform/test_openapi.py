@@ -10,6 +10,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from practice.caller import Caller
+from practice.errors import DailyBudgetSpent
 from practice.http.endpoint import Endpoint
 from practice.http.replies import status_of
 from practice.table import ExpectedVersions
@@ -216,12 +217,12 @@ def test_every_refusal_is_described(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_every_answer_to_a_caller_has_the_headers_of_the_rate_limit(name: str) -> None:
+def test_what_is_left_of_a_budget_is_in_the_refusal_alone(name: str) -> None:
     for status, answer in OPERATIONS[name]["responses"].items():
-        is_ours = status not in ("401", "413", "414") and (ENDPOINTS[name].takes_a(Caller) or status >= "429")
+        is_refusal = status == "429" and DailyBudgetSpent in ENDPOINTS[name].refuses
 
         reported = {"RateLimit", "RateLimit-Policy"} & resolved(answer).get("headers", {}).keys()
-        assert len(reported) == (2 if is_ours else 0), status
+        assert len(reported) == (2 if is_refusal else 0), status
 
 
 def details_in(answer: Json) -> list[str]:
@@ -260,9 +261,7 @@ def test_a_turn_may_be_accepted_instead_of_answered() -> None:
         operation = OPERATIONS[name]
 
         assert "Prefer" in {resolved(each)["name"] for each in operation["parameters"]}
-        assert {"Location", "RateLimit", "RateLimit-Policy", "x-request-id"} == operation["responses"]["202"][
-            "headers"
-        ].keys()
+        assert operation["responses"]["202"]["headers"].keys() == {"Location", "x-request-id"}
         assert "get_turn" in operation["responses"]["202"]["links"]
         body = {
             "detail": "no_model_answered",

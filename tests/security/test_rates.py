@@ -9,12 +9,13 @@ import pytest
 
 from local.stack import Stack, read_template
 from practice.caller import Caller
+from practice.errors import TooManyRequests
 from practice.http import rates
 from practice.http.endpoint import Endpoint
 from practice.limits import MAX_ID
 from practice.runtime.config import config
 from practice.store import accounts
-from tests.support.learners import Answer, Learner, at_once
+from tests.support.learners import Learner, at_once
 from tools.openapi import endpoints
 
 ENDPOINTS = [each for each in endpoints() if each.takes_a(Caller)]
@@ -56,13 +57,6 @@ def limit(stack: Stack, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterat
 Limit = Callable[[int], None]
 
 
-def limit_headers(answer: Answer) -> tuple[int, int]:
-    """What is left, and in how many seconds all of it is there again."""
-    found = re.fullmatch(r'"user";r=(\d+);t=(\d+)', answer.headers["ratelimit"])
-    assert found, answer.headers["ratelimit"]
-    return int(found[1]), int(found[2])
-
-
 def test_a_learner_may_ask_as_often_as_the_deployment_allows(
     limit: Limit, ada: Learner, ben: Learner
 ) -> None:
@@ -71,8 +65,7 @@ def test_a_learner_may_ask_as_often_as_the_deployment_allows(
     answers = [ada.get("/sessions") for _ in range(4)]
 
     assert [answer.status for answer in answers] == [200, 200, 200, 429]
-    assert [limit_headers(answer) for answer in answers] == [(2, 20), (1, 40), (0, 60), (0, 60)]
-    assert {answer.headers["ratelimit-policy"] for answer in answers} == {'"user";q=3;w=60'}
+    assert not any(name.startswith("ratelimit") for answer in answers for name in answer.headers)
     assert answers[3].json == REFUSED
     assert answers[3].headers["retry-after"] == "20"
     assert answers[3].headers["x-request-id"]
@@ -88,9 +81,9 @@ def test_a_learner_who_waits_for_retry_after_is_answered(limit: Limit, clock: Cl
         refused = ada.get("/sessions")
         clock.now += int(refused.headers["retry-after"])
         assert (refused.status, ada.get("/sessions").status) == (429, 200)
-    clock.now += limit_headers(ada.get("/sessions/1"))[1]
+    clock.now += 60
 
-    assert limit_headers(ada.get("/sessions")) == (6, 9)
+    assert [ada.get("/sessions").status for _ in range(8)] == [200] * 7 + [429]
 
 
 def test_a_minute_accepts_the_quota_and_never_more_than_twice_of_it(
@@ -138,34 +131,19 @@ def target(endpoint: Endpoint, number: int) -> str:
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda each: each.name)
-def test_every_answer_to_a_caller_has_the_requests_left(
+def test_every_request_is_counted_whatever_becomes_of_it(
     endpoint: Endpoint, limit: Limit, ada: Learner
 ) -> None:
-    limit(1000)
+    limit(2 * endpoint.cost)
 
     answers = [
-        ada.ask(endpoint.method, target(endpoint, MAX_ID), raw=b"{}"),
-        ada.ask(endpoint.method, target(endpoint, 0), raw=b"["),
+        ada.ask(endpoint.method, target(endpoint, number), raw=raw)
+        for number, raw in ((MAX_ID, b"{}"), (0, b"["), (1, b"{}"))
     ]
 
-    left = [limit_headers(answer)[0] for answer in answers]
-    assert [1000 - endpoint.cost, 1000 - 2 * endpoint.cost] == left
-    anonymous = Learner(ada.send, "", 0).ask(endpoint.method, target(endpoint, 1))
-    assert anonymous.status == 401
-    assert not {"ratelimit", "ratelimit-policy"} & anonymous.headers.keys()
-
-
-def test_a_fault_of_ours_has_the_rate_limit_headers_too(
-    limit: Limit, ada: Learner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    limit(10)
-    monkeypatch.setenv("TABLE_NAME", "no-such-table")
-    config.cache_clear()
-    accounts.clear_cache()
-
-    answer = ada.get("/sessions")
-
-    assert (answer.status, limit_headers(answer)) == (500, (9, 6))
+    assert [answer.status == 429 for answer in answers] == [False, False, True]
+    assert not any(name.startswith("ratelimit") for answer in answers for name in answer.headers)
+    assert Learner(ada.send, "", 0).ask(endpoint.method, target(endpoint, 1)).status == 401
 
 
 def test_a_turn_counts_as_ten_requests(limit: Limit, ada: Learner) -> None:
@@ -176,7 +154,6 @@ def test_a_turn_counts_as_ten_requests(limit: Limit, ada: Learner) -> None:
     answers = [ada.post(chat, {"prompt_text": "Why?"}) for _ in range(3)]
 
     assert [answer.status for answer in answers] == [201, 201, 429]
-    assert [limit_headers(answer)[0] for answer in answers] == [15, 5, 5]
     assert [ada.get("/sessions").status for _ in range(6)] == [200] * 5 + [429]
 
 
@@ -190,13 +167,12 @@ def test_a_quota_smaller_than_a_turn_admits_one_turn(limit: Limit, ada: Learner)
     assert answers[1].headers["retry-after"] == "60"
 
 
-def test_without_a_limit_nothing_is_counted_and_no_header_is_sent(limit: Limit, ada: Learner) -> None:
+def test_without_a_limit_nothing_is_counted(limit: Limit, ada: Learner) -> None:
     limit(0)
 
     answers = [ada.get("/sessions") for _ in range(30)]
 
     assert {answer.status for answer in answers} == {200}
-    assert not any(name.startswith("ratelimit") for answer in answers for name in answer.headers)
 
 
 def test_a_revoked_token_does_not_use_up_what_its_owner_may_ask_for(
@@ -209,7 +185,6 @@ def test_a_revoked_token_does_not_use_up_what_its_owner_may_ask_for(
     answers = [ada.get("/sessions") for _ in range(5)]
 
     assert {answer.status for answer in answers} == {401}
-    assert not any("ratelimit" in answer.headers for answer in answers)
 
 
 def test_requests_at_the_same_time_are_each_counted(limit: Limit, ada: Learner) -> None:
@@ -218,7 +193,6 @@ def test_requests_at_the_same_time_are_each_counted(limit: Limit, ada: Learner) 
     answers = at_once(*[lambda: ada.get("/sessions?size=abc")] * 12)
 
     assert sorted(answer.status for answer in answers) == [422] * 8 + [429] * 4
-    assert sorted(limit_headers(answer)[0] for answer in answers if answer.status == 422) == list(range(8))
 
 
 def test_only_so_many_learners_are_remembered_the_latest(
@@ -227,14 +201,16 @@ def test_only_so_many_learners_are_remembered_the_latest(
     limit(2)
     monkeypatch.setattr(rates, "COUNTED_USERS", 3)
 
-    def left(user_id: int) -> int:
-        allowance = rates.spend(user_id, 1)
-        assert allowance
-        return allowance.remaining
+    def is_accepted(user_id: int) -> bool:
+        try:
+            rates.spend(user_id, 1)
+        except TooManyRequests:
+            return False
+        return True
 
-    assert [left(user) for user in (1, 2, 3, 1, 4)] == [1, 1, 1, 0, 1]
+    assert all(is_accepted(user) for user in (1, 2, 3, 1, 4))
     assert len(rates._full_at) == 3
-    assert (left(2), left(1)) == (1, 0)
+    assert (is_accepted(1), [is_accepted(2) for _ in range(3)]) == (False, [True, True, False])
 
 
 def test_a_deployed_stack_has_a_limit_and_the_local_one_has_none() -> None:

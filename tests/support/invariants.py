@@ -31,6 +31,49 @@ def broken(items: Items) -> list[str]:
                 problems.append(f"{sk} cannot be read: {error!r}")
     for session in sessions:
         problems += _of_session(by_sk, session)
+    return problems + _of_usage(by_sk)
+
+
+def _of_usage(by_sk: Mapping[str, Any]) -> list[str]:
+    """Budgets hold what was used and what is reserved, and no turn that has ended is missing from what was used."""
+    problems = []
+    days = {sk.partition("#")[2]: item for sk, item in by_sk.items() if sk.startswith("USAGE#")}
+    reserved = [item for sk, item in by_sk.items() if sk.startswith("RESERVED#")]
+    for day in days.keys() | {item["day"]["S"] for item in reserved if int(item["turns"]["N"])}:
+        numbers = {name: int(value["N"]) for name, value in days.get(day, {}).items() if "N" in value}
+
+        def used(*kinds: str, numbers: Mapping[str, int] = numbers) -> int:
+            return sum(
+                value for name, value in numbers.items() if name.partition(":")[0] in kinds and ":" in name
+            )
+
+        held = [item for item in reserved if item["day"]["S"] == day]
+        for name, spent in (
+            ("turns", numbers.get("turns", 0)),
+            ("tokens", used("prompt", "completion")),
+            ("cost", used("cost")),
+        ):
+            expected = spent + sum(int(item[name]["N"]) for item in held)
+            if numbers.get(f"budget_{name}", 0) != expected:
+                problems.append(f"{day}: budget_{name} {numbers.get(f'budget_{name}')}, expected {expected}")
+    ended: dict[tuple[str, str], list[int]] = {}
+    for sk, item in by_sk.items():
+        if "#1TURN#" not in sk or len(sk.split("#")) != 4 or "imported" in item or "outcome" not in item:
+            continue
+        turn = document(by_sk, sk)
+        if item["status"]["S"] == "cancelled" and json.loads(item["outcome"]["S"])["errors"] == []:
+            continue  # in the queue: no model was asked
+        for asked in turn["asked"]:
+            figures = ended.setdefault((turn["created_at"][:10], asked["model_name"]), [0, 0])
+            answer = f"{sk.partition('#1TURN#')[0]}#2RESPONSE#{asked['response_id']:016d}"
+            figures[0] += 1
+            figures[1] += "spent" in by_sk.get(answer, {})
+    for (day, name), [turns, answers] in ended.items():
+        counted = [
+            int(days.get(day, {}).get(f"{kind}:{name}", {"N": "0"})["N"]) for kind in ("turns", "answers")
+        ]
+        if counted[0] < turns or counted[1] < answers:
+            problems.append(f"{day}: {name} used {counted}, but {turns} turns with {answers} answers ended")
     return problems
 
 

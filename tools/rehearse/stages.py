@@ -78,8 +78,10 @@ PROD = {
     "CatalogueSource": "school.catalogue",
     "TokenRefusalsThreshold": "50",
     "CostPerDayThreshold": "10",
-    "PromptTokenPrice": "0.3",
-    "CompletionTokenPrice": "1.5",
+    "DailyTurns": "1000",
+    "DailyTokens": "10000000",
+    "DailyUsd": "50",
+    "BudgetCap": "2048",
 }
 
 UPDATE = {

@@ -26,6 +26,7 @@ from practice_client.models import (
     TurnAccepted,
     TurnAnswer,
     TurnPage,
+    Usage,
 )
 from practice_client.transport import UNSET, Items, Transport, Unset
 
@@ -554,6 +555,17 @@ class Client(Transport):
     def get_import(self, import_id: int) -> Import:
         """How far an import is; while it waits for its file, where to upload it."""
         made: Import = self._request("GET", f"/user/practice/import/{import_id}", {200: Import})
+        return made
+
+    def get_usage(self, *, from_: str | Unset = UNSET, to: str | Unset = UNSET) -> Usage:
+        """Turns, answers, tokens and cost, by day and model.
+
+        Days are UTC days, at most 92; those with usage are listed. What models took for titles counts too. Responses that
+        were added by POST, queue or import do not.
+        """
+        made: Usage = self._request(
+            "GET", "/user/practice/usage", {200: Usage}, query={"from": from_, "to": to}
+        )
         return made
 
     def openapi(self) -> dict[str, Any]:

@@ -43,6 +43,7 @@ ErrorCode = Literal[
     "provider_error",
     "only_reasoning",
     "not_stored",
+    "daily_budget_spent",
     "interrupted",
     "cancelled",
 ]
@@ -109,6 +110,18 @@ class Import:
     problem: str | None
     upload_url: str | None
     """Where to PUT the file while the import is waiting for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelUsage:
+    model_name: str
+    turns: int
+    answers: int
+    """Those that were kept."""
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: str | None
+    """US dollars, exact; null without a price."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -343,6 +356,35 @@ class TurnSettings:
 
 
 TurnStatus = Literal["queued", "running", "done", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What the models of a user's turns and titles took; a turn counts on the day on which it began."""
+
+    from_: str
+    to: str
+    total: UsageFigures
+    """`turns` counts each turn once, however many models it asked."""
+    days: list[UsageDay]
+    """Those with usage."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageDay:
+    date: str
+    models: list[ModelUsage]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageFigures:
+    turns: int
+    answers: int
+    """Those that were kept."""
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: str | None
+    """US dollars, exact; null without a price."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -201,7 +201,13 @@ def read(kind: Any, value: Any) -> Any:
     if kind is datetime:
         return datetime.fromisoformat(value)
     if isinstance(kind, type) and is_dataclass(kind):
-        return kind(**{name: read(hint, value[name]) for name, hint in _hints(kind).items() if name in value})
+        return kind(
+            **{
+                name: read(hint, value[_sent(name)])
+                for name, hint in _hints(kind).items()
+                if _sent(name) in value
+            }
+        )
     return None if kind is None else value
 
 
@@ -221,7 +227,12 @@ def _member(kinds: tuple[Any, ...], value: Any) -> Any:
 
 
 def _required(kind: Any) -> set[str]:
-    return {field.name for field in fields(kind) if field.default is MISSING}
+    return {_sent(field.name) for field in fields(kind) if field.default is MISSING}
+
+
+def _sent(name: str) -> str:
+    """The name in JSON of a field whose name would be a word of Python, such as `from_`."""
+    return name.removesuffix("_")
 
 
 def _with_headers(made: Any, headers: Mapping[str, str]) -> Any:

@@ -1,7 +1,8 @@
 """The refusals of the domain. `http/replies.py` maps each to a status."""
 
 import math
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
 
 
 class PracticeError(Exception):
@@ -204,6 +205,25 @@ class TooManyRequests(TooMany):
     def __init__(self, wait: float) -> None:
         super().__init__(wait)
         self.seconds = math.ceil(wait)
+
+
+class Left(NamedTuple):
+    """What is left of a budget."""
+
+    name: str
+    quota: int
+    remaining: int
+
+
+class DailyBudgetSpent(TooMany):
+    """A budget of the day does not hold what the request may use; a new day begins in `seconds`."""
+
+    detail = "daily_budget_spent"
+
+    def __init__(self, left: Sequence[Left], seconds: float) -> None:
+        super().__init__(seconds)
+        self.left = left
+        self.seconds = math.ceil(seconds)
 
 
 class TooManyFollowers(TooMany):

@@ -40,6 +40,9 @@ TURN_MODELS: Final = 20
 SESSION_IDS: Final = 2**15
 """Ids a session hands out over its life, to its settings, its models and its responses."""
 
+USAGE_DAYS: Final = 92
+"""Of one request for usage."""
+DEFAULT_USAGE_DAYS: Final = 30
 CONNECTIONS: Final = 10
 """Live connections of a user at the same time."""
 FOLLOWERS: Final = 10

@@ -7,16 +7,20 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AwareDatetime, Field, PlainSerializer, TypeAdapter, model_validator
 
 from practice.events.batch import PermanentFailure, validate
-from practice.limits import SESSION_MODELS
+from practice.limits import MAX_ID, SESSION_MODELS
 from practice.runtime import clock, queues
 from practice.runtime.config import config
 from practice.schemas.base import BaseModel
 from practice.schemas.catalogue import Agent, AgentFields, ClassStatus, PracticeClass
 from practice.schemas.fields import Id, ModelName
+from practice.schemas.spending import Dollars
 from practice.store import catalogue
 from practice.table import keys
 
 Moment = Annotated[AwareDatetime, PlainSerializer(clock.to_timestamp)]
+
+
+BudgetCount = Annotated[int, Field(ge=0, le=MAX_ID)]
 
 
 class _Announcement(BaseModel):
@@ -29,6 +33,10 @@ class ClassUpdated(_Announcement):
     status: ClassStatus
     primary_model: ModelName | None
     allowed_models: Annotated[list[ModelName], Field(max_length=SESSION_MODELS)]
+    daily_turns: BudgetCount | None = None
+    """Turns that a learner may begin in the class on a day; absent or null: no budget of the class's own, 0: none."""
+    daily_tokens: BudgetCount | None = None
+    daily_usd: Dollars | None = None
 
     @model_validator(mode="after")
     def fits_a_session(self) -> Self:

@@ -273,6 +273,7 @@ def _of_turn(place: ItemRef, old: Document | None, new: Document | None) -> Iter
                 model_name=each["model_name"],
                 response_id=asked[each["model_name"]].response_id,
                 latency_ms=each["latency_ms"],
+                cost_usd=each.get("cost_usd"),
                 **_tokens(each),
             )
             for each in outcome["models"]
@@ -285,6 +286,7 @@ def _of_turn(place: ItemRef, old: Document | None, new: Document | None) -> Iter
             )
             for each in outcome["errors"]
         ],
+        cost_usd=outcome.get("cost_usd"),
     )
     if outcome["models"]:
         yield Answered(place.user_id, turn.session_id)

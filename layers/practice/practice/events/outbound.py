@@ -59,6 +59,8 @@ class ModelAnswer(BaseModel):
     prompt_tokens: int | None
     completion_tokens: int | None
     total_tokens: int | None
+    cost_usd: str | None = None
+    """US dollars, a decimal string; null without a price, and for a response that was added by itself."""
 
 
 class ModelError(BaseModel):
@@ -76,6 +78,8 @@ class TurnCompleted(OutboundEvent):
     created_at: Timestamp
     results: list[ModelAnswer]
     errors: list[ModelError]
+    cost_usd: str | None = None
+    """Of all models together, those whose answer was not kept included."""
 
 
 class SettingsChanged(OutboundEvent):

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
+from practice.errors import DailyBudgetSpent, SessionNotFound
 from practice.events.batch import parse, process
 from practice.events.messages import TITLE
 from practice.limits import GENERATED_TITLE_CHARACTERS
@@ -12,7 +13,8 @@ from practice.runtime import log
 from practice.runtime.config import config
 from practice.runtime.deadline import Deadline
 from practice.store import titles
-from practice.turns.ask import ask_alone, log_failure
+from practice.turns.alone import AskedAlone
+from practice.turns.ask import log_failure
 from practice.turns.providers import ProviderError
 from practice.turns.thinking import without_thinking
 
@@ -34,27 +36,36 @@ def handle(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _title(record: SQSRecord) -> None:
-    """After a second failure the first words of the prompt serve, so that no further turn pays for a title."""
+    """After a second failure, or without a budget, the first words of the prompt serve: no further turn pays for a title."""
     message = parse(record.body, TITLE)
-    exchange = titles.first_answer(message.user_id, message.session_id)
-    if exchange is None:
+    found = titles.first_answer(message.user_id, message.session_id)
+    if found is None:
         return
+    exchange, class_id = found
     prompt = exchange.prompt_text
     answer, _ = without_thinking(exchange.response_text, thinks=True)
     text = f"{prompt[:EXCERPT_CHARACTERS]}\n\nAnswer:\n{answer[:EXCERPT_CHARACTERS]}"
     deadline = Deadline.after(SECONDS)
-    title = _written(text, deadline) or _written(text, deadline) or first_words(prompt)
+    alone = AskedAlone(message.user_id, message.session_id, class_id)
+    try:
+        title = _written(alone, text, deadline) or _written(alone, text, deadline)
+    except DailyBudgetSpent:
+        log.count("titles_without_budget")
+        title = ""
+    except SessionNotFound:
+        return
+    title = title or first_words(prompt)
     if title:
         titles.write(message.user_id, message.session_id, title)
 
 
-def _written(text: str, deadline: Deadline) -> str:
+def _written(alone: AskedAlone, text: str, deadline: Deadline) -> str:
     """Empty when the model fails, or writes nothing that can be a title."""
     model = _model()
     if not model:
         return ""
     try:
-        return one_line(ask_alone(model, INSTRUCTION, text, max_tokens=TOKENS, deadline=deadline))
+        return one_line(alone.ask(model, INSTRUCTION, text, max_tokens=TOKENS, deadline=deadline))
     except ProviderError as error:
         log.count("model_failures")
         log.append("failed_models", f"title {error.code}")

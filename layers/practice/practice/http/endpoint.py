@@ -115,16 +115,13 @@ class Endpoint:
         request_id = _request_id(event, context)
         caller: Caller | None = None
         kind: str | None = None
-        allowance: rates.Allowance | None = None
         cause: str | None = None
         reply: Reply[Any]
         try:
             if self.takes_a(Caller):
                 caller = authenticate(event.get("headers", {}).get("authorization"))
                 # Before the account is read: a request over the limit costs the table nothing.
-                allowance = rates.spend(caller.user_id, self.cost)
-                if allowance:
-                    allowance.accept()
+                rates.spend(caller.user_id, self.cost)
                 self._admit(caller)
             reply = self._reply(Request(event, context, caller, f"{self.method} {self.path}"))
         except Invalid as error:
@@ -137,8 +134,6 @@ class Endpoint:
         except Exception as error:  # noqa: BLE001  # the last line of defence: a clear 500, its place in the log
             cause = type(error).__name__ + "\n" + "".join(traceback.format_tb(error.__traceback__))
             reply = Reply(detail("internal server error"), HTTPStatus.INTERNAL_SERVER_ERROR)
-        if allowance and reply.status != HTTPStatus.UNAUTHORIZED:
-            reply.headers |= allowance.headers()
         response = http_response(reply, self.status, request_id)
         log.log_request(
             invocation,

@@ -4,11 +4,10 @@ No request is made for it, so it is approximate: N environments of a function ho
 went wild from taking everybody's share; what all of them may ask for together is the gateway's to bound.
 """
 
-import math
 import threading
 import time
 from collections import OrderedDict
-from typing import Final, NamedTuple
+from typing import Final
 
 from practice.errors import TooManyRequests
 from practice.runtime.config import config
@@ -22,53 +21,26 @@ JOB_COST: Final = 10
 """What a turn counts as, an export or an import: what asks models or touches the whole account, and may become a job."""
 
 
-class Allowance(NamedTuple):
-    """A user's bucket after a request was counted, or refused."""
-
-    quota: int
-    remaining: int
-    full_in: float
-    """Seconds until the whole quota is available again."""
-    wait: float
-    """Seconds until this request would be accepted; 0 when it was."""
-
-    def accept(self) -> None:
-        """Raises TooManyRequests."""
-        if self.wait:
-            raise TooManyRequests(self.wait)
-
-    def headers(self) -> dict[str, str]:
-        """As draft-ietf-httpapi-ratelimit-headers-10 spells them."""
-        return {
-            "ratelimit-policy": f'"user";q={self.quota};w={WINDOW_SECONDS}',
-            "ratelimit": f'"user";r={self.remaining};t={math.ceil(self.full_in)}',
-        }
-
-
 _full_at: OrderedDict[int, float] = OrderedDict()
 """When each user's bucket is full again, by the monotonic clock: all there is to know of it. Least recent first."""
 _lock = threading.Lock()
 
 
-def spend(user_id: int, cost: int) -> Allowance | None:
-    """Counts a request, unless there is no room for it. None without a limit."""
+def spend(user_id: int, cost: int) -> None:
+    """Counts a request. Raises TooManyRequests when there is no room for it."""
     quota = config().user_requests_per_minute
     if not quota:
-        return None
-    seconds = WINDOW_SECONDS / quota
-    needed = min(cost, quota) * seconds
+        return
+    needed = min(cost, quota) * WINDOW_SECONDS / quota
     with _lock:
         now = time.monotonic()
-        full_in = max(0.0, _full_at.get(user_id, now) - now)
-        wait = full_in + needed - WINDOW_SECONDS
-        if wait > _ROUNDING:
-            return Allowance(quota, _left(full_in, seconds), full_in, wait)
-        full_in += needed
+        full_in = max(0.0, _full_at.get(user_id, now) - now) + needed
+        if full_in - WINDOW_SECONDS > _ROUNDING:
+            raise TooManyRequests(full_in - WINDOW_SECONDS)
         _full_at[user_id] = now + full_in
         _full_at.move_to_end(user_id)
         if len(_full_at) > COUNTED_USERS:
             _full_at.popitem(last=False)
-    return Allowance(quota, _left(full_in, seconds), full_in, 0.0)
 
 
 def give_back(user_id: int, cost: int) -> None:
@@ -88,7 +60,3 @@ def clear_cache() -> None:
 
 _ROUNDING: Final = 1e-6
 """Of sums of floating-point seconds."""
-
-
-def _left(full_in: float, seconds: float) -> int:
-    return int((WINDOW_SECONDS - full_in) / seconds + _ROUNDING)

@@ -17,6 +17,7 @@ HttpResponse = dict[str, Any]
 Body = TypeVar("Body", bound="BaseModel | Sequence[BaseModel] | str | None")
 
 RETRY_AFTER_SECONDS: Final = "1"
+_DAY: Final = 24 * 3600
 
 STATUSES: Final[dict[type[errors.PracticeError], HTTPStatus]] = {
     errors.BadRequest: HTTPStatus.BAD_REQUEST,
@@ -58,11 +59,21 @@ def error_reply(error: errors.PracticeError) -> Reply[str]:
         headers["www-authenticate"] = "Bearer"
     if isinstance(error, errors.StoreUnavailable):
         headers["retry-after"] = RETRY_AFTER_SECONDS
-    if isinstance(error, errors.RequestInFlight | errors.TooManyRequests):
+    if isinstance(error, errors.RequestInFlight | errors.TooManyRequests | errors.DailyBudgetSpent):
         headers["retry-after"] = str(error.seconds)
+    if isinstance(error, errors.DailyBudgetSpent):
+        headers |= _rate_limit(error)
     if isinstance(error, errors.VersionConflict):
         headers["etag"] = etag(error.version)
     return Reply(detail(error.detail), status_of(type(error)), headers)
+
+
+def _rate_limit(spent: errors.DailyBudgetSpent) -> dict[str, str]:
+    """As draft-ietf-httpapi-ratelimit-headers-10 spells them."""
+    return {
+        "ratelimit-policy": ", ".join(f'"{each.name}";q={each.quota};w={_DAY}' for each in spent.left),
+        "ratelimit": ", ".join(f'"{each.name}";r={each.remaining};t={spent.seconds}' for each in spent.left),
+    }
 
 
 def etag(version: int) -> str:

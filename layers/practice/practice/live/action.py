@@ -87,9 +87,7 @@ def _admit(connection: connections.Connection, cost: int) -> None:
     if connection.is_expired():
         raise Unauthorized("token expired")
     accounts.admit(connection.caller)
-    allowance = rates.spend(connection.caller.user_id, cost)
-    if allowance:
-        allowance.accept()
+    rates.spend(connection.caller.user_id, cost)
 
 
 def _body_of(event: Event) -> Body:

@@ -27,9 +27,7 @@ def connect(event: Event, context: object) -> dict[str, Any]:
             caller, protocol = _authenticated(headers)
             line.user_id = caller.user_id
             _accept_origin(headers.get("origin"))
-            allowance = rates.spend(caller.user_id, 1)
-            if allowance:
-                allowance.accept()
+            rates.spend(caller.user_id, 1)
             accounts.admit_now(caller)
             for closed in connections.open_connection(Connection(connection_id_of(event), caller)):
                 close(closed)

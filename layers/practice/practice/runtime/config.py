@@ -1,12 +1,19 @@
 """The environment of a function, read once. No other module reads it."""
 
 import os
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
 INITIALIZATION_TYPE: Final = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE", "")
 """How Lambda started this process (`on-demand`, `provisioned-concurrency`, `snap-start`); empty elsewhere."""
+
+
+_BUDGET: Final = re.compile(
+    r"(?P<turns>[0-9]{1,9}),(?P<tokens>[0-9]{1,12}),(?P<dollars>[0-9]{1,9})(?:\.(?P<rest>[0-9]{1,12}))?,(?P<cap>[1-9][0-9]{0,6})",
+    re.ASCII,
+)
 
 
 class ConfigurationError(Exception):
@@ -62,6 +69,16 @@ class Config:
             name.strip() for name in variables.get("DEFAULT_MODELS", "").split(",") if name.strip()
         )
         self.unknown_class_is_refused = variables.get("UNKNOWN_CLASS") == "refuse"
+        budget = _BUDGET.fullmatch(variables.get("DAILY_BUDGET") or "0,0,0,4096")
+        if budget is None:
+            raise ConfigurationError("DAILY_BUDGET is not `turns,tokens,dollars,cap`")
+        self.daily_turns = int(budget["turns"]) or None
+        """Of a user. None for no budget."""
+        self.daily_tokens = int(budget["tokens"]) or None
+        self.daily_cost = int(budget["dollars"] + (budget["rest"] or "").ljust(18, "0")) or None
+        """In 10^-18 dollars."""
+        self.budget_cap = int(budget["cap"])
+        """Of an answer without a chosen cap, under a budget of tokens or dollars."""
         self.title_model = variables.get("TITLE_MODEL", "")
         """Empty for the first default model."""
 

@@ -32,6 +32,7 @@ METRICS: Final[dict[str, tuple[str, tuple[tuple[str, ...], ...]]]] = {
     "failed_models_by_code": ("Count", (_CODE,)),
     "prompt_tokens": ("Count", (_STAGE,)),
     "completion_tokens": ("Count", (_STAGE,)),
+    "model_cost_usd": ("None", (_STAGE,)),
     "sweep_lag_seconds": ("Seconds", (_STAGE,)),
     "failures": ("Count", (_FUNCTION,)),
     "dead_letters": ("Count", (_FUNCTION,)),

@@ -6,6 +6,7 @@ from typing import Any, Self
 from practice.schemas.base import BaseModel
 from practice.schemas.fields import Id, Prompt, Title
 from practice.schemas.generation import Generation
+from practice.schemas.spending import DailyBudget, Dollars, atto
 
 
 class ClassStatus(StrEnum):
@@ -19,7 +20,15 @@ class PracticeClass(BaseModel):
     status: ClassStatus
     primary_model: str | None
     allowed_models: list[str]
+    daily_turns: int | None = None
+    daily_tokens: int | None = None
+    daily_usd: Dollars | None = None
     updated_at: str
+
+    def budget(self) -> DailyBudget:
+        """None is no limit, 0 is nothing."""
+        cost = None if self.daily_usd is None else atto(self.daily_usd)
+        return DailyBudget(turns=self.daily_turns, tokens=self.daily_tokens, cost=cost)
 
     def model_names(self) -> list[str]:
         """The primary first, then the others in their order."""

@@ -14,6 +14,7 @@ from practice.schemas.page import Cursor
 from practice.schemas.response import Response
 from practice.schemas.session import NewSession
 from practice.schemas.settings import Selection, SettingsChanges, StoredSettings, StylePreset
+from practice.schemas.spending import Reserved
 
 
 class TurnStatus(StrEnum):
@@ -33,6 +34,7 @@ class ErrorCode(StrEnum):
     PROVIDER_ERROR = "provider_error"
     ONLY_REASONING = "only_reasoning"
     NOT_STORED = "not_stored"
+    DAILY_BUDGET_SPENT = "daily_budget_spent"
     INTERRUPTED = "interrupted"
     CANCELLED = "cancelled"
 
@@ -175,6 +177,7 @@ class StoredTurn(BaseModel):
     created_at: Timestamp
     asked: list[AskedModel]
     settings: TurnSettings
+    reserved: Reserved | None = None
 
 
 class Turn(BaseModel):

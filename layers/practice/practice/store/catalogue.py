@@ -17,6 +17,8 @@ class Catalogue(NamedTuple):
 
     practice_class: PracticeClass | None
     agent: Agent | None
+    beside: table.Document | None = None
+    """What was read with them."""
 
     def model_names(self) -> list[str]:
         """What the class lists; the deployment's default models for one that was never announced."""
@@ -51,16 +53,17 @@ class Catalogue(NamedTuple):
 NOTHING_ANNOUNCED: Final = Catalogue(None, None)
 
 
-def look_up(class_id: int | None, agent_id: int | None) -> Catalogue:
-    """One request, none when neither is named."""
+def look_up(class_id: int | None, agent_id: int | None, beside: keys.Key | None = None) -> Catalogue:
+    """One request, none when nothing is named."""
     class_key = keys.practice_class(class_id) if class_id else None
     agent_key = keys.agent(agent_id) if agent_id else None
-    found = table.fetch(key for key in (class_key, agent_key) if key)
+    found = table.fetch(key for key in (class_key, agent_key, beside) if key)
     practice_class = found.get(class_key) if class_key else None
     agent = found.get(agent_key) if agent_key else None
     return Catalogue(
         PracticeClass.model_validate_json(practice_class.text) if practice_class else None,
         Agent.model_validate_json(agent.text) if agent else None,
+        found.get(beside) if beside else None,
     )
 
 

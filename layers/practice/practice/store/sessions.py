@@ -1,11 +1,14 @@
 """Sessions: open, read, list, change, delete."""
 
+from typing import NamedTuple
+
 from practice import table
 from practice.caller import Caller
 from practice.errors import ClassIdRequired, NotFound, SessionNotFound
 from practice.limits import EXPANDED_PAGE_SIZE, PAGE_SIZE
 from practice.runtime import clock
 from practice.schemas import generation
+from practice.schemas.catalogue import PracticeClass
 from practice.schemas.fields import same_json
 from practice.schemas.session import (
     Expansion,
@@ -39,7 +42,8 @@ from practice.table import ExpectedVersions, Versioned, ids, keys
 
 def create(caller: Caller, new: NewSession, attempt: IdempotentAttempt) -> Versioned[Session]:
     """Two requests: the class with the agent, and the transaction that writes everything."""
-    session, settings, models = new_session(caller, new)
+    opened = new_session(caller, new)
+    session, settings, models = opened.session, opened.settings, opened.models
     whole = Session(
         **session.model_dump(), settings=settings_of(settings, {}), responses=[], responses_next_cursor=None
     )
@@ -54,7 +58,16 @@ def create(caller: Caller, new: NewSession, attempt: IdempotentAttempt) -> Versi
     return answer
 
 
-def new_session(caller: Caller, new: NewSession) -> tuple[OwnSession, StoredSettings, StoredModels]:
+class Opened(NamedTuple):
+    """A session before it is written, and its class if that was announced."""
+
+    session: OwnSession
+    settings: StoredSettings
+    models: StoredModels
+    practice_class: PracticeClass | None
+
+
+def new_session(caller: Caller, new: NewSession) -> Opened:
     """A session as it begins, with the models of its class. One request: the class with the agent."""
     announced = catalogue.look_up(new.class_id, new.agent_id)
     snapshot = announced.snapshot(caller, new.class_id)
@@ -88,7 +101,7 @@ def new_session(caller: Caller, new: NewSession) -> tuple[OwnSession, StoredSett
             for model_id, name in enumerate(names, first_id)
         ],
     )
-    return session, settings, models
+    return Opened(session, settings, models, announced.practice_class)
 
 
 def first_free_id(settings: StoredSettings, models: StoredModels) -> int:

@@ -12,7 +12,7 @@ from practice import table
 from practice.schemas.session_model import StoredModels
 from practice.schemas.turn import StoredTurn, TurnStatus
 from practice.store.settings import unlink
-from practice.store.turns import IN_PROGRESS
+from practice.store.turns import IN_PROGRESS, note_usage_of_deleted
 from practice.table import keys
 
 
@@ -23,6 +23,7 @@ class NotDeletedYet(Exception):
 def session(user_id: int, session_id: int) -> Iterator[None]:
     """Everything under a deleted session, its own parts included."""
     _require_deleted(keys.session(user_id, session_id))
+    note_usage_of_deleted(user_id, session_id)
     while found := table.read_keys(keys.everything_in(user_id, session_id)):
         yield from _deleted(found)
 

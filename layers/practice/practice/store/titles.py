@@ -1,5 +1,7 @@
 """The title of a session whose user gave it none."""
 
+from typing import NamedTuple
+
 from practice import table
 from practice.errors import SessionNotFound
 from practice.runtime import clock
@@ -9,7 +11,13 @@ from practice.store.views import read_view
 from practice.table import keys
 
 
-def first_answer(user_id: int, session_id: int) -> Response | None:
+class FirstAnswer(NamedTuple):
+    response: Response
+    class_id: int | None
+    """Of its session."""
+
+
+def first_answer(user_id: int, session_id: int) -> FirstAnswer | None:
     """The first of the newest answers in a session without a title; None when it has one, has no answer yet, or was deleted.
 
     One request.
@@ -20,7 +28,7 @@ def first_answer(user_id: int, session_id: int) -> Response | None:
         return None
     if view.session.title or not view.live:
         return None
-    return Response.model_validate_json(view.live[-1].text)
+    return FirstAnswer(Response.model_validate_json(view.live[-1].text), view.session.class_id)
 
 
 @table.optimistic

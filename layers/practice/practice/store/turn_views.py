@@ -24,7 +24,6 @@ from practice.store.turns import (
     cancel_running,
     read,
     read_state,
-    sent_with,
 )
 from practice.store.views import live_responses
 from practice.table import keys
@@ -107,7 +106,7 @@ def cancel(caller: Caller, session_id: int, turn_id: int, pager: Pager) -> None:
     if state is None or state.status in (TurnStatus.DONE, TurnStatus.FAILED):
         raise TurnFinished
     if state.status == TurnStatus.QUEUED:
-        cancel_queued(caller.user_id, state.turn)
+        cancel_queued(caller.user_id, state)
     elif state.status == TurnStatus.RUNNING:
         cancel_running(caller.user_id, state)
 
@@ -126,7 +125,7 @@ def _newest_first(
         if stored and item and stored.turn_id >= turn_id:
             documents = list(group) if stored.turn_id == turn_id else []
             answers = {each.response_id: each for each in live_responses(documents, models)}
-            state = build_state(item, stored, answers, sent_with(documents))
+            state = build_state(item, stored, answers, documents)
             turn = _turn(_visible(state, answers))
             if turn:
                 yield turn

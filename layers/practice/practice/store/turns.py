@@ -8,14 +8,15 @@ item alone, so the models of a turn never wait for each other, and a session del
 import json
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 from pydantic import TypeAdapter
 
 from practice import table
 from practice.errors import (
+    DailyBudgetSpent,
     RequestInFlight,
     SessionNotFound,
     StoreUnavailable,
@@ -24,8 +25,10 @@ from practice.errors import (
     Unauthorized,
 )
 from practice.limits import FOLLOWERS
+from practice.schemas import spending
 from practice.schemas.base import DEFERRED
 from practice.schemas.response import Response
+from practice.schemas.spending import ByModel, Spending, difference, in_dollars, together
 from practice.schemas.turn import (
     AskedModel,
     ErrorCode,
@@ -35,13 +38,11 @@ from practice.schemas.turn import (
     TurnSettings,
     TurnStatus,
 )
-from practice.store import accounts, connections
+from practice.store import accounts, connections, usage
 from practice.store.idempotency import IdempotentAttempt
-from practice.store.responses import of_model, reserve_ids, touch_session
+from practice.store.responses import ReservedIds, of_model, reserve_ids, touch_session
 from practice.table import keys
 
-TRANSACTION_ACTIONS: Final = 100
-"""Actions that one transaction takes."""
 IN_PROGRESS: Final = (TurnStatus.QUEUED, TurnStatus.RUNNING)
 _ENDED_BY: Final = {
     ErrorCode.INTERRUPTED: "the turn was interrupted before this model answered",
@@ -53,6 +54,14 @@ Answers = dict[int, Response]
 """By response id."""
 Sent = dict[int, dict[str, Any]]
 """By response id: the parameters that a provider was sent."""
+Spent = dict[int, Spending]
+"""By response id: what the model took, whether its answer was kept or not."""
+
+
+class FailedModel(TurnError):
+    """The failure of a model as it is stored while its turn runs."""
+
+    spent: Spending | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +111,25 @@ class TurnState:
     is_lost: bool = False
     """Under way in the table, but past the time in which a worker could still run it."""
     sent: Sent = field(default_factory=dict)
+    spent: Spent = field(default_factory=dict)
+    counted: ByModel = field(default_factory=dict)
+    """What its usage has of it already, since its reservation was given back."""
+    is_released: bool = False
+    """Whether its reservation was given back."""
+
+    def usage(self) -> ByModel:
+        """What it used so far. A turn that died counts with what it kept, and not at all when it kept nothing."""
+        if self.status == TurnStatus.QUEUED or (
+            self.status == TurnStatus.RUNNING and not self.answers and not self.spent
+        ):
+            return {}
+        used = {}
+        for asked in self.turn.asked:
+            spent = self.spent.get(asked.response_id, Spending())
+            answers = 1 if asked.response_id in self.answers else 0
+            used[asked.model_name] = spent._replace(turns=1, answers=answers)
+        return used
+
     followers: Followers = frozenset()
 
     def missing(self) -> list[AskedModel]:
@@ -150,14 +178,18 @@ def begin_turn(
     status: TurnStatus,
     lease: Lease,
     attempt: IdempotentAttempt,
+    claim: Callable[[ReservedIds], usage.Claim],
+    is_held: bool = False,
     follower: Follower | None = None,
 ) -> StoredTurn:
     """Two requests: one sets the ids of the answers aside, a transaction writes the turn and their places.
 
-    Raises ConditionFailed or NotFound when the session or one of the models was deleted.
+    `claim` is what the turn reserves with its ids known; `is_held` when that was reserved with its session. Raises
+    ConditionFailed or NotFound when the session or one of the models was deleted, DailyBudgetSpent.
     """
     place = reserve_ids(user_id, asked[0].session_model_id, len(asked))
     ids = range(place.first_id, place.first_id + len(asked))
+    claimed = claim(place)
     turn = StoredTurn(
         turn_id=place.first_id,
         session_id=session_id,
@@ -169,6 +201,7 @@ def begin_turn(
             for each, response_id in zip(asked, ids, strict=True)
         ],
         settings=settings,
+        reserved=claimed.reserved,
     )
     key = keys.turn(user_id, turn.turn_id)
     models = {f":model{n}": table.number(each.session_model_id) for n, each in enumerate(asked)}
@@ -191,19 +224,144 @@ def begin_turn(
         )
         for response_id in ids
     ]
-    budget = TRANSACTION_ACTIONS - len(head) - len(pointing)
+    lost = lease.attributes()["lost"]
+    reservation = (
+        usage.move(user_id, claimed.reserved, lost, turn.turn_id)
+        if is_held
+        else usage.reserve(user_id, claimed, lost, turn.turn_id)
+    )
+    writes = [*head, *places, *reservation, *pointing]
     try:
-        table.write(*head, *places[:budget], *pointing)
+        table.write(*writes)
     except table.ConditionFailed as failed:
-        if pointing and failed.index == len(head) + len(places[:budget]):
+        if pointing and failed.index == len(writes) - 1:
             raise RequestInFlight(1) from None
+        if usage.is_refused(user_id, claimed, writes[failed.index]):
+            raise usage.refusal(claimed, failed.item or {}) from None
         raise
-    if places[budget:]:
-        table.write(head[0], *places[budget:])  # the models may have been deleted since
     return turn
 
 
-def store_answer(user_id: int, response: Response, sent: dict[str, Any]) -> Response | None:
+def give_back_lapsed(user_id: int) -> bool:
+    """Settles what died with what it used; whether there was any. Two requests, and two for each.
+
+    A turn stays as it is, so that it can be resumed.
+    """
+    reservations = list(table.walk(keys.reservations(user_id)))
+    found = table.fetch(
+        keys.turn(user_id, document.number("turn")) for document in reservations if "turn" in document.item
+    )
+    lapsed = False
+    for document in reservations:
+        turn = found.get(keys.turn(user_id, document.number("turn"))) if "turn" in document.item else None
+        writes = _releasing(user_id, turn) if turn else _giving_back(user_id, document)
+        if not writes:
+            continue
+        lapsed = True
+        try:
+            table.write(*writes)
+        except table.ConditionFailed:
+            continue  # another request did it, or the turn goes on
+    return lapsed
+
+
+def _giving_back(user_id: int, document: table.Document) -> list[table.Write]:
+    """Of a title, of a session that has no turn yet, or of a turn that was deleted."""
+    if document.number("lost") >= time.time() * 1000:
+        return []
+    reserved = usage.reserved_in(document)
+    used = spending.read(document.string("used")) if "used" in document.item else {}
+    condition, values = "#lost = :lost", {":lost": document.item["lost"]}
+    return usage.settle(
+        user_id, reserved, reserved.day, used, turns=1 if used else 0, condition=condition, values=values
+    )
+
+
+def _releasing(user_id: int, document: table.Document) -> list[table.Write]:
+    state = build_state(document, StoredTurn.model_validate_json(document.text), {}, [])
+    if not state.is_lost or state.turn.reserved is None:
+        return []
+    state = read_state(user_id, document)
+    used = state.usage()
+    released = table.update(
+        document.key,
+        set_to={"released": table.flag(True), "counted": table.text(spending.written(used))},
+        condition="#status = :status AND #lost = :lost AND attribute_not_exists(#released)",
+        values={":status": table.text(state.status), ":lost": document.item["lost"]},
+    )
+    return [released, *_settling(user_id, state, used)]
+
+
+def _settling(user_id: int, state: TurnState, used: ByModel) -> list[table.Write]:
+    turn = state.turn
+    return usage.settle(
+        user_id,
+        turn.reserved,
+        turn.created_at[:10],
+        difference(used, state.counted),
+        turns=bool(used) - bool(state.counted),
+        is_held=not state.is_released,
+    )
+
+
+def note_usage_of_deleted(user_id: int, session_id: int) -> None:
+    """Keeps with the reservations of a deleted session's turns what they used so far, for a runner that dies.
+
+    One request; two for each turn under way.
+    """
+    for document in table.walk(keys.reservations(user_id)):
+        turn_id = document.number("turn") if "turn" in document.item else 0
+        turn = table.get(keys.turn(user_id, turn_id)) if keys.session_of(turn_id) == session_id else None
+        if turn is None:
+            continue
+        state = read_state(user_id, turn)
+        noted: dict[str, table.Value | None] = {
+            "used": table.text(spending.written(state.usage())),
+            "lost": _in(-1) if state.status == TurnStatus.QUEUED else turn.item["lost"],
+        }
+        try:
+            table.write(table.update(document.key, set_to=noted, condition="attribute_exists(#pk)"))
+        except table.ConditionFailed:
+            continue  # its runner has settled it
+
+
+def renew_reservation(
+    user_id: int, state: TurnState, budgets: Sequence[usage.Budget], lease: Lease
+) -> TurnState:
+    """Reserves anew for a turn whose reservation was given back. One request. Raises DailyBudgetSpent."""
+    turn = state.turn
+    assert turn.reserved is not None
+    claim = usage.Claim(turn.reserved, budgets)
+    again = table.update(
+        keys.turn(user_id, turn.turn_id),
+        set_to={"released": None},
+        condition="#status = :running AND attribute_exists(#released)",
+        values={":running": table.text(TurnStatus.RUNNING)},
+    )
+    writes = [again, *usage.reserve(user_id, claim, lease.attributes()["lost"], turn.turn_id)]
+    try:
+        table.write(*writes)
+    except table.ConditionFailed as failed:
+        if usage.is_refused(user_id, claim, writes[failed.index]):
+            raise usage.refusal(claim, failed.item or {}) from None
+        return state
+    return replace(state, is_released=False)
+
+
+Begun = TypeVar("Begun")
+
+
+def within_budget(user_id: int, attempt: Callable[[], Begun]) -> Begun:
+    """Tries once more when a budget refuses, if something that died could be given back. Raises DailyBudgetSpent."""
+    try:
+        return attempt()
+    except DailyBudgetSpent:
+        if not give_back_lapsed(user_id):
+            raise
+    return attempt()
+
+
+def store_answer(user_id: int, response: Response, sent: dict[str, Any], spent: Spending) -> Response | None:
     """Fills the item of an answer. One request. None when the item was deleted, with its session or as failed.
 
     An answer that was there first stays, and is the one that counts; it may be this one, written by a request whose
@@ -215,7 +373,11 @@ def store_answer(user_id: int, response: Response, sent: dict[str, Any]) -> Resp
         response.model_dump_json(),
         condition="#v = :empty",
         values={":empty": table.number(0)},
-        attributes={**of_model(response), "sent": table.text(json.dumps(sent))},
+        attributes={
+            **of_model(response),
+            "sent": table.text(json.dumps(sent)),
+            "spent": table.text(json.dumps(spent)),
+        },
     )
     try:
         table.write(*writes)
@@ -238,7 +400,7 @@ def read_state(user_id: int, document: table.Document) -> TurnState:
     """Of the item of a turn. One request."""
     turn = StoredTurn.model_validate_json(document.text)
     found = table.fetch(keys.response(user_id, each.response_id) for each in turn.asked)
-    return build_state(document, turn, _answers(found.values()), sent_with(found.values()))
+    return build_state(document, turn, _answers(found.values()), found.values())
 
 
 def sent_with(documents: Iterable[table.Document]) -> Sent:
@@ -255,8 +417,11 @@ def _answers(documents: Iterable[table.Document]) -> Answers:
     return {response.response_id: response for response in responses}
 
 
-def build_state(document: table.Document, turn: StoredTurn, answers: Answers, sent: Sent) -> TurnState:
-    """The same, of what was read already."""
+def build_state(
+    document: table.Document, turn: StoredTurn, answers: Answers, documents: Iterable[table.Document]
+) -> TurnState:
+    """The same, of what was read already: the answers, and their items."""
+    items = list(documents)
     status = TurnStatus(document.string("status"))
     is_cancelled = "cancelled" in document.item
     end = "until" if is_cancelled else "lost"
@@ -267,9 +432,24 @@ def build_state(document: table.Document, turn: StoredTurn, answers: Answers, se
         answers,
         is_cancelled=is_cancelled,
         is_lost=status in IN_PROGRESS and document.number(end) < time.time() * 1000,
-        sent=sent,
+        sent=sent_with(items),
+        spent=_spent(document.item, turn, items),
+        counted=spending.read(document.string("counted")) if "counted" in document.item else {},
+        is_released="released" in document.item,
         followers=_followers(document.item),
     )
+
+
+def _spent(item: table.Item, turn: StoredTurn, documents: Iterable[table.Document]) -> Spent:
+    """By the answers that are there, and the models that failed so far."""
+    answered = {
+        keys.number_in(each.key.sk): Spending(*json.loads(each.string("spent")))
+        for each in documents
+        if "spent" in each.item
+    }
+    asked = {each.session_model_id: each.response_id for each in turn.asked}
+    failed = [FailedModel.model_validate_json(each) for each in item.get("failed", {}).get("SS", ())]
+    return {asked[each.session_model_id]: each.spent for each in failed if each.spent} | answered
 
 
 def _followers(item: table.Item) -> Followers:
@@ -457,12 +637,13 @@ def unfollow(user_id: int, turn_id: int, followers: Iterable[Follower]) -> None:
         return
 
 
-def store_error(user_id: int, turn_id: int, error: TurnError) -> None:
+def store_error(user_id: int, turn_id: int, error: TurnError, spent: Spending | None) -> None:
     """Shows the failure of a model while the others run. One request; nothing for a turn that has ended."""
+    stored = FailedModel(**error.model_dump(), spent=spent)
     failed = table.add_to_set(
         keys.turn(user_id, turn_id),
         "failed",
-        [error.model_dump_json()],
+        [stored.model_dump_json()],
         condition="#status = :running",
         values={":running": table.text(TurnStatus.RUNNING)},
     )
@@ -495,6 +676,7 @@ def settle_turn(user_id: int, state: TurnState) -> TurnState:
         except table.ConditionFailed:
             now = read(user_id, state.turn.turn_id)
             if now is None:
+                _settle_deleted(user_id, ended)
                 raise SessionNotFound from None
             if now.status != TurnStatus.RUNNING:
                 return now
@@ -502,6 +684,9 @@ def settle_turn(user_id: int, state: TurnState) -> TurnState:
                 state,
                 answers={**state.answers, **now.answers},
                 sent={**state.sent, **now.sent},
+                spent={**state.spent, **now.spent},
+                counted=now.counted,
+                is_released=now.is_released,
                 is_cancelled=state.is_cancelled or now.is_cancelled,
                 followers=now.followers,
             )
@@ -509,7 +694,15 @@ def settle_turn(user_id: int, state: TurnState) -> TurnState:
         return ended
 
 
+def _settle_deleted(user_id: int, state: TurnState) -> None:
+    """A turn that was deleted while it ran has used what it used."""
+    if state.turn.reserved is not None and not state.is_released:
+        used = difference(state.usage(), state.counted)
+        usage.settle_alone(user_id, state.turn.reserved, used, turns=0 if state.counted else 1)
+
+
 def _end(user_id: int, state: TurnState, *, was: TurnStatus) -> None:
+    used = state.usage() if was == TurnStatus.RUNNING else {}
     removals = [
         table.delete(keys.response(user_id, asked.response_id), "attribute_not_exists(#of_model)")
         for asked in state.missing()
@@ -517,6 +710,7 @@ def _end(user_id: int, state: TurnState, *, was: TurnStatus) -> None:
     condition = "#status = :was"
     if state.status != TurnStatus.CANCELLED:
         condition += " AND attribute_not_exists(#cancelled)"
+    condition += f" AND attribute_{'' if state.is_released else 'not_'}exists(#released)"
     if not (state.followers or was == TurnStatus.QUEUED):
         condition += " AND attribute_not_exists(#followers)"  # one that came meanwhile waits for the end
     ending = table.update(
@@ -525,33 +719,40 @@ def _end(user_id: int, state: TurnState, *, was: TurnStatus) -> None:
             "status": table.text(state.status),
             "errors": table.text(_Errors.dump_json(state.errors).decode()),
             "outcome": table.text(json.dumps(_event_detail(state))),
-            **dict.fromkeys(("until", "lost", "failed", "cancelled")),
+            **dict.fromkeys(("until", "lost", "failed", "cancelled", "counted", "released")),
         },
         condition=condition,
         values={":was": table.text(was)},
     )
-    while len(removals) >= TRANSACTION_ACTIONS:
-        table.write(*removals[:TRANSACTION_ACTIONS])
-        removals = removals[TRANSACTION_ACTIONS:]
-    table.write(ending, *removals)
+    table.write(ending, *removals, *_settling(user_id, state, used))
 
 
 def _event_detail(state: TurnState) -> dict[str, object]:
     """What an event may carry of a turn: names and figures, no text."""
     models = []
+    costs = {name: in_dollars(figures.cost) for name, figures in state.usage().items()}
     for asked in state.turn.asked:
         response = state.answers.get(asked.response_id)
         if response:
             used = response.token_usage or {}
             counts = {name: used.get(name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
-            models.append({"model_name": asked.model_name, "latency_ms": response.latency_ms, **counts})
+            cost = costs.get(asked.model_name)
+            models.append(
+                {
+                    "model_name": asked.model_name,
+                    "latency_ms": response.latency_ms,
+                    **counts,
+                    "cost_usd": cost,
+                }
+            )
     errors = [{"model_name": each.model_name, "code": each.code} for each in state.errors]
-    return {"models": models, "errors": errors}
+    cost_usd = in_dollars(together(state.usage().values()).cost)
+    return {"models": models, "errors": errors, "cost_usd": cost_usd}
 
 
-def cancel_queued(user_id: int, turn: StoredTurn) -> None:
+def cancel_queued(user_id: int, state: TurnState) -> None:
     """From the queue. Raises ConditionFailed when it waits there no more."""
-    _end(user_id, TurnState(turn, TurnStatus.CANCELLED, [], {}), was=TurnStatus.QUEUED)
+    _end(user_id, replace(state, status=TurnStatus.CANCELLED), was=TurnStatus.QUEUED)
 
 
 def cancel_running(user_id: int, state: TurnState) -> None:

@@ -1,6 +1,6 @@
 """Reading one session: its own item, its settings, its models and its newest responses are neighbours in the table."""
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from practice import table
@@ -29,6 +29,8 @@ class View:
     """The responses, newest first."""
     is_complete: bool = True
     """Whether these are all there are."""
+    examples: dict[int, Example | None] = field(default_factory=dict)
+    """Those of the library that were read; None for one that was deleted."""
 
     @property
     def responses(self) -> Iterator[Response]:
@@ -120,6 +122,14 @@ def linked_examples(user_id: int, example_ids: Iterable[int]) -> dict[int, Examp
     """Those that exist. One request, none when there is nothing to ask for."""
     found = versioned_examples(user_id, example_ids)
     return {example_id: example.value for example_id, example in found.items()}
+
+
+def examples_in(user_id: int, view: View, example_ids: Sequence[int]) -> list[Example]:
+    """Those that exist, in this order. One request, none when the view has them."""
+    missing = [example_id for example_id in example_ids if example_id not in view.examples]
+    found = linked_examples(user_id, missing)
+    view.examples |= {example_id: found.get(example_id) for example_id in missing}
+    return [example for example_id in example_ids if (example := view.examples[example_id])]
 
 
 def versioned_examples(user_id: int, example_ids: Iterable[int]) -> dict[int, Versioned[Example]]:

@@ -121,6 +121,32 @@ def transfer(user_id: int, transfer_id: int) -> Key:
     return Key(user(user_id), f"TRANSFER#{_padded(transfer_id)}")
 
 
+def usage(user_id: int, day: str) -> Key:
+    """What a user's models took on a day."""
+    return Key(user(user_id), f"USAGE#{day}")
+
+
+def usage_days(user_id: int, first: str, last: str) -> Span:
+    return Span(user(user_id), f"USAGE#{first}", f"USAGE#{last}")
+
+
+def day_in(sk: str) -> str:
+    return sk.split("#")[1]
+
+
+def reservation(user_id: int, name: str) -> Key:
+    """What budgets hold for a turn under way, by its id; for the first turn of a run by the session's."""
+    return Key(user(user_id), f"RESERVED#{name}")
+
+
+def reservations(user_id: int) -> Span:
+    return Span(user(user_id), "RESERVED#", f"RESERVED#{_AFTER}")
+
+
+def reservation_name(sk: str) -> str:
+    return sk.partition("#")[2]
+
+
 def account(user_id: int) -> Key:
     """Counts, revoked tokens and the receipt of an erasure: the one item a user always has.
 

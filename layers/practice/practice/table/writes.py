@@ -122,6 +122,29 @@ def update(
     )
 
 
+def count(key: Key, amounts: Mapping[str, int], *, at_most: Mapping[str, int] | None = None) -> Write:
+    """Adds to counters of any name, if none of `at_most` is above its bound before; an absent one is 0."""
+    bounds = at_most or {}
+    names = {name: f"#n{place}" for place, name in enumerate({**amounts, **bounds})}
+    added = {name: amount for name, amount in amounts.items() if amount or name not in bounds}
+    values = {f":add{names[name][1:]}": number(amount) for name, amount in added.items()}
+    conditions = []
+    for name, bound in bounds.items():
+        values[f":most{names[name][1:]}"] = number(bound)
+        within = f"{names[name]} <= :most{names[name][1:]}"
+        conditions.append(within if bound < 0 else f"(attribute_not_exists({names[name]}) OR {within})")
+    params: dict[str, Any] = {
+        "Key": key_attributes(key),
+        "UpdateExpression": "ADD " + ", ".join(f"{names[name]} :add{names[name][1:]}" for name in added),
+        "ExpressionAttributeNames": {placeholder: name for name, placeholder in names.items()},
+        "ExpressionAttributeValues": values,
+    }
+    if conditions:
+        params["ConditionExpression"] = " AND ".join(conditions)
+        params["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+    return Write("Update", params)
+
+
 def add_to_set(
     key: Key,
     name: str,

@@ -110,7 +110,7 @@ def _turns(user_id: int, session_id: int, end: int) -> Iterator[str]:
         status = TurnStatus(document.string("status"))
         if status not in _ENDED:
             continue
-        turn = StoredTurn.model_validate_json(document.text).model_dump(exclude={"session_id"})
+        turn = StoredTurn.model_validate_json(document.text).model_dump(exclude={"session_id", "reserved"})
         errors = from_json(document.string("errors")) if "errors" in document.item else []
         yield _line("turn", **turn, status=status, errors=errors)
 

@@ -10,10 +10,11 @@ from typing import Any, Final
 from practice.limits import RESPONSE_BYTES
 from practice.runtime import log
 from practice.runtime.deadline import Deadline
+from practice.schemas.spending import ATTO, Spending
 from practice.schemas.turn import ErrorCode, FinishReason, Reason
-from practice.turns import providers
+from practice.turns import budgets, providers
 from practice.turns.configuration import ModelConfiguration, model_named
-from practice.turns.parameters import CAP, sendable, within_limits
+from practice.turns.parameters import CAP, within_limits
 from practice.turns.prompts import Prompt
 from practice.turns.providers import (
     Completion,
@@ -21,6 +22,7 @@ from practice.turns.providers import (
     RefusedParameter,
     ThrottledError,
     as_sent,
+    timed_out,
 )
 
 FIRST_PAUSE_SECONDS: Final = 0.5
@@ -36,6 +38,7 @@ class Answer:
 
     completion: Completion
     sent: dict[str, Any]
+    spent: Spending
 
 
 def ask(
@@ -47,24 +50,46 @@ def ask(
     unchosen: Collection[str] = (),
 ) -> Answer:
     """`params` are choices, except `unchosen`: without one of those the model is asked once more when it
-    refuses it. Raises ProviderError.
+    refuses it. Raises ProviderError, which says what was spent in vain.
     """
     log.count("models_asked")
     configured = model_named(model_name)
     if configured is None:
         raise ProviderError("no provider is configured for this model", ErrorCode.MODEL_NOT_ENABLED)
+    if not deadline.remaining():
+        raise timed_out()
     allowed = within_limits(configured, params, prompt.size())
+    completion = None
     try:
-        completion = _patiently(configured, prompt, allowed, deadline)
-    except RefusedParameter as refused:
-        if refused.parameter not in {*unchosen, *(allowed.keys() - params.keys())}:
-            raise
-        allowed = {name: value for name, value in allowed.items() if name != refused.parameter}
-        completion = _patiently(configured, prompt, allowed, deadline)
-    # Counted here, since they are paid whatever becomes of the answer.
-    log.count("prompt_tokens", completion.prompt_tokens or 0)
-    log.count("completion_tokens", completion.completion_tokens or 0)
-    return Answer(_kept(completion), as_sent(configured, allowed))
+        try:
+            completion = _patiently(configured, prompt, allowed, deadline)
+        except RefusedParameter as refused:
+            if refused.parameter not in {*unchosen, *(allowed.keys() - params.keys())}:
+                raise
+            allowed = {name: value for name, value in allowed.items() if name != refused.parameter}
+            completion = _patiently(configured, prompt, allowed, deadline)
+        kept = _kept(completion)
+    except ProviderError as error:
+        if completion or error.code in _PAID:
+            error.spent = _spent(configured, prompt, allowed, completion)
+        raise
+    return Answer(kept, as_sent(configured, allowed), _spent(configured, prompt, allowed, completion))
+
+
+_PAID: Final = (ErrorCode.TIMEOUT, ErrorCode.ANSWER_TOO_LONG)
+"""The provider was at work when the request was given up."""
+
+
+def _spent(
+    configured: ModelConfiguration, prompt: Prompt, sent: dict[str, Any], completion: Completion | None
+) -> Spending:
+    reported = (completion.prompt_tokens, completion.completion_tokens) if completion else (None, None)
+    received = len(completion.text.encode("utf-8", "replace")) if completion else 0
+    spending = budgets.spent(configured, prompt, sent.get(CAP), reported, received)
+    log.count("prompt_tokens", spending.prompt_tokens)
+    log.count("completion_tokens", spending.completion_tokens)
+    log.count("model_cost_usd", (spending.cost or 0) / ATTO)
+    return spending
 
 
 def _kept(completion: Completion) -> Completion:
@@ -85,15 +110,6 @@ def _kept(completion: Completion) -> Completion:
         {"code": str(completion.finish_reason)} if completion.finish_reason != FinishReason.STOP else None
     )
     raise ProviderError("the provider's answer is empty", reason=reason)
-
-
-def ask_alone(model_name: str, system: str, text: str, *, max_tokens: int, deadline: Deadline) -> str:
-    """For what is no learner's turn, such as a title; a model that thinks gets room for it. Raises ProviderError."""
-    configured = model_named(model_name)
-    params: dict[str, Any] = {CAP: max_tokens}
-    if configured:
-        params = {**sendable(configured.defaults), CAP: max_tokens + configured.thinking_tokens}
-    return ask(model_name, Prompt(system, [], [], text), params, deadline, unchosen=[CAP]).completion.text
 
 
 def log_failure(model_name: str, code: ErrorCode, reason: Reason | None) -> None:

@@ -7,7 +7,6 @@ not say of a common public model is known (`model_table.json`). docs/turns.md sh
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -27,6 +26,7 @@ from practice.runtime.config import ConfigurationError, config
 from practice.runtime.log import logger
 from practice.schemas.base import BaseModel
 from practice.schemas.generation import GenerationParams
+from practice.schemas.spending import Dollars, price_of_token
 from practice.turns import model_table
 
 ANY_NAME: Final = "*"
@@ -50,16 +50,19 @@ def _as_sent(params: dict[str, Any]) -> dict[str, Any]:
     return GenerationParams.model_validate(params).sent()
 
 
-Price = Annotated[Decimal, Field(ge=0, max_digits=12, allow_inf_nan=False)]
-
-
 class Prices(BaseModel):
     """US dollars for a million tokens."""
 
     model_config = ConfigDict(extra="forbid")
 
-    prompt: Price
-    completion: Price
+    prompt: Dollars
+    completion: Dollars
+
+    def cost(self, prompt_tokens: int, completion_tokens: int) -> int:
+        """In 10^-18 dollars."""
+        return prompt_tokens * price_of_token(self.prompt) + completion_tokens * price_of_token(
+            self.completion
+        )
 
 
 class ModelConfiguration(BaseModel):

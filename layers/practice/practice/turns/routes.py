@@ -7,6 +7,7 @@ from practice.errors import (
     ClassHasNoModels,
     ClassNotActive,
     ClassNotFound,
+    DailyBudgetSpent,
     ImportInProgress,
     InvalidExamples,
     NoModelAnswered,
@@ -19,6 +20,7 @@ from practice.errors import (
     TooManyModels,
 )
 from practice.runtime import queues
+from practice.schemas.spending import Reserved
 from practice.schemas.turn import (
     NewRun,
     NoModelAnsweredBody,
@@ -28,7 +30,7 @@ from practice.schemas.turn import (
     TurnAnswer,
     TurnStatus,
 )
-from practice.store import turns
+from practice.store import turns, usage
 from practice.store.turns import Lease, TurnState
 from practice.store.views import View, read_view
 from practice.table import keys
@@ -51,6 +53,7 @@ CHAT_REFUSES: Final = (
     TooManyModels,
     SessionFull,
     NoModelAnswered,
+    DailyBudgetSpent,
 )
 RUN_REFUSES: Final = (
     *_CLASS_REFUSES,
@@ -60,6 +63,7 @@ RUN_REFUSES: Final = (
     InvalidExamples,
     ImportInProgress,
     NoModelAnswered,
+    DailyBudgetSpent,
 )
 
 
@@ -81,7 +85,8 @@ def run(class_id: int, new: NewRun, request: TurnRequest) -> TurnOutcome:
     """A session and its first turn. The session survives whatever becomes of the turn."""
     if request.attempt.resume_id:
         return _resumed(request.attempt.resume_id, request)
-    return _queue_or_run(open_session(class_id, new, request), request)
+    reserved = open_session(class_id, new, request)
+    return _queue_or_run(int(reserved.name), request, reserved)
 
 
 def _resumed(turn_id: int, request: TurnRequest) -> TurnOutcome:
@@ -90,7 +95,7 @@ def _resumed(turn_id: int, request: TurnRequest) -> TurnOutcome:
     state = turns.read(user_id, turn_id)
     if state is None:
         # Only the session had been opened, or it was deleted since with all that was in it.
-        return _queue_or_run(session_id, request)
+        return _queue_or_run(session_id, request, usage.held(user_id, str(session_id)))
     view = read_view(user_id, session_id, with_responses=True)
     if state.status == TurnStatus.QUEUED or (state.status == TurnStatus.RUNNING and request.is_queued):
         return _queued(state.turn, view, request)
@@ -99,11 +104,13 @@ def _resumed(turn_id: int, request: TurnRequest) -> TurnOutcome:
     return _to_outcome(view, state, request)
 
 
-def _queue_or_run(session_id: int, request: TurnRequest) -> TurnOutcome:
+def _queue_or_run(session_id: int, request: TurnRequest, reserved: Reserved | None = None) -> TurnOutcome:
+    """`reserved` is what was reserved when the session was opened."""
+    status = TurnStatus.QUEUED if request.is_queued else TurnStatus.RUNNING
+    lease = QUEUE_LEASE if request.is_queued else _lease(request)
+    view, turn = prepare_turn(request, session_id, status=status, lease=lease, reserved=reserved)
     if request.is_queued:
-        view, turn = prepare_turn(request, session_id, status=TurnStatus.QUEUED, lease=QUEUE_LEASE)
         return _queued(turn, view, request)
-    view, turn = prepare_turn(request, session_id, status=TurnStatus.RUNNING, lease=_lease(request))
     state = TurnState(turn, TurnStatus.RUNNING, [], {})
     state = _answered(request.caller.user_id, state, view, request)
     return _to_outcome(view, state, request)
@@ -152,7 +159,9 @@ def _queued(turn: StoredTurn, view: View, request: TurnRequest) -> TurnOutcome:
     message = QueuedTurn(user_id=user_id, turn_id=turn.turn_id)
     if queues.send(configuration().turn_queue_url, [message.model_dump_json()]):
         if request.attempt.key is None:
-            turns.cancel_queued(user_id, turn)  # a retry with a key would send it again
+            turns.cancel_queued(
+                user_id, TurnState(turn, TurnStatus.QUEUED, [], {})
+            )  # a retry with a key would send it again
         raise StoreUnavailable("the queue of turns does not take messages")
     return _accepted(view, turn, TurnStatus.QUEUED)
 

@@ -8,16 +8,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from practice.errors import PracticeError
 from practice.runtime import log
 from practice.runtime.deadline import Deadline
 from practice.schemas.example import Example
 from practice.schemas.response import Response
+from practice.schemas.spending import Spending
 from practice.schemas.turn import AskedModel, ErrorCode, StoredTurn, TurnError
 from practice.store import turns
 from practice.store.turns import TurnState
+from practice.turns import budgets
 from practice.turns.ask import ask, log_failure
 from practice.turns.configuration import configuration, model_named
 from practice.turns.knowledge import Retrieval, retrieve
@@ -28,8 +30,20 @@ from practice.turns.providers import TIMED_OUT, Completion, ProviderError
 POLL_SECONDS: Final = 1.0
 """How often a running turn looks whether it was cancelled, and who follows it."""
 
-ModelOutcome = tuple[Response, dict[str, Any]] | TurnError
-"""An answer with the parameters that the provider was sent."""
+
+class Failed(NamedTuple):
+    error: TurnError
+    spent: Spending | None = None
+
+
+class Answered(NamedTuple):
+    response: Response
+    sent: dict[str, Any]
+    """The parameters that the provider was sent."""
+    spent: Spending
+
+
+ModelOutcome = Answered | Failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +63,7 @@ def run_turn(
     What arrives after the deadline does not count. A turn that is cancelled stops the deadline.
     """
     turn = state.turn
+    asking: dict[int, Spending] = {}
     arrived: SimpleQueue[ModelOutcome | None] = SimpleQueue()
     pending = [] if state.is_cancelled else state.pending()
 
@@ -60,24 +75,36 @@ def run_turn(
         retrieval = retrieve(turn.prompt_text, turn.settings.knowledge_ids)
 
         def work(asked: AskedModel) -> None:
-            outcome = _ask_and_keep(user_id, turn, asked, background, retrieval, deadline)
-            if not isinstance(outcome, TurnError):
-                live.answered(asked, *outcome)
+            outcome = _ask_and_keep(user_id, turn, asked, background, retrieval, deadline, asking)
+            if isinstance(outcome, Answered):
+                live.answered(asked, outcome.response, outcome.sent)
             elif deadline.remaining():
-                live.failed(asked, outcome)
+                live.failed(asked, outcome.error)
                 _show(user_id, turn.turn_id, outcome)
             arrived.put(outcome)
 
         outcomes = _at_the_same_time(work, pending, arrived, deadline)
-    errors = [each for each in outcomes if isinstance(each, TurnError)]
-    answered = [each for each in outcomes if not isinstance(each, TurnError)]
+    failed = [each for each in outcomes if isinstance(each, Failed)]
+    answered = [each for each in outcomes if isinstance(each, Answered)]
+    response_ids = {asked.session_model_id: asked.response_id for asked in pending}
+    wasted = {response_ids[each.error.session_model_id]: each.spent for each in failed if each.spent}
     state = replace(
         state,
-        answers={**state.answers, **{response.response_id: response for response, _ in answered}},
-        sent={**state.sent, **{response.response_id: sent for response, sent in answered}},
-        errors=[*state.errors, *errors],
+        answers={**state.answers, **{each.response.response_id: each.response for each in answered}},
+        sent={**state.sent, **{each.response.response_id: each.sent for each in answered}},
+        spent={
+            **state.spent,
+            **{each.response.response_id: each.spent for each in answered},
+            **wasted,
+        },
+        errors=[*state.errors, *(each.error for each in failed)],
         is_cancelled=state.is_cancelled or deadline.stopped.is_set(),
     )
+    # A request that is given up is paid for: by its prompt at least.
+    given_up = {
+        each.response_id: asking[each.response_id] for each in state.pending() if each.response_id in asking
+    }
+    state = replace(state, spent={**state.spent, **given_up})
     if not state.is_cancelled:
         late = [asked.error(ErrorCode.TIMEOUT, TIMED_OUT) for asked in state.pending()]
         state = replace(state, errors=[*state.errors, *late])
@@ -112,10 +139,10 @@ def _watched(user_id: int, turn_id: int, stop: Callable[[], None], live: Live) -
         done.set()
 
 
-def _show(user_id: int, turn_id: int, error: TurnError) -> None:
+def _show(user_id: int, turn_id: int, failed: Failed) -> None:
     """The failure of a model, at once. The settlement of the turn writes it in any case."""
     try:
-        turns.store_error(user_id, turn_id, error)
+        turns.store_error(user_id, turn_id, failed.error, failed.spent)
     except PracticeError as refused:
         log.logger.warning("an error of a turn is not shown yet", extra={"cause": type(refused).__name__})
 
@@ -162,6 +189,7 @@ def _ask_and_keep(
     background: PromptContext,
     retrieval: Retrieval,
     deadline: Deadline,
+    asking: dict[int, Spending],
 ) -> ModelOutcome:
     prompt = compose(
         turn.settings,
@@ -171,7 +199,9 @@ def _ask_and_keep(
         history_tokens=configuration().history_tokens,
         excerpts=retrieval.excerpts,
     )
+    asking[asked.response_id] = budgets.of_prompt(asked.model_name, prompt)
     started = time.monotonic()
+    spent: Spending | None = None
     try:
         answer = ask(asked.model_name, prompt, asked.generation_params, deadline)
         response = Response(
@@ -185,18 +215,19 @@ def _ask_and_keep(
             latency_ms=int((time.monotonic() - started) * 1000),
             created_at=turn.created_at,
         )
-        kept = turns.store_answer(user_id, response, answer.sent)
+        spent = answer.spent
+        kept = turns.store_answer(user_id, response, answer.sent, spent)
     except ProviderError as error:
-        return asked.error(error.code, error.detail, error.reason)
+        return Failed(asked.error(error.code, error.detail, error.reason), error.spent)
     except PracticeError as error:
         _log(asked, error)
-        return asked.error(ErrorCode.NOT_STORED, "the answer could not be stored")
+        return Failed(asked.error(ErrorCode.NOT_STORED, "the answer could not be stored"), spent)
     except Exception as error:  # noqa: BLE001  # a fault of ours costs one model its answer, not the turn
         _log(asked, error)
-        return asked.error(ErrorCode.PROVIDER_ERROR, "the model could not be asked")
+        return Failed(asked.error(ErrorCode.PROVIDER_ERROR, "the model could not be asked"), spent)
     if kept is None:
-        return asked.error(ErrorCode.NOT_STORED, "the session was deleted meanwhile")
-    return kept, answer.sent
+        return Failed(asked.error(ErrorCode.NOT_STORED, "the session was deleted meanwhile"), spent)
+    return Answered(kept, answer.sent, spent)
 
 
 def _log(asked: AskedModel, error: Exception) -> None:

@@ -4,15 +4,16 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
-from practice.errors import PracticeError, SessionNotFound
+from practice.errors import DailyBudgetSpent, PracticeError, SessionNotFound
 from practice.runtime.deadline import Deadline
 from practice.runtime.log import logger
-from practice.schemas.turn import QueuedTurn
-from practice.store import turns
+from practice.schemas.turn import ErrorCode, QueuedTurn
+from practice.store import catalogue, turns, usage
 from practice.store.turns import Lease, TurnState
-from practice.store.views import View, linked_examples, read_view
+from practice.store.views import View, examples_in, read_view
 from practice.table import keys
 from practice.turns.live import Live
 from practice.turns.run import PromptContext, run_turn
@@ -23,6 +24,7 @@ WORKER_LEASE: Final = Lease(60, 3 * 960)
 """A worker renews its lease every third of a minute; its message comes back twice, after 16 minutes each."""
 BEAT_SECONDS: Final = 20.0
 PAUSE_SECONDS: Final = 1.0
+NO_BUDGET: Final = "the budget of the day was spent when the turn was resumed"
 LIVE_SECONDS: Final = 20.0
 """How long a worker waits for followers after a turn."""
 
@@ -39,12 +41,13 @@ def answer_turn(
     """One request when examples are selected, one for each answer, one at the end; two more when somebody follows it.
 
     `was_running`: another runner may have sent pieces of answers. Followers have `live_seconds` to take the rest.
+    A turn whose reservation was given back is held anew: two requests more.
     """
     turn = state.turn
-    selected = turn.settings.few_shot_example_ids
-    examples = linked_examples(user_id, selected)
+    if state.is_released:
+        state = _held_anew(user_id, state, deadline)
     background = PromptContext(
-        [examples[example_id] for example_id in selected if example_id in examples],
+        examples_in(user_id, view, turn.settings.few_shot_example_ids),
         lambda session_model_id: view.history(session_model_id, turn.turn_id),
     )
     live = Live.of_state(user_id, state, view.session.title)
@@ -70,6 +73,17 @@ def _send_the_rest(user_id: int, state: TurnState) -> None:
     for follower in state.followers:
         live.add(follower, was_sent=True)
     live.end(state, LIVE_SECONDS)
+
+
+def _held_anew(user_id: int, state: TurnState, deadline: Deadline) -> TurnState:
+    """Its models without an answer have failed when a budget does not hold it any more."""
+    budgets = usage.budgets_for(catalogue.look_up(state.turn.class_id, None).practice_class)
+    lost = Lease(0, deadline.remaining())
+    try:
+        return turns.within_budget(user_id, lambda: turns.renew_reservation(user_id, state, budgets, lost))
+    except DailyBudgetSpent:
+        refused = [asked.error(ErrorCode.DAILY_BUDGET_SPENT, NO_BUDGET) for asked in state.pending()]
+        return replace(state, errors=[*state.errors, *refused])
 
 
 class TurnInProgress(Exception):

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from practice.runtime.deadline import Deadline
+from practice.schemas.spending import Spending
 from practice.schemas.turn import ErrorCode, FinishReason, Reason
 from practice.turns.configuration import ModelConfiguration
 from practice.turns.parameters import CAP
@@ -38,6 +39,8 @@ class ProviderError(Exception):
         self.detail = detail
         self.code = code
         self.reason = reason
+        self.spent: Spending | None = None
+        """What the model took all the same."""
 
 
 class ThrottledError(ProviderError):
