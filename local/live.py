@@ -66,6 +66,8 @@ class Live:
         self._connections: dict[str, Connection] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
+        self._asked = 0
+        self._idle = threading.Condition()
 
     def start(self) -> None:
         threading.Thread(target=self._keep_time, name="live connections", daemon=True).start()
@@ -102,7 +104,8 @@ class Live:
             action = json.loads(text).get("action")
         except (ValueError, AttributeError, RecursionError):
             action = None
-        route = action if isinstance(action, str) and action in self._functions else "$default"
+        is_route = isinstance(action, str) and action in self._functions and not action.startswith("$")
+        route = action if is_route else "$default"
         event = self._event(connection, route, "MESSAGE")
         event["requestContext"]["messageId"] = secrets.token_urlsafe(11) + "="
         result = self._invoke(route, {**event, "body": text})
@@ -144,12 +147,14 @@ class Live:
         self._closing.set()
         self.hang_up()
 
-    def hang_up(self) -> None:
-        """Closes all connections, and asks no function."""
+    def hang_up(self, grace: float = 5.0) -> None:
+        """Closes all connections, and asks no function; waits a little for those that were asked before."""
         with self._lock:
             connections, self._connections = list(self._connections.values()), {}
         for each in connections:
             each.peer.close(GOING_AWAY)
+        with self._idle:
+            self._idle.wait_for(lambda: not self._asked, grace)
 
     def state(self) -> list[dict[str, Any]]:
         with self._lock:
@@ -200,11 +205,17 @@ class Live:
         function = self._functions.get(route)
         if function is None:
             return None
+        with self._idle:
+            self._asked += 1
         try:
             return self._invoker.invoke(function, event, 29.0)
         except FunctionError as error:
             log.error("%s: %s", function, error.trace or error)  # noqa: TRY400
             return None
+        finally:
+            with self._idle:
+                self._asked -= 1
+                self._idle.notify_all()
 
     def _event(self, connection: Connection, route: str, kind: str) -> dict[str, Any]:
         now = time.time()

@@ -123,7 +123,7 @@ def test_a_stop_list_that_is_omitted_is_not_sent(chat: Chat, fake: FakeProvider)
 def test_without_a_choice_no_cap_goes_out(chat: Chat, fake: FakeProvider) -> None:
     result = chat({"id": "gpt-4"})
 
-    assert fake.requests[0].keys() == {"model", "messages"}
+    assert fake.requests[0].keys() == {"model", "messages", "stream", "stream_options"}
     assert result["generation_params"] == {}
 
 
@@ -153,14 +153,14 @@ def test_what_an_operator_adds_goes_out_beside_our_own_fields(chat: Chat, fake: 
         "chat_template_kwargs": {"enable_thinking": False},
         "temperature": 1.5,
         "model": "x",
-        "stream": True,
+        "stream": False,
     }
 
     result = chat({"extra": extra}, generation_params={"temperature": 0.4})
 
     [request] = fake.requests
     assert request["chat_template_kwargs"] == {"enable_thinking": False}
-    assert (request["temperature"], request["model"], "stream" in request) == (0.4, "m", False)
+    assert (request["temperature"], request["model"], request["stream"]) == (0.4, "m", True)
     assert result["generation_params"] == {"temperature": 0.4}
 
 

@@ -27,9 +27,17 @@ def stand_in(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]
     bedrock.clear_cache()
 
 
+@pytest.mark.parametrize("streams", [True, False], ids=["streamed", "whole"])
 def test_every_model_answers_whatever_was_chosen(
-    ada: Learner, announce: Callable[..., Any], stand_in: StandIn
+    ada: Learner,
+    announce: Callable[..., Any],
+    stand_in: StandIn,
+    monkeypatch: pytest.MonkeyPatch,
+    streams: bool,
 ) -> None:
+    monkeypatch.setenv("MODELS", matrix.configuration(stand_in.url, streams=streams))
+    configuration.clear_cache()
+
     outcomes = matrix.run(ada, announce)
 
     failed = {
@@ -44,6 +52,8 @@ def test_every_model_answers_whatever_was_chosen(
     for name, of_model in outcomes.items():
         assert of_model["nothing"]["generation_params"] == {}, name
         assert {each["response_text"] for each in of_model.values()} == {"Paris."}, name
+        ours = [each["token_usage"]["_gf"] for each in of_model.values()]
+        assert {"first_token_ms" in each for each in ours} == {streams}, name
     page = provider_matrix.PAGE.read_text()
     assert provider_matrix.with_table(page, matrix.page(outcomes)) == page, "python -m tools.provider_matrix"
 

@@ -140,6 +140,8 @@ def test_an_openai_compatible_service_is_sent_a_chat_completion(
             "temperature": 0.4,
             "top_p": 0.9,
             "max_tokens": 99,
+            "stream": True,
+            "stream_options": {"include_usage": True},
         }
     ]
     assert fake.authorizations == [None]
@@ -410,14 +412,18 @@ def test_without_a_knowledge_base_or_ids_nothing_is_retrieved(
 # In the functions
 
 
-@pytest.fixture
+@pytest.fixture(params=[True, False], ids=["streamed", "whole"])
 def lesson(
-    ada: Learner, fake: FakeProvider, deployment: Deployment, announce: Callable[..., Any]
+    ada: Learner,
+    fake: FakeProvider,
+    deployment: Deployment,
+    announce: Callable[..., Any],
+    request: pytest.FixtureRequest,
 ) -> dict[str, Any]:
     """What a learner asks two providers, one of them with a key, with knowledge."""
-    deployment.serves(
-        fake.url, model("bedrock") | {"gpt": {"provider": "openai", "id": "gpt", "key": "acme"}}
-    )
+    streams = {"streams": request.param}
+    gpt = {"provider": "openai", "id": "gpt", "key": "acme", **streams}
+    deployment.serves(fake.url, {**model("bedrock", **streams), "gpt": gpt})
     deployment.has(PROVIDER_KEYS='{"acme": "sk-1"}', KNOWLEDGE_BASE_ID="KB12345678")
     fake.plays[BEDROCK_PATH] = lambda _: Played(converse("Because."))
     fake.plays["KB12345678"] = retrieved(excerpt("Green.", 0.9, 7))

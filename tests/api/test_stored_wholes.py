@@ -52,7 +52,7 @@ class Sizes:
 def results(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Sizes:
     """Of all that functions return while a test runs, as either Python serialises it; the model's answers are short."""
     sizes = Sizes()
-    monkeypatch.setattr(echo, "complete", lambda *_: Completion("short"))
+    monkeypatch.setattr(echo, "complete", lambda *_: (Completion(text) for text in ["short"]))
     invoke = stack.invoker.invoke
 
     def measured(*arguments: Any, **named: Any) -> Any:

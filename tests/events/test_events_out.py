@@ -12,7 +12,7 @@ from local import consumers
 from local.stack import Stack
 from practice.events import outbound
 from practice.runtime import queues
-from practice.turns.providers import Completion, echo
+from practice.turns.providers import Parts, echo
 from tests.support import deliveries
 from tests.support.deliveries import Deliveries
 from tests.support.learners import Learner, made
@@ -155,7 +155,7 @@ def test_a_turn_that_is_cancelled_is_published_when_its_models_were_asked(
     assert ada.delete(f"{path}/turns/{queued['turn_id']}").status == 204
     complete = echo.complete
 
-    def cancel_first(*asked: Any) -> Completion:
+    def cancel_first(*asked: Any) -> Parts:
         assert (
             ada.delete(f"{path}/turns/{ada.get(f'{path}/turns').json['items'][-1]['turn_id']}").status == 204
         )

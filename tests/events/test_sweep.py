@@ -17,7 +17,7 @@ from practice.runtime import queues
 from practice.schemas.response import Response
 from practice.store import responses
 from practice.table import keys
-from practice.turns.providers import Completion, echo
+from practice.turns.providers import Parts, echo
 from tests.support import deliveries
 from tests.support.deliveries import Deliveries
 from tests.support.learners import Learner
@@ -253,7 +253,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, model_name: str, *steps: Callable
     """While this model thinks, something else happens."""
     answer = echo.complete
 
-    def complete(model: Any, *arguments: Any) -> Completion:
+    def complete(model: Any, *arguments: Any) -> Parts:
         if model.id == model_name:
             for step in steps:
                 step()

@@ -1,49 +1,25 @@
 """A learner watches answers while they are written."""
 
 import json
-import random
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from local.consumers import QueueConsumer
 from local.stack import Stack
-from practice.turns import configuration
+from practice import table
+from practice.http import rates
+from practice.runtime.config import config
+from practice.store import turns
+from practice.table.keys import Key
+from practice.turns import worker
+from practice.turns.run import POLL_SECONDS
+from tests.live.conftest import Gate
 from tests.support.learners import Learner, made
-from tests.support.live import Refused, Socket, joined
-from tests.support.providers import FakeProvider
-
-
-@pytest.fixture
-def provider(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProvider]:
-    with FakeProvider() as fake:
-        monkeypatch.setenv("MODELS", json.dumps({"*": {"provider": "openai", "base_url": f"{fake.url}/v1"}}))
-        configuration.clear_cache()
-        yield fake
-    configuration.clear_cache()
-
-
-@pytest.fixture
-def class_of(announce: Callable[..., Any]) -> Callable[..., int]:
-    def make(*models: str) -> int:
-        class_id = random.SystemRandom().randrange(1, 2**50)
-        announce(class_id, *models)
-        return class_id
-
-    return make
-
-
-@pytest.fixture
-def deliver_turns(stack: Stack) -> Callable[[], None]:
-    [trigger] = [each for each in stack.template.queue_triggers if each.function == "work_turn"]
-    consumer = QueueConsumer(stack.triggers, trigger)
-
-    def deliver() -> None:
-        while consumer.step():
-            pass
-
-    return deliver
+from tests.support.live import Socket, joined
+from tests.support.providers import FakeProvider, Played
 
 
 def test_a_chat_is_shown_from_its_beginning_to_its_end(
@@ -75,16 +51,399 @@ def test_a_chat_is_shown_from_its_beginning_to_its_end(
         assert results[stored["response_id"]] == stored
 
 
-def test_ping_is_answered_with_pong(stack: Stack, ada: Learner) -> None:
+def started(
+    stack: Stack, who: Learner, session: dict[str, Any], prompt: str = "Why?", **more: Any
+) -> tuple[Socket, int]:
+    """A connection of the learner's with a turn that it began, and follows as `c`."""
+    socket = Socket.open(stack, who)
+    socket.say("chat", "c", session_id=session["session_id"], prompt_text=prompt, **more)
+    return socket, socket.wait("turn.started", "c")["turn_id"]
+
+
+def in_background(act: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=act, daemon=True)
+    thread.start()
+    return thread
+
+
+def texts_of(who: Learner, session: dict[str, Any], turn_id: int) -> dict[int, str]:
+    turn = made(who.get(f"/sessions/{session['session_id']}/turns/{turn_id}"), 200)
+    return {each["response_id"]: each["response_text"] for each in turn["results"]}
+
+
+# Who follows
+
+
+def test_a_run_opens_a_session_and_shows_its_first_turn(
+    stack: Stack, ada: Learner, class_of: Any, provider: FakeProvider, deliver_turns: Any
+) -> None:
     socket = Socket.open(stack, ada)
 
-    socket.say("ping", "p")
+    socket.say("run", "r", class_id=class_of("alpha"), prompt_text="Why?", style_preset="creative")
+    begun = socket.wait("turn.started", "r")
+    deliver_turns()
 
-    assert socket.events == [{"id": "p", "type": "pong"}]
+    assert socket.wait("turn.done", "r")["status"] == "done"
+    session = made(ada.get(f"/sessions/{begun['session_id']}"), 200)
+    assert session["settings"]["style_preset"] == "creative"
+    assert joined(socket.of("r")) == texts_of(ada, session, begun["turn_id"])
 
 
-def test_without_a_token_there_is_no_connection(stack: Stack) -> None:
-    with pytest.raises(Refused) as refused:
-        Socket.open(stack, None)
+def test_who_comes_in_the_middle_gets_what_is_answered_within_two_seconds(
+    stack: Stack, ada: Learner, class_of: Any, provider: FakeProvider, deliver_turns: Any, gate: Gate
+) -> None:
+    session = ada.open_session(class_id=class_of("alpha", "beta"))
+    provider.plays["beta"] = gate.play("late")
+    first, turn_id = started(stack, ada, session)
+    working = in_background(deliver_turns)
+    first.wait("answer.done", "c")
 
-    assert refused.value.status == 401
+    second, came = Socket.open(stack, ada), time.monotonic()
+    second.say("follow", "f", session_id=session["session_id"], turn_id=turn_id)
+    second.wait("answer.done", "f")
+    took = time.monotonic() - came
+    gate.open("late")
+    second.wait("turn.done", "f")
+    working.join()
+
+    assert took < POLL_SECONDS + 1
+    assert joined(second.of("f")) == joined(first.of("c")) == texts_of(ada, session, turn_id)
+
+
+def test_a_turn_begun_over_http_is_followed_too(
+    stack: Stack, ada: Learner, class_of: Any, provider: FakeProvider, gate: Gate
+) -> None:
+    session = ada.open_session(class_id=class_of("alpha", "beta"))
+    provider.plays["alpha"] = gate.play("late")
+    path = f"/sessions/{session['session_id']}"
+    answers: list[Any] = []
+    asking = in_background(lambda: answers.append(ada.post(path + "/chat", {"prompt_text": "Why?"})))
+    assert gate.asked["late"].wait(30)
+    [turn] = made(ada.get(path + "/turns"), 200)["items"]
+
+    socket = Socket.open(stack, ada)
+    socket.say("follow", session_id=session["session_id"], turn_id=turn["turn_id"])
+    socket.wait("answer.done")
+    gate.open("late")
+    asking.join()
+    socket.wait("turn.done")
+
+    assert answers[0].status == 201
+    assert joined(socket.of("1")) == texts_of(ada, session, turn["turn_id"])
+
+
+def test_a_turn_that_has_ended_comes_at_once(
+    stack: Stack, ada: Learner, class_of: Any, provider: FakeProvider
+) -> None:
+    provider.plays["beta"] = lambda _: Played({}, 500)
+    session = ada.open_session(class_id=class_of("alpha", "beta"))
+    made(ada.post(f"/sessions/{session['session_id']}/chat", {"prompt_text": "Why?"}), 201)
+    [turn] = made(ada.get(f"/sessions/{session['session_id']}/turns"), 200)["items"]
+    socket = Socket.open(stack, ada)
+
+    for own_id in ("one", "two"):
+        socket.say("follow", own_id, session_id=session["session_id"], turn_id=turn["turn_id"])
+
+    for own_id in ("one", "two"):
+        kinds = [event["type"] for event in socket.of(own_id)]
+        assert sorted(kinds) == ["answer.delta", "answer.done", "answer.failed", "turn.done", "turn.started"]
+        assert (kinds[0], kinds[-1]) == ("turn.started", "turn.done")
+        assert joined(socket.of(own_id)) == texts_of(ada, session, turn["turn_id"])
+    failed = socket.wait("answer.failed", "one")
+    assert failed["error"] == turn["errors"][0]
+
+
+def test_a_response_that_was_added_is_followed_as_a_turn_of_its_own(stack: Stack, ada: Learner) -> None:
+    session = ada.open_session()
+    response = ada.add_response(session, response_text="By hand: \u00e9\U0001f600.")
+    socket = Socket.open(stack, ada)
+
+    socket.say("follow", session_id=session["session_id"], turn_id=response["response_id"])
+
+    assert joined(socket.of("1")) == {response["response_id"]: "By hand: \u00e9\U0001f600."}
+    assert socket.wait("turn.done")["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * 100_000, "\u00e9\U0001f600" * 30_000, '\\"\n\t' * 20_000], ids=["ascii", "wide", "escaped"]
+)
+def test_a_long_answer_is_several_deltas_and_none_is_larger_than_a_message(
+    stack: Stack, ada: Learner, text: str
+) -> None:
+    session = ada.open_session()
+    response = ada.add_response(session, response_text=text)
+    socket = Socket.open(stack, ada)
+
+    socket.say("follow", session_id=session["session_id"], turn_id=response["response_id"])
+
+    assert joined(socket.of("1")) == {response["response_id"]: text}
+    sizes = [
+        len(json.dumps(e["text"], ensure_ascii=False).encode())
+        for e in socket.of("1")
+        if e["type"] == "answer.delta"
+    ]
+    assert len(sizes) > 5
+    assert max(sizes) <= 16 * 1024
+
+
+def test_what_does_not_fit_an_answers_message_is_null_in_it(stack: Stack, ada: Learner) -> None:
+    session = ada.open_session(title="t" * 10_000)
+    usage = {"note": "x" * 40_000}
+    response = ada.add_response(session, response_text="Short.", token_usage=usage)
+    socket = Socket.open(stack, ada)
+
+    socket.say("follow", session_id=session["session_id"], turn_id=response["response_id"])
+
+    assert socket.wait("answer.done")["result"]["token_usage"] is None
+    assert socket.wait("turn.done")["session_title"] == "t" * 1_000
+    assert joined(socket.of("1")) == {response["response_id"]: "Short."}
+
+
+# Cancelling
+
+
+def test_cancel_ends_a_turn_for_all_who_follow_it(
+    stack: Stack, ada: Learner, class_of: Any, provider: FakeProvider, deliver_turns: Any, gate: Gate
+) -> None:
+    session = ada.open_session(class_id=class_of("alpha", "beta"))
+    provider.plays["beta"] = gate.play("never")
+    socket, turn_id = started(stack, ada, session)
+    working = in_background(deliver_turns)
+    socket.wait("answer.done", "c")
+
+    socket.say("cancel", "x", session_id=session["session_id"], turn_id=turn_id)
+    own = socket.wait("turn.done", "x")
+    done = socket.wait("turn.done", "c")
+    working.join()
+
+    assert own == {
+        "id": "x",
+        "type": "turn.done",
+        "turn_id": turn_id,
+        "status": "cancelled",
+        "session_title": None,
+    }
+    assert done["status"] == "cancelled"
+    assert socket.wait("answer.failed", "c")["error"]["code"] == "cancelled"
+    assert joined(socket.of("c")) == texts_of(ada, session, turn_id)
+    socket.say("cancel", "y", session_id=session["session_id"], turn_id=turn_id)
+    assert socket.wait("turn.done", "y")["status"] == "cancelled"
+
+
+def test_a_queued_turn_that_is_cancelled_ends_for_its_followers(
+    stack: Stack, ada: Learner, class_of: Any, provider: FakeProvider, deliver_turns: Any
+) -> None:
+    session = ada.open_session(class_id=class_of("alpha"))
+    socket, turn_id = started(stack, ada, session)
+
+    assert ada.delete(f"/sessions/{session['session_id']}/turns/{turn_id}").status == 204
+    deliver_turns()
+
+    assert socket.wait("turn.done", "c")["status"] == "cancelled"
+    assert [event["type"] for event in socket.of("c")] == ["turn.started", "turn.done"]
+    assert provider.asked() == {}
+
+
+def test_a_finished_turn_cannot_be_cancelled(stack: Stack, ada: Learner) -> None:
+    session = ada.open_session()
+    response = ada.add_response(session)
+    socket = Socket.open(stack, ada)
+
+    socket.say("cancel", session_id=session["session_id"], turn_id=response["response_id"])
+
+    assert socket.events == [{"type": "error", "id": "1", "status": 409, "detail": "turn_finished"}]
+
+
+# Workers that die
+
+
+def test_the_next_worker_begins_every_answer_anew(
+    stack: Stack,
+    ada: Learner,
+    class_of: Any,
+    provider: FakeProvider,
+    deliver_turns: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = ada.open_session(class_id=class_of("alpha"))
+    socket, turn_id = started(stack, ada, session)
+    assert turns.claim(ada.user_id, turn_id, worker.WORKER_LEASE)  # and its worker dies
+    later = time.time() + 120
+    monkeypatch.setattr(time, "time", lambda: later)
+
+    deliver_turns()
+    socket.wait("turn.done", "c")
+
+    kinds = [event["type"] for event in socket.of("c")]
+    assert kinds == ["turn.started", "answer.restarted", "answer.delta", "answer.done", "turn.done"]
+    assert joined(socket.of("c")) == texts_of(ada, session, turn_id)
+
+
+# What harms nobody
+
+
+def test_a_client_that_has_left_harms_no_turn(
+    stack: Stack, ada: Learner, class_of: Any, provider: FakeProvider, deliver_turns: Any, items_of: Any
+) -> None:
+    session = ada.open_session(class_id=class_of("alpha"))
+    socket, turn_id = started(stack, ada, session)
+    socket.is_gone = True
+
+    deliver_turns()
+
+    assert texts_of(ada, session, turn_id)
+    assert not [sk for pk, sk in items_of(ada) if sk == "CONNECTIONS" and items_of(ada)[pk, sk]["open"]["L"]]
+
+
+def test_a_client_that_does_not_read_is_closed_and_follows_again(
+    stack: Stack,
+    ada: Learner,
+    class_of: Any,
+    provider: FakeProvider,
+    deliver_turns: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(worker, "LIVE_SECONDS", 0.5)
+    session = ada.open_session(class_id=class_of("alpha"))
+    socket, turn_id = started(stack, ada, session)
+    socket.reads.clear()
+
+    began = time.monotonic()
+    deliver_turns()
+    took = time.monotonic() - began
+    socket.reads.set()
+
+    assert took < 10
+    assert socket.wait_closed() == 1000
+    again = Socket.open(stack, ada)
+    again.say("follow", session_id=session["session_id"], turn_id=turn_id)
+    assert joined(again.of("1")) == texts_of(ada, session, turn_id)
+
+
+def test_a_turn_of_a_deleted_session_is_not_found_for_its_followers(
+    stack: Stack,
+    ada: Learner,
+    class_of: Any,
+    provider: FakeProvider,
+    deliver_turns: Any,
+    gate: Gate,
+    items_of: Any,
+) -> None:
+    session = ada.open_session(class_id=class_of("alpha"))
+    provider.plays["alpha"] = gate.play("late")
+    socket, turn_id = started(stack, ada, session)
+    working = in_background(deliver_turns)
+    assert gate.asked["late"].wait(30)
+
+    assert ada.delete(f"/sessions/{session['session_id']}").status == 204
+    for _, sk in [each for each in items_of(ada) if "SESSION#" in each[1]]:
+        table.write(table.delete(Key(f"USER#{ada.user_id}", sk)))  # the sweep
+    working.join()
+
+    assert socket.wait("error", "c") == {
+        "type": "error",
+        "id": "c",
+        "status": 404,
+        "detail": "session not found",
+    }
+    socket.say("follow", "f", session_id=session["session_id"], turn_id=turn_id)
+    assert socket.wait("error", "f")["status"] == 404
+
+
+# Limits
+
+
+def test_the_eleventh_connection_closes_the_oldest(stack: Stack, ada: Learner) -> None:
+    sockets = [Socket.open(stack, ada) for _ in range(11)]
+
+    assert sockets[0].wait_closed() == 1000
+    assert [each.closed for each in sockets[1:]] == [None] * 10
+    for socket in sockets[1:]:
+        socket.say("ping")
+        socket.wait("pong")
+
+
+def test_a_turn_has_ten_followers_and_room_for_another_when_one_leaves(
+    stack: Stack, ada: Learner, class_of: Any, provider: FakeProvider, deliver_turns: Any
+) -> None:
+    session = ada.open_session(class_id=class_of("alpha"))
+    socket, turn_id = started(stack, ada, session)
+    other = Socket.open(stack, ada)
+    follow = {"session_id": session["session_id"], "turn_id": turn_id}
+    for n in range(9):
+        other.say("follow", f"f{n}", **follow)
+
+    other.say("follow", "eleventh", **follow)
+    other.say("follow", "f0", **follow)
+    refused = other.of("eleventh")
+    socket.leave()
+    other.say("follow", "twelfth", **follow)
+    deliver_turns()
+
+    assert refused == [{"type": "error", "id": "eleventh", "status": 429, "detail": "too_many_followers"}]
+    for own_id in ("f0", "f8", "twelfth"):
+        other.wait("turn.done", own_id)
+        assert joined(other.of(own_id)) == texts_of(ada, session, turn_id)
+    assert [event["type"] for event in socket.of("c")] == ["turn.started"]
+
+
+def test_a_flood_is_refused_and_the_connection_stays(
+    stack: Stack, ada: Learner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("USER_REQUESTS_PER_MINUTE", "10")
+    config.cache_clear()
+    rates.clear_cache()
+    socket = Socket.open(stack, ada)
+
+    for n in range(12):
+        socket.say("ping", str(n))
+
+    kinds = [event["type"] for event in socket.events]
+    assert kinds == ["pong"] * 9 + ["error"] * 3
+    assert socket.events[-1] == {"type": "error", "id": "11", "status": 429, "detail": "too many requests"}
+    assert socket.closed is None
+    monkeypatch.undo()
+    config.cache_clear()
+    rates.clear_cache()
+
+
+# Idempotency
+
+
+def test_a_key_is_shared_with_the_http_api(
+    stack: Stack, ada: Learner, class_of: Any, provider: FakeProvider, deliver_turns: Any
+) -> None:
+    session = ada.open_session(class_id=class_of("alpha"))
+    path, body = f"/sessions/{session['session_id']}/chat", {"prompt_text": "Why?", "model_names": None}
+    socket, turn_id = started(stack, ada, session, idempotency_key="k1", model_names=None)
+    deliver_turns()
+    over_http = made(ada.post(path, body, headers={"idempotency-key": "k2"}), 201)
+
+    socket.say("chat", "again", session_id=session["session_id"], idempotency_key="k1", **body)
+    replayed = ada.post(path, body, headers={"idempotency-key": "k1"})
+    socket.say("chat", "other", session_id=session["session_id"], idempotency_key="k2", **body)
+    socket.say("chat", "reused", session_id=session["session_id"], idempotency_key="k1", prompt_text="What?")
+
+    assert provider.asked() == {"alpha": 2}
+    assert joined(socket.of("again")) == joined(socket.of("c")) == texts_of(ada, session, turn_id)
+    assert (replayed.status, replayed.json["turn_id"]) == (202, turn_id)
+    [result] = over_http["results"]
+    assert joined(socket.of("other")) == {result["response_id"]: result["response_text"]}
+    assert socket.of("reused") == [
+        {"type": "error", "id": "reused", "status": 422, "detail": "idempotency_key_reused"}
+    ]
+
+
+def test_a_key_of_run_is_shared_too(
+    stack: Stack, ada: Learner, class_of: Any, provider: FakeProvider
+) -> None:
+    class_id = class_of("alpha")
+    headers = {"idempotency-key": "k"}
+    body = {"prompt_text": "Why?"}
+    first = made(ada.post(f"/sessions/run?class_id={class_id}", body, headers=headers), 201)
+    socket = Socket.open(stack, ada)
+
+    socket.say("run", class_id=class_id, idempotency_key="k", **body)
+
+    assert socket.wait("turn.started")["session_id"] == first["session_id"]
+    assert provider.asked() == {"alpha": 1}

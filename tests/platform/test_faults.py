@@ -24,7 +24,7 @@ from practice.runtime import clock
 from practice.store import turns
 from practice.transfers import jobs as transfers
 from practice.turns import worker
-from practice.turns.providers import Completion, echo
+from practice.turns.providers import Parts, echo
 from tests.support import faults
 from tests.support.invariants import broken
 from tests.support.learners import Answer, Learner, made, new_user_id
@@ -469,7 +469,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     times: Counter[str] = Counter()
     answer = echo.complete
 
-    def complete(model: Any, *arguments: Any) -> Completion:
+    def complete(model: Any, *arguments: Any) -> Parts:
         times[model.id] += 1
         return answer(model, *arguments)
 

@@ -19,6 +19,7 @@ from practice.turns import configuration
 from tests.support import faults
 from tests.support.learners import Learner
 from tests.support.lists import assert_complete
+from tests.support.live import Socket
 from tests.support.log_lines import Line, written
 from tests.support.providers import FakeProvider, Played, completion
 from tools.expansion import deployed
@@ -133,8 +134,13 @@ def a_bad_day(stack: Stack, another_learner: Callable[[], Learner]) -> list[Line
             assert ada.get(f"/sessions/{2**52}").status == 404
             assert ada.get(f"/nowhere?q={CANARY.split()[1]}").status == 404
             assert Learner(ada.send, ada.token + "x", ada.user_id).get("/sessions").status == 401
+            socket = Socket.open(stack, ada)
+            socket.say("ping")
             with faults.at(1, faults.throttled, times=99):
                 assert ada.get("/sessions").status == 503
+                socket.events.clear()
+                socket.say("chat", session_id=session["session_id"], prompt_text=CANARY)
+                assert [(each["type"], each["status"]) for each in socket.events] == [("error", 503)]
                 invoke("erase_items", messages({"user_id": ada.user_id}))
                 with pytest.raises(FunctionError):
                     invoke("update_catalogue", announcement(CANARY))
@@ -239,7 +245,7 @@ def test_the_line_of_an_error_has_its_kind(a_bad_day: list[Line]) -> None:
         (503, "StoreUnavailable"),
     }
     refused = [line["level"] for line in a_bad_day if line.get("status", 0) >= 500]
-    assert refused == ["ERROR"]
+    assert refused == ["ERROR", "ERROR"]
 
 
 def test_an_event_writes_one_line_too_and_one_that_fails_names_the_place(a_bad_day: list[Line]) -> None:

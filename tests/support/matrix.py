@@ -40,7 +40,7 @@ Outcomes = dict[str, dict[str, dict[str, Any]]]
 """By model and choice: the result or the entry of `errors`."""
 
 
-def configuration(url: str) -> str:
+def configuration(url: str, *, streams: bool = True) -> str:
     """MODELS with an entry for every profile, and nothing in it but what an operator has to know."""
     return json.dumps(
         {
@@ -48,6 +48,7 @@ def configuration(url: str) -> str:
                 "provider": each.provider,
                 **({"base_url": f"{url}/v1"} if each.provider == "openai" else {}),
                 **each.entry,
+                **({} if streams else {"streams": False}),
             }
             for name, each in PROFILES.items()
         }

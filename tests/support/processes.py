@@ -24,18 +24,22 @@ _KILLED: Final = object()
 class _Arrivals(SimpleQueue[Any]):
     """Where a turn waits for its models."""
 
-    def __init__(self, limit: int | None = None) -> None:
-        self._left = limit
+    def __init__(self, limit: int | None = None, when: threading.Event | None = None) -> None:
+        self._left, self._when = limit, when
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        if self._left == 0:
+        if block and self._left == 0:
+            assert self._when is None or self._when.wait(SECONDS)
             raise Empty
-        if self._left is not None:
+        if block and self._left is not None:
             self._left, timeout = self._left - 1, SECONDS
         outcome = super().get(block, timeout)
         if outcome is _KILLED:
             raise Killed
         return outcome
+
+    def get_nowait(self) -> Any:
+        return self.get(block=False)
 
 
 class Process:
@@ -72,10 +76,10 @@ def mortal() -> Iterator[Process]:
 
 
 @contextmanager
-def time_is_up_after(answers: int) -> Iterator[None]:
-    """A turn's deadline passes when so many models have answered."""
+def time_is_up_after(answers: int, when: threading.Event | None = None) -> Iterator[None]:
+    """A turn's deadline passes when so many models have answered, and this has happened."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(run, "SimpleQueue", lambda: _Arrivals(answers))
+        patched.setattr(run, "SimpleQueue", lambda: _Arrivals(answers, when))
         yield
 
 

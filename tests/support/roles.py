@@ -232,9 +232,10 @@ def _bus_uses(_: Resources, call: Call) -> Iterator[Use]:
 
 def _bedrock_uses(_: Resources, call: Call) -> Iterator[Use]:
     kind, name, verb = unquote(urlsplit(call.url).path).strip("/").split("/")
-    if (kind, verb) == ("model", "converse"):
+    if kind == "model":
         # Which models may be invoked is the deployment's parameter; tests configure many.
-        yield Use("bedrock:InvokeModel", PARAMETERS["BedrockModelArns"])
+        action = {"converse": "InvokeModel", "converse-stream": "InvokeModelWithResponseStream"}[verb]
+        yield Use(f"bedrock:{action}", PARAMETERS["BedrockModelArns"])
     else:
         assert (kind, verb) == ("knowledgebases", "retrieve"), call.url
         yield Use("bedrock:Retrieve", f"arn:aws:bedrock:{REGION}:{ACCOUNT}:knowledge-base/{name}")

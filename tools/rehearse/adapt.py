@@ -11,7 +11,11 @@ Template = dict[str, Any]
 
 WITHOUT = frozenset({"AWS::Events::Archive", "AWS::CloudWatch::Dashboard"})
 """Types of resources that the emulator does not make."""
-ALSO = {"sqs:SendMessage": "sqs:SendMessageBatch", "bedrock:InvokeModel": "bedrock:Converse"}
+ALSO = {
+    "sqs:SendMessage": "sqs:SendMessageBatch",
+    "bedrock:InvokeModel": "bedrock:Converse",
+    "bedrock:InvokeModelWithResponseStream": "bedrock:ConverseStream",
+}
 """Actions that AWS has no name of its own for, and the emulator has."""
 NAMED = frozenset({"AWS::SecretsManager::Secret"})
 """Types whose `Ref` is an ARN in AWS and a name in the emulator."""

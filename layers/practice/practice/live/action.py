@@ -5,6 +5,7 @@ is closed without an answer. Every other refusal is an `error`, and the connecti
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -51,12 +52,21 @@ def handle_message(event: Event, context: object, action: str, cost: int, handle
             if connection is None:
                 line.refuse(Unauthorized("no such connection"))
                 end(connection_id, None)
-                return {"statusCode": 200}
-            line.user_id = connection.caller.user_id
-            _handle(line, connection, event, Deadline.of(context), cost, handle)
+            else:
+                line.user_id = connection.caller.user_id
+                _handle(line, connection, event, Deadline.of(context), cost, handle)
         except ConnectionClosed:
             line.error = "ConnectionClosed"
+        except PracticeError as error:
+            line.refuse(error)
+            _answer_blindly(connection_id, _error_message(_id_of(event), error))
     return {"statusCode": 200}
+
+
+def _answer_blindly(connection_id: str, message: LiveError) -> None:
+    """Where the table cannot say whose connection it is."""
+    with suppress(ConnectionClosed):
+        send(connection_id, None, message)
 
 
 def _handle(

@@ -53,6 +53,8 @@ def invocation(route: str, event: Event, context: object) -> Iterator[Line]:
         line.refuse(error)
         raise
     finally:
+        if line.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            log.count("live_failures")
         log.log_request(
             begun,
             context,
@@ -82,7 +84,7 @@ class Client:
         send(self.connection_id, self.caller.user_id, message)
 
 
-def send(connection_id: str, user_id: int, message: BaseModel) -> None:
+def send(connection_id: str, user_id: int | None, message: BaseModel) -> None:
     """Raises ConnectionClosed for one that is gone, or where it is unclear whether the message arrived."""
     try:
         connections.post(connection_id, message.model_dump_json())

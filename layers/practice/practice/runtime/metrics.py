@@ -10,7 +10,7 @@ NAMESPACE: Final = "PracticeApi"
 
 _STAGE: Final = ("stage",)
 _ROUTE: Final = ("stage", "route")
-"""Route of the HTTP API, as the template spells it."""
+"""Route of the HTTP API, as the template spells it; of the live API with `live` before it."""
 _ERROR: Final = ("stage", "error")
 """Name of an error in `errors.py`, or the phrase of the status."""
 _CODE: Final = ("stage", "code")
@@ -34,6 +34,8 @@ METRICS: Final[dict[str, tuple[str, tuple[tuple[str, ...], ...]]]] = {
     "completion_tokens": ("Count", (_STAGE,)),
     "model_cost_usd": ("None", (_STAGE,)),
     "sweep_lag_seconds": ("Seconds", (_STAGE,)),
+    "live_messages": ("Count", (_STAGE,)),
+    "live_failures": ("Count", (_STAGE,)),
     "failures": ("Count", (_FUNCTION,)),
     "dead_letters": ("Count", (_FUNCTION,)),
 }

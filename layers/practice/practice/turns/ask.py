@@ -1,22 +1,24 @@
 """Asks one model one thing."""
 
 import random
-import re
 import time
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
-from practice.limits import RESPONSE_BYTES
 from practice.runtime import log
 from practice.runtime.deadline import Deadline
 from practice.schemas.spending import ATTO, Spending
 from practice.schemas.turn import ErrorCode, FinishReason, Reason
 from practice.turns import budgets, providers
 from practice.turns.configuration import ModelConfiguration, model_named
+from practice.turns.draft import Draft
 from practice.turns.parameters import CAP, within_limits
 from practice.turns.prompts import Prompt
 from practice.turns.providers import (
+    STREAMING,
     Completion,
     ProviderError,
     RefusedParameter,
@@ -29,7 +31,6 @@ FIRST_PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 8.0
 
 _random = random.SystemRandom()
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,29 @@ def ask(
     *,
     unchosen: Collection[str] = (),
 ) -> Answer:
-    """`params` are choices, except `unchosen`: without one of those the model is asked once more when it
-    refuses it. Raises ProviderError, which says what was spent in vain.
+    """Raises ProviderError, which says what was spent in vain."""
+    draft = Draft()
+    try:
+        write(draft, model_name, prompt, params, deadline, unchosen=unchosen)
+    except ProviderError as error:
+        error.spent = spent_in_vain(draft, error.code)
+        raise
+    draft.end()
+    return answer_of(draft)
+
+
+def write(
+    draft: Draft,
+    model_name: str,
+    prompt: Prompt,
+    params: dict[str, Any],
+    deadline: Deadline,
+    *,
+    unchosen: Collection[str] = (),
+) -> None:
+    """`params` are choices, except `unchosen`: without one of those the model is asked once more when it refuses it.
+
+    Raises ProviderError, and DraftEnded.
     """
     log.count("models_asked")
     configured = model_named(model_name)
@@ -59,45 +81,50 @@ def ask(
     if not deadline.remaining():
         raise timed_out()
     allowed = within_limits(configured, params, prompt.size())
-    completion = None
-    try:
+    unchosen = {*unchosen, *(allowed.keys() - params.keys()), *STREAMING}
+    if configured.streams:
+        allowed |= {name: value for name, value in STREAMING.items() if name not in configured.refused}
+    while True:
         try:
-            completion = _patiently(configured, prompt, allowed, deadline)
+            return _patiently(configured, prompt, allowed, deadline, draft)
         except RefusedParameter as refused:
-            if refused.parameter not in {*unchosen, *(allowed.keys() - params.keys())}:
+            if refused.parameter not in unchosen:
                 raise
-            allowed = {name: value for name, value in allowed.items() if name != refused.parameter}
-            completion = _patiently(configured, prompt, allowed, deadline)
-        kept = _kept(completion)
+            gone = set(STREAMING) if refused.parameter == "stream" else {refused.parameter}
+            configured.refused.update(gone & STREAMING.keys())
+            allowed = {name: value for name, value in allowed.items() if name not in gone}
+
+
+def answer_of(draft: Draft, cut: FinishReason = FinishReason.STOP) -> Answer:
+    """Of a draft that was ended. Raises ProviderError, with what was spent in vain, when there is nothing to read in it."""
+    spent = _counted(draft.spent(is_given_up=True) or Spending())
+    try:
+        return Answer(_readable(draft.completion(cut)), draft.sent, spent)
     except ProviderError as error:
-        if completion or error.code in _PAID:
-            error.spent = _spent(configured, prompt, allowed, completion)
+        error.spent = spent
         raise
-    return Answer(kept, as_sent(configured, allowed), _spent(configured, prompt, allowed, completion))
 
 
 _PAID: Final = (ErrorCode.TIMEOUT, ErrorCode.ANSWER_TOO_LONG)
 """The provider was at work when the request was given up."""
 
 
-def _spent(
-    configured: ModelConfiguration, prompt: Prompt, sent: dict[str, Any], completion: Completion | None
-) -> Spending:
-    reported = (completion.prompt_tokens, completion.completion_tokens) if completion else (None, None)
-    received = len(completion.text.encode("utf-8", "replace")) if completion else 0
-    spending = budgets.spent(configured, prompt, sent.get(CAP), reported, received)
-    log.count("prompt_tokens", spending.prompt_tokens)
-    log.count("completion_tokens", spending.completion_tokens)
-    log.count("model_cost_usd", (spending.cost or 0) / ATTO)
-    return spending
+def spent_in_vain(draft: Draft, code: ErrorCode) -> Spending | None:
+    """By a model that failed like this."""
+    spent = draft.spent(is_given_up=code in _PAID)
+    return _counted(spent) if spent else None
 
 
-def _kept(completion: Completion) -> Completion:
-    text = _UNPRINTABLE.sub("\ufffd", completion.text)
-    if len(text.encode()) > RESPONSE_BYTES:
-        raise ProviderError("the answer is longer than 1 MB", ErrorCode.ANSWER_TOO_LONG)
-    if text.strip():
-        return replace(completion, text=text)
+def _counted(spent: Spending) -> Spending:
+    log.count("prompt_tokens", spent.prompt_tokens)
+    log.count("completion_tokens", spent.completion_tokens)
+    log.count("model_cost_usd", (spent.cost or 0) / ATTO)
+    return spent
+
+
+def _readable(completion: Completion) -> Completion:
+    if completion.text.strip():
+        return completion
     if (
         completion.has_thinking
         or completion.reasoning_tokens
@@ -124,16 +151,34 @@ def log_failure(model_name: str, code: ErrorCode, reason: Reason | None) -> None
 
 
 def _patiently(
-    model: ModelConfiguration, prompt: Prompt, params: dict[str, Any], deadline: Deadline
-) -> Completion:
+    model: ModelConfiguration, prompt: Prompt, params: dict[str, Any], deadline: Deadline, draft: Draft
+) -> None:
     """Throttling is waited out with full jitter, as long as there is time for another try."""
     longest = FIRST_PAUSE_SECONDS
     while True:
         try:
-            return providers.complete(model, prompt, params, deadline)
+            return _written(model, prompt, params, deadline, draft)
         except ThrottledError as throttled:
             pause = (throttled.retry_after or 0.0) + _random.uniform(0, longest)
             longest = min(LONGEST_PAUSE_SECONDS, longest * 2)
             if pause >= deadline.remaining():
                 raise
+            draft.restart()
             time.sleep(pause)
+
+
+def _written(
+    model: ModelConfiguration, prompt: Prompt, params: dict[str, Any], deadline: Deadline, draft: Draft
+) -> None:
+    """What goes wrong after the answer was whole, costs nothing: its usage was to come, or the end of the connection."""
+    price = partial(budgets.spent, model, prompt, params.get(CAP))
+    draft.begin(as_sent(model, params), price, thinks=bool(model.thinking_tokens))
+    with closing(providers.complete(model, prompt, params, deadline)) as parts:
+        try:
+            for part in parts:
+                draft.add(part)
+                if not deadline.remaining():
+                    raise timed_out()
+        except ProviderError as error:
+            if not draft.is_whole or error.code == ErrorCode.ANSWER_TOO_LONG:
+                raise

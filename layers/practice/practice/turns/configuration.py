@@ -15,6 +15,7 @@ from pydantic import (
     AfterValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     TypeAdapter,
     ValidationError,
     model_validator,
@@ -93,11 +94,19 @@ class ModelConfiguration(BaseModel):
     """Parameters that it takes only with `reasoning_effort` `none`."""
     one_of: list[Parameter] = []
     """Parameters of which the model takes one: the one that was chosen last, of several chosen together the first."""
+    streams: bool = True
+    """The service can show an answer while it writes it; false: it is asked for the whole answer."""
     thinking_tokens: Annotated[int, Field(ge=0)] = 0
     """Room for thinking, which counts as output: above the cap of a length preset."""
     extra: dict[str, Any] = {}
     """Sent as it is beside our own fields, which win."""
     prices: Prices | None = None
+    _refused: set[str] = PrivateAttr(default_factory=set)
+
+    @property
+    def refused(self) -> set[str]:
+        """Of how an answer is streamed what the service has refused, as long as this process lives."""
+        return self._refused
 
     @model_validator(mode="after")
     def has_an_address(self) -> Self:

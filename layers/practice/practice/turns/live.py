@@ -102,7 +102,10 @@ class _Sent:
 
 
 class Live:
-    """The followers of one turn, as its runner sees them (`Followers`)."""
+    """The followers of one turn, as its runner sees them.
+
+    What happens in the turn comes from several threads: no method raises for it, and none waits for a connection.
+    """
 
     def __init__(
         self,
@@ -131,6 +134,8 @@ class Live:
         turn = state.turn
         live = cls(user_id, turn.turn_id, turn.session_id, turn.asked, title)
         live._fill(state)
+        if state.status not in turns.IN_PROGRESS:
+            live.status = state.status
         return live
 
     @classmethod
@@ -238,7 +243,6 @@ class Live:
         """
         with self.changed:
             self._fill(state)
-            self._fail(state.final_errors())
             self.status = state.status
             self.changed.notify_all()
         if not (state.followers or self.followers):
@@ -359,6 +363,8 @@ class _Sender:
         earliest = now + _LONGEST_WAIT
         for response_id, sent in self._sent.items():
             answer = live.answers[response_id]
+            if live.status and not answer.has_ended:
+                continue  # cancelled in the queue, or its answer was deleted
             if sent.round != answer.round:
                 self._sent[response_id] = _Sent(answer.round)
                 return AnswerRestarted(id=own_id, turn_id=live.turn_id, response_id=response_id), None

@@ -2,11 +2,11 @@
 
 import contextvars
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple
 
@@ -16,12 +16,12 @@ from practice.runtime.deadline import Deadline
 from practice.schemas.example import Example
 from practice.schemas.response import Response
 from practice.schemas.spending import Spending
-from practice.schemas.turn import AskedModel, ErrorCode, StoredTurn, TurnError
+from practice.schemas.turn import AskedModel, ErrorCode, FinishReason, StoredTurn, TurnError
 from practice.store import turns
 from practice.store.turns import TurnState
-from practice.turns import budgets
-from practice.turns.ask import ask, log_failure
+from practice.turns.ask import answer_of, log_failure, spent_in_vain, write
 from practice.turns.configuration import configuration, model_named
+from practice.turns.draft import Draft, DraftEnded
 from practice.turns.knowledge import Retrieval, retrieve
 from practice.turns.live import Live
 from practice.turns.prompts import compose
@@ -29,14 +29,18 @@ from practice.turns.providers import TIMED_OUT, Completion, ProviderError
 
 POLL_SECONDS: Final = 1.0
 """How often a running turn looks whether it was cancelled, and who follows it."""
+KEEP_SECONDS: Final = 2.0
+"""For how long a turn whose time is up waits for the answers that are being stored. A part of MARGIN_SECONDS."""
 
 
 class Failed(NamedTuple):
+    asked: AskedModel
     error: TurnError
     spent: Spending | None = None
 
 
 class Answered(NamedTuple):
+    asked: AskedModel
     response: Response
     sent: dict[str, Any]
     """The parameters that the provider was sent."""
@@ -44,6 +48,10 @@ class Answered(NamedTuple):
 
 
 ModelOutcome = Answered | Failed
+_Arrivals = SimpleQueue[ModelOutcome | None]
+
+_NOTHING_TO_READ: Final = (ErrorCode.ONLY_REASONING, ErrorCode.PROVIDER_ERROR)
+"""Of an answer that was cut: then it is late or cancelled, and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +68,11 @@ def run_turn(
 ) -> TurnState:
     """Asks the models that have neither an answer nor an error yet, and settles the turn.
 
-    What arrives after the deadline does not count. A turn that is cancelled stops the deadline.
+    Of an answer that is not whole at the deadline the part is kept that a reader could see. A turn that is cancelled
+    stops the deadline.
     """
     turn = state.turn
-    asking: dict[int, Spending] = {}
-    arrived: SimpleQueue[ModelOutcome | None] = SimpleQueue()
+    arrived: _Arrivals = SimpleQueue()
     pending = [] if state.is_cancelled else state.pending()
 
     def stop() -> None:
@@ -73,38 +81,27 @@ def run_turn(
 
     with _watched(user_id, turn.turn_id, stop, live):
         retrieval = retrieve(turn.prompt_text, turn.settings.knowledge_ids)
-
-        def work(asked: AskedModel) -> None:
-            outcome = _ask_and_keep(user_id, turn, asked, background, retrieval, deadline, asking)
-            if isinstance(outcome, Answered):
-                live.answered(asked, outcome.response, outcome.sent)
-            elif deadline.remaining():
-                live.failed(asked, outcome.error)
-                _show(user_id, turn.turn_id, outcome)
-            arrived.put(outcome)
-
-        outcomes = _at_the_same_time(work, pending, arrived, deadline)
-    failed = [each for each in outcomes if isinstance(each, Failed)]
-    answered = [each for each in outcomes if isinstance(each, Answered)]
-    response_ids = {asked.session_model_id: asked.response_id for asked in pending}
-    wasted = {response_ids[each.error.session_model_id]: each.spent for each in failed if each.spent}
+        asking = [
+            _Asking(user_id, turn, asked, background, retrieval, deadline, arrived, live) for asked in pending
+        ]
+        outcomes = _at_the_same_time(asking, arrived, deadline, live)
+    failed = [each for each in outcomes.values() if isinstance(each, Failed)]
+    answered = [each for each in outcomes.values() if isinstance(each, Answered)]
+    spent = {each.asked.response_id: each.spent for each in outcomes.values() if each.spent}
+    # A request that is given up is paid for: by its prompt at least.
+    given_up = {
+        each.asked.response_id: used
+        for each in asking
+        if each.asked.response_id not in outcomes and (used := each.draft.spent(is_given_up=True))
+    }
     state = replace(
         state,
         answers={**state.answers, **{each.response.response_id: each.response for each in answered}},
         sent={**state.sent, **{each.response.response_id: each.sent for each in answered}},
-        spent={
-            **state.spent,
-            **{each.response.response_id: each.spent for each in answered},
-            **wasted,
-        },
+        spent={**state.spent, **spent, **given_up},
         errors=[*state.errors, *(each.error for each in failed)],
         is_cancelled=state.is_cancelled or deadline.stopped.is_set(),
     )
-    # A request that is given up is paid for: by its prompt at least.
-    given_up = {
-        each.response_id: asking[each.response_id] for each in state.pending() if each.response_id in asking
-    }
-    state = replace(state, spent={**state.spent, **given_up})
     if not state.is_cancelled:
         late = [asked.error(ErrorCode.TIMEOUT, TIMED_OUT) for asked in state.pending()]
         state = replace(state, errors=[*state.errors, *late])
@@ -158,85 +155,151 @@ def _count(errors: Sequence[TurnError]) -> None:
 
 
 def _at_the_same_time(
-    work: Callable[[AskedModel], None],
-    models: Sequence[AskedModel],
-    arrived: SimpleQueue[ModelOutcome | None],
-    deadline: Deadline,
-) -> list[ModelOutcome]:
-    """What came in time. A thread that is late is left behind: its answer finds no place any more."""
-    for asked in models:
-        # Each with a copy of the context, which counts what the invocation asks of the table.
-        context = contextvars.copy_context()
-        threading.Thread(
-            target=context.run, args=(work, asked), name=f"ask {asked.model_name}", daemon=True
-        ).start()
-    outcomes: list[ModelOutcome] = []
-    while len(outcomes) < len(models):
+    asking: "Sequence[_Asking]", arrived: _Arrivals, deadline: Deadline, followers: Live
+) -> dict[int, ModelOutcome]:
+    """By response id. Of a model that is late what it has written counts; its thread is left behind."""
+    for each in asking:
+        each.start()
+    outcomes: dict[int, ModelOutcome] = {}
+
+    def take(outcome: ModelOutcome) -> None:
+        outcomes[outcome.asked.response_id] = outcome
+        if isinstance(outcome, Failed):
+            followers.failed(outcome.asked, outcome.error)
+        else:
+            followers.answered(outcome.asked, outcome.response, outcome.sent)
+
+    while len(outcomes) < len(asking):
         try:
-            outcome = arrived.get(timeout=deadline.remaining())
+            arrival = arrived.get(timeout=deadline.remaining())
         except Empty:
             break
-        if outcome is None:
+        if arrival is None:
             break
-        outcomes.append(outcome)
+        take(arrival)
+    if len(outcomes) < len(asking):
+        patience = Deadline.after(KEEP_SECONDS)
+        for thread in [each.stop() for each in asking]:
+            thread.join(patience.remaining())
+        while not arrived.empty():
+            if arrival := arrived.get_nowait():
+                take(arrival)
     return outcomes
 
 
-def _ask_and_keep(
-    user_id: int,
-    turn: StoredTurn,
-    asked: AskedModel,
-    background: PromptContext,
-    retrieval: Retrieval,
-    deadline: Deadline,
-    asking: dict[int, Spending],
-) -> ModelOutcome:
-    prompt = compose(
-        turn.settings,
-        background.examples,
-        background.history(asked.session_model_id),
-        turn.prompt_text,
-        history_tokens=configuration().history_tokens,
-        excerpts=retrieval.excerpts,
-    )
-    asking[asked.response_id] = budgets.of_prompt(asked.model_name, prompt)
-    started = time.monotonic()
-    spent: Spending | None = None
-    try:
-        answer = ask(asked.model_name, prompt, asked.generation_params, deadline)
-        response = Response(
-            response_id=asked.response_id,
-            session_model_id=asked.session_model_id,
-            session_id=turn.session_id,
-            model_name=asked.model_name,
-            prompt_text=turn.prompt_text,
-            response_text=answer.completion.text,
-            token_usage=_usage(asked, answer.completion, retrieval),
-            latency_ms=int((time.monotonic() - started) * 1000),
-            created_at=turn.created_at,
+class _Asking:
+    """One model of a turn, in a thread of its own. That thread or the turn ends the draft, and has its outcome."""
+
+    def __init__(
+        self,
+        user_id: int,
+        turn: StoredTurn,
+        asked: AskedModel,
+        background: PromptContext,
+        retrieval: Retrieval,
+        deadline: Deadline,
+        arrived: _Arrivals,
+        followers: Live,
+    ) -> None:
+        self.asked = asked
+        self.draft = Draft(partial(followers.wrote, asked), partial(followers.restarted, asked))
+        self._user_id, self._turn = user_id, turn
+        self._background, self._retrieval = background, retrieval
+        self._deadline, self._arrived = deadline, arrived
+        self._thread = self._in_a_thread(self._ask)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> threading.Thread:
+        """The thread that brings what there is to keep."""
+        if not self.draft.end():
+            return self._thread
+        cutting = self._in_a_thread(self._cut)
+        cutting.start()
+        return cutting
+
+    def _in_a_thread(self, work: Callable[[], None]) -> threading.Thread:
+        # With a copy of the context, which counts what the invocation asks of the table.
+        context = contextvars.copy_context()
+        name = f"ask {self.asked.model_name}"
+        return threading.Thread(target=context.run, args=(work,), name=name, daemon=True)
+
+    def _ask(self) -> None:
+        error = None
+        try:
+            self._write()
+        except DraftEnded:
+            return
+        except ProviderError as failed:
+            if failed.code == ErrorCode.TIMEOUT and not self._deadline.remaining():
+                return  # the turn ends the draft, and keeps what was written
+            error = self.asked.error(failed.code, failed.detail, failed.reason)
+        except Exception as failed:  # noqa: BLE001  # a fault of ours costs one model its answer, not the turn
+            error = self._fault(failed, ErrorCode.PROVIDER_ERROR, "the model could not be asked")
+        if not self.draft.end():
+            return
+        outcome = self._failed(error) if error else self._keep(FinishReason.STOP)
+        if isinstance(outcome, Failed) and self._deadline.remaining():
+            _show(self._user_id, self._turn.turn_id, outcome)
+        self._arrived.put(outcome)
+
+    def _cut(self) -> None:
+        was_cancelled = self._deadline.stopped.is_set()
+        outcome = self._keep(FinishReason.CANCELLED if was_cancelled else FinishReason.TIMEOUT)
+        if isinstance(outcome, Failed) and outcome.error.code in _NOTHING_TO_READ and not self.draft.is_whole:
+            return
+        self._arrived.put(outcome)
+
+    def _write(self) -> None:
+        turn, background = self._turn, self._background
+        prompt = compose(
+            turn.settings,
+            background.examples,
+            background.history(self.asked.session_model_id),
+            turn.prompt_text,
+            history_tokens=configuration().history_tokens,
+            excerpts=self._retrieval.excerpts,
         )
-        spent = answer.spent
-        kept = turns.store_answer(user_id, response, answer.sent, spent)
-    except ProviderError as error:
-        return Failed(asked.error(error.code, error.detail, error.reason), error.spent)
-    except PracticeError as error:
-        _log(asked, error)
-        return Failed(asked.error(ErrorCode.NOT_STORED, "the answer could not be stored"), spent)
-    except Exception as error:  # noqa: BLE001  # a fault of ours costs one model its answer, not the turn
-        _log(asked, error)
-        return Failed(asked.error(ErrorCode.PROVIDER_ERROR, "the model could not be asked"), spent)
-    if kept is None:
-        return Failed(asked.error(ErrorCode.NOT_STORED, "the session was deleted meanwhile"), spent)
-    return Answered(kept, answer.sent, spent)
+        write(self.draft, self.asked.model_name, prompt, self.asked.generation_params, self._deadline)
 
+    def _keep(self, cut: FinishReason) -> ModelOutcome:
+        asked, turn = self.asked, self._turn
+        spent: Spending | None = None
+        try:
+            answer = answer_of(self.draft, cut)
+            response = Response(
+                response_id=asked.response_id,
+                session_model_id=asked.session_model_id,
+                session_id=turn.session_id,
+                model_name=asked.model_name,
+                prompt_text=turn.prompt_text,
+                response_text=answer.completion.text,
+                token_usage=_usage(asked, answer.completion, self._retrieval),
+                latency_ms=self.draft.since(),
+                created_at=turn.created_at,
+            )
+            spent = answer.spent
+            kept = turns.store_answer(self._user_id, response, answer.sent, spent)
+        except ProviderError as error:
+            return Failed(asked, asked.error(error.code, error.detail, error.reason), error.spent)
+        except Exception as error:  # noqa: BLE001  # as above
+            fault = self._fault(error, ErrorCode.NOT_STORED, "the answer could not be stored")
+            return Failed(asked, fault, spent)
+        if kept is None:
+            deleted = asked.error(ErrorCode.NOT_STORED, "the session was deleted meanwhile")
+            return Failed(asked, deleted, spent)
+        return Answered(asked, kept, answer.sent, spent)
 
-def _log(asked: AskedModel, error: Exception) -> None:
-    """Its type and place; an exception's text may quote what the user wrote."""
-    trace = "".join(traceback.format_tb(error.__traceback__))
-    log.logger.error(
-        "a model of a turn failed",
-        extra={"model": asked.model_name, "cause": f"{type(error).__name__}\n{trace}"},
-    )
+    def _failed(self, error: TurnError) -> Failed:
+        return Failed(self.asked, error, spent_in_vain(self.draft, error.code))
+
+    def _fault(self, error: Exception, code: ErrorCode, detail: str) -> TurnError:
+        """Logs its type and place; an exception's text may quote what the user wrote."""
+        trace = "".join(traceback.format_tb(error.__traceback__))
+        cause = f"{type(error).__name__}\n{trace}"
+        log.logger.error("a model of a turn failed", extra={"model": self.asked.model_name, "cause": cause})
+        return self.asked.error(code, detail)
 
 
 def _usage(asked: AskedModel, completion: Completion, retrieval: Retrieval) -> dict[str, object]:
@@ -245,6 +308,10 @@ def _usage(asked: AskedModel, completion: Completion, retrieval: Retrieval) -> d
     total = completion.total_tokens
     if total is None and completion.prompt_tokens is not None and completion.completion_tokens is not None:
         total = completion.prompt_tokens + completion.completion_tokens
+    measured = {
+        "reasoning_tokens": completion.reasoning_tokens,
+        "first_token_ms": completion.first_token_ms,
+    }
     return {
         "provider": configured.provider,
         "model": asked.model_name,
@@ -256,10 +323,6 @@ def _usage(asked: AskedModel, completion: Completion, retrieval: Retrieval) -> d
             "sources": retrieval.sources,
             "runtime_model": completion.runtime_model or configured.id,
             "finish_reason": completion.finish_reason,
-            **(
-                {}
-                if completion.reasoning_tokens is None
-                else {"reasoning_tokens": completion.reasoning_tokens}
-            ),
+            **{name: value for name, value in measured.items() if value is not None},
         },
     }

@@ -1,7 +1,7 @@
 """Who serves models. A provider is a module with one function, `complete`, imported when it is first asked."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final
@@ -16,17 +16,37 @@ from practice.turns.prompts import Prompt
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What a provider answered; the counts are its own, None where it gives none."""
+    """What a provider answered, or a part of it; the counts are its own, None where it gives none."""
 
     text: str
-    """What a reader is to see, without thinking."""
-    finish_reason: FinishReason = FinishReason.STOP
-    has_thinking: bool = False
+    finish_reason: FinishReason | None = None
+    """None: the provider has not said yet, and never says when its answers always end well."""
+    thinking_bytes: int = 0
+    """Of thinking that came beside the text."""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     total_tokens: int | None = None
     reasoning_tokens: int | None = None
     runtime_model: str | None = None
+    has_thinking: bool = False
+    """Beside the text, or in it, from where a draft removes it."""
+    first_token_ms: int | None = None
+    """Of an answer that came in parts."""
+
+    def with_facts_of(self, part: "Completion") -> "Completion":
+        """All but the texts; the last word on each counts, and counts are reported together."""
+        reported = (part.prompt_tokens, part.completion_tokens, part.total_tokens, part.reasoning_tokens)
+        counts = self if reported == (None, None, None, None) else part
+        return Completion(
+            "",
+            part.finish_reason or self.finish_reason,
+            self.thinking_bytes + part.thinking_bytes,
+            counts.prompt_tokens,
+            counts.completion_tokens,
+            counts.total_tokens,
+            counts.reasoning_tokens,
+            part.runtime_model or self.runtime_model,
+        )
 
 
 class ProviderError(Exception):
@@ -44,7 +64,7 @@ class ProviderError(Exception):
 
 
 class ThrottledError(ProviderError):
-    """Worth another try, after `retry_after` seconds where the provider says so. Nothing was generated."""
+    """Worth another try, after `retry_after` seconds where the provider says so. What was generated is void."""
 
     def __init__(self, retry_after: float | None = None, reason: Reason | None = None) -> None:
         super().__init__("the provider has no capacity left", ErrorCode.THROTTLED, reason)
@@ -59,9 +79,12 @@ class RefusedParameter(ProviderError):
         self.parameter = parameter
 
 
-Complete = Callable[[ModelConfiguration, Prompt, dict[str, Any], Deadline], Completion]
+Parts = Generator[Completion, None, None]
+"""Of an answer, as they arrive; their texts may hold thinking, and halves of code points."""
+Complete = Callable[[ModelConfiguration, Prompt, dict[str, Any], Deadline], Parts]
 
 TIMED_OUT: Final = "the model did not answer in time"
+BROKEN_OFF: Final = "the provider's answer broke off"
 MALFORMED: Final = "the provider's answer is not what its interface promises"
 NO_QUOTA: Final = "the provider's quota is used up"
 NOT_OFFERED: Final = "the provider does not offer this model to this deployment"
@@ -73,13 +96,14 @@ def timed_out() -> ProviderError:
     return ProviderError(TIMED_OUT, ErrorCode.TIMEOUT)
 
 
-def complete(
-    model: ModelConfiguration, prompt: Prompt, params: dict[str, Any], deadline: Deadline
-) -> Completion:
-    """Raises ProviderError."""
+def complete(model: ModelConfiguration, prompt: Prompt, params: dict[str, Any], deadline: Deadline) -> Parts:
+    """Raises ProviderError. With `stream` among the parameters the model is asked to show its answer as it writes it."""
     provider: Complete = import_module(f"practice.turns.providers.{model.provider}").complete
     return provider(model, prompt, params, deadline)
 
+
+STREAMING: Final[dict[str, Any]] = {"stream": True, "stream_options": {"include_usage": True}}
+"""How it is asked for, by the names of chat completions. Nobody chooses it: what refuses one is asked without it."""
 
 TAKEN: Final[dict[str, frozenset[str]]] = {
     "bedrock": frozenset({"temperature", "top_p", "stop", CAP}),
@@ -89,7 +113,7 @@ TAKEN: Final[dict[str, frozenset[str]]] = {
 
 def as_sent(model: ModelConfiguration, params: dict[str, Any]) -> dict[str, Any]:
     """What of these goes out, by the names that a reader of the result knows: the cap by the one that is used."""
-    taken = TAKEN.get(model.provider, params.keys())
+    taken = TAKEN.get(model.provider, params.keys()) - STREAMING.keys()
     name = CAP if model.provider == "bedrock" else model.cap_name
     return {name if key == CAP else key: value for key, value in params.items() if key in taken}
 

@@ -2,10 +2,15 @@
 
 import re
 import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any, Final
 
 from botocore.config import Config as ClientConfig
-from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
+from botocore.eventstream import ParserError
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from practice.runtime import aws
 from practice.runtime.config import config
@@ -15,11 +20,13 @@ from practice.turns.configuration import ModelConfiguration
 from practice.turns.parameters import CAP
 from practice.turns.prompts import Prompt
 from practice.turns.providers import (
+    BROKEN_OFF,
     MALFORMED,
     NO_QUOTA,
     NOT_OFFERED,
     TIMED_OUT,
     Completion,
+    Parts,
     ProviderError,
     RefusedParameter,
     ThrottledError,
@@ -29,7 +36,6 @@ from practice.turns.providers import (
     reason_of,
     timed_out,
 )
-from practice.turns.thinking import without_thinking
 
 CONNECT_SECONDS: Final = 5
 NAMES: Final = {"top_p": "topP", "stop": "stopSequences", CAP: "maxTokens"}
@@ -76,12 +82,41 @@ def clear_cache() -> None:
     _clients.clear()
 
 
-def complete(
-    model: ModelConfiguration, prompt: Prompt, params: dict[str, Any], deadline: Deadline
-) -> Completion:
+def complete(model: ModelConfiguration, prompt: Prompt, params: dict[str, Any], deadline: Deadline) -> Parts:
     remaining = deadline.remaining()
     if not remaining:
         raise timed_out()
+    asking = client(model.region or config().region, is_patient=remaining > 30)
+    request = _request(model, prompt, params)
+    with _named_errors(params):
+        if "stream" not in params:
+            yield _completion(model, asking.converse(**request))
+            return
+        with closing(asking.converse_stream(**request)["stream"]) as stream:
+            is_whole = False
+            for event in _events(stream):
+                for part in _parts(model, event):
+                    is_whole = is_whole or part.finish_reason is not None
+                    yield part
+                if not deadline.remaining():
+                    raise timed_out()
+            if not is_whole:
+                raise ProviderError(BROKEN_OFF)
+
+
+def _events(stream: Any) -> Iterator[dict[str, Any]]:
+    """The SDK refuses the beginning of a block that says nothing of it, as gateways send it; what follows is intact."""
+    while True:
+        try:
+            yield from stream
+        except ResponseParserError as error:
+            if "ContentBlockStart" not in str(error):
+                raise
+        else:
+            return
+
+
+def _request(model: ModelConfiguration, prompt: Prompt, params: dict[str, Any]) -> dict[str, Any]:
     sent = as_sent(model, params)
     inference = {NAMES.get(name, name): value for name, value in sent.items()}
     if isinstance(inference.get("stopSequences"), str):
@@ -98,22 +133,27 @@ def complete(
     extra = dict(extra_fields(model, set(sent) | set(inference)))
     if extra:
         request["additionalModelRequestFields"] = extra
+    return request
+
+
+@contextmanager
+def _named_errors(params: dict[str, Any]) -> Iterator[None]:
     try:
-        answer = client(model.region or config().region, is_patient=remaining > 30).converse(**request)
+        yield
     except ClientError as error:
         raise _named(error, params) from None
     except ReadTimeoutError:
         raise timed_out() from None
-    except (AttributeError, LookupError, TypeError, ValueError):
-        raise ProviderError(MALFORMED) from None  # botocore's parser stumbles over JSON of another shape
-    except BotoCoreError as error:
+    except (AttributeError, LookupError, TypeError, ValueError, ParserError, ResponseParserError):
+        raise ProviderError(MALFORMED) from None  # botocore's parsers stumble over what has another shape
+    except (BotoCoreError, HTTPError) as error:
         raise ProviderError(f"the connection to the provider failed ({type(error).__name__})") from None
-    return _completion(model, answer)
 
 
 def _named(error: ClientError, params: dict[str, Any]) -> ProviderError:
     words = error.response.get("Error", {})
     code, said = words.get("Code", ""), words.get("Message", "")
+    code = code[:1].upper() + code[1:]  # in a stream an exception is an event, `throttlingException`
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     named = _parameter_in(said, params) if code == "ValidationException" else None
     reason = reason_of(status, {"code": code, "param": named})
@@ -125,6 +165,8 @@ def _named(error: ClientError, params: dict[str, Any]) -> ProviderError:
         return ThrottledError(reason=reason)
     if code in _FORBIDDEN or status in (401, 403, 404) or _is_no_model(code, said):
         return ProviderError(NOT_OFFERED, ErrorCode.MODEL_NOT_ENABLED, reason)
+    if code == "ValidationException" and "stream" in params and "streaming" in said:
+        return RefusedParameter("stream", reason)
     if named:
         return RefusedParameter(named, reason)
     return ProviderError(f"the provider answered {status}", reason=reason)
@@ -141,22 +183,36 @@ def _is_no_model(code: str, said: str) -> bool:
     return code == "ValidationException" and any(words in said for words in _NO_MODEL)
 
 
-def _completion(model: ModelConfiguration, answer: Any) -> Completion:
-    try:
-        content = answer["output"]["message"]["content"]
-        whole = "".join(block["text"] for block in content if "text" in block)
-        was_beside = any("reasoningContent" in block for block in content)
-        usage = answer.get("usage") or {}
-        finish = answer.get("stopReason")
-    except (LookupError, TypeError, AttributeError):
-        raise ProviderError(MALFORMED) from None
-    text, was_inside = without_thinking(whole, thinks=bool(model.thinking_tokens))
+def _completion(model: ModelConfiguration, answer: dict[str, Any]) -> Completion:
+    content = answer["output"]["message"]["content"]
     return Completion(
-        text,
-        FINISHES.get(finish, FinishReason.OTHER),
-        was_beside or was_inside,
-        count(usage.get("inputTokens")),
-        count(usage.get("outputTokens")),
-        count(usage.get("totalTokens")),
-        runtime_model=model.id,
+        "".join(block["text"] for block in content if "text" in block),
+        FINISHES.get(answer.get("stopReason", ""), FinishReason.OTHER),
+        sum(_size(block["reasoningContent"]) for block in content if "reasoningContent" in block),
+        **_facts(model, answer),
     )
+
+
+def _parts(model: ModelConfiguration, event: dict[str, Any]) -> Iterator[Completion]:
+    if "contentBlockDelta" in event:
+        delta = event["contentBlockDelta"]["delta"]
+        thinking = delta.get("reasoningContent")
+        yield Completion(delta.get("text") or "", thinking_bytes=_size(thinking) if thinking else 0)
+    elif "messageStop" in event:
+        yield Completion("", FINISHES.get(event["messageStop"].get("stopReason", ""), FinishReason.OTHER))
+    elif "metadata" in event:
+        yield Completion("", **_facts(model, event["metadata"]))
+
+
+def _size(thinking: object) -> int:
+    return len(str(thinking).encode())
+
+
+def _facts(model: ModelConfiguration, answer: dict[str, Any]) -> dict[str, Any]:
+    usage = answer.get("usage") or {}
+    return {
+        "prompt_tokens": count(usage.get("inputTokens")),
+        "completion_tokens": count(usage.get("outputTokens")),
+        "total_tokens": count(usage.get("totalTokens")),
+        "runtime_model": model.id,
+    }

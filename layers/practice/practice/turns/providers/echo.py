@@ -1,26 +1,33 @@
 """The deterministic offline provider: shows the system text, the examples, the history and the parameters it was given."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
 from practice.runtime.deadline import Deadline
+from practice.schemas.turn import FinishReason
 from practice.turns.configuration import ModelConfiguration
 from practice.turns.prompts import Prompt, tokens
-from practice.turns.providers import Completion, as_sent
+from practice.turns.providers import Completion, Parts, as_sent
 
+WORD: Final = re.compile(r"\s*\S+|\s+")
 SHOWN_CHARACTERS: Final = 200
 """Of an earlier answer: echoes of echoes would double with every turn."""
 
 
-def complete(
-    model: ModelConfiguration, prompt: Prompt, params: dict[str, Any], deadline: Deadline
-) -> Completion:
+def complete(model: ModelConfiguration, prompt: Prompt, params: dict[str, Any], deadline: Deadline) -> Parts:
+    """Word by word, where it is to stream."""
     text = "\n\n".join(_sections(model, prompt, params))
     asked = tokens(prompt.system) + sum(tokens(each) for _, each in prompt.messages())
     answered = tokens(text)
-    return Completion(
+    if "stream" in params:
+        for word in WORD.finditer(text):
+            yield Completion(word.group())
+        text = ""
+    yield Completion(
         text,
+        FinishReason.STOP,
         prompt_tokens=asked,
         completion_tokens=answered,
         total_tokens=asked + answered,
