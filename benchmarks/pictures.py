@@ -4,9 +4,12 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from practice.store.bradley_terry import Games, strengths
+from practice.store.standings import POINTS, QUANTILE
 from tools.build import ROOT
 
 FOLDER = ROOT / "docs" / "pictures"
@@ -272,12 +275,34 @@ def load(measured: dict[str, Any]) -> dict[str, str]:
     return drawn
 
 
+def intervals() -> str:
+    """How far the interval of a score reaches on each side, by the votes there are, of models that are equally good."""
+    levels = [1, 3, 10, 30, 100, 300, 1_000]
+    rows = []
+    for models in (2, 3, 5, 8):
+        pairs = list(combinations(range(models), 2))
+        points = []
+        for votes in levels:
+            each = votes / len(pairs) / 2
+            found = strengths(models, [Games(i, j, each, each) for i, j in pairs])
+            points.append((float(votes), QUANTILE * POINTS * found[0].error))
+        rows.append(Curve(f"{models} models", points))
+    return curves("The interval of a score", "votes on two answers each", "± points", rows, levels)
+
+
 DRAWN: dict[str, Callable[[dict[str, Any]], dict[str, str]]] = {
     "cold": cold,
     "warm": warm,
     "growth": growth,
     "load": load,
 }
+
+
+def draw_intervals() -> Path:
+    """Needs no measurement: it follows from the model of `store/bradley_terry.py`."""
+    path = FOLDER / "intervals.svg"
+    path.write_text(intervals())
+    return path
 
 
 def draw(name: str, measured: dict[str, Any]) -> list[Path]:

@@ -59,18 +59,23 @@ TAGS: Final = {
     "responses": "The text that a model produced for a prompt.",
     "few-shot-examples": "The learner's library of examples.",
     "turns": "One prompt to several models; every response is stored.",
+    "judging": "Ratings of answers, votes between the answers of a turn, and the standings that votes add up to.",
     "account": "Export and import of all data of a learner, and what models cost.",
     "contract": "This document.",
 }
 NOUN_OF: Final = {
     "run": "turns",
     "chat": "turns",
+    "rating": "judging",
+    "blind": "judging",
+    "vote": "judging",
+    "standings": "judging",
     "export": "account",
     "import": "account",
     "usage": "account",
     "openapi.json": "contract",
 }
-METHODS: Final = ("GET", "POST", "PATCH", "DELETE")
+METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 def endpoints(functions: Path = ROOT / "functions") -> list[Endpoint]:
@@ -387,7 +392,7 @@ def refusals_of(endpoint: Endpoint) -> dict[HTTPStatus, list[type[PracticeError]
     refused = [*endpoint.refuses]
     if endpoint.takes_a(Caller):
         refused.append(Unauthorized)
-        if endpoint.method in ("POST", "PATCH"):
+        if endpoint.method in ("POST", "PUT", "PATCH"):
             refused.append(StorageFull)
     if endpoint.body_model:
         refused += [BodyNotUtf8, BodyNotBase64]

@@ -1,6 +1,7 @@
 """Every public model of the profiles answers, whatever was chosen: the stand-in refuses what the services refuse."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,19 +10,25 @@ from local.stack import Stack
 from practice.turns import configuration
 from practice.turns.providers import bedrock
 from tests.support import matrix
+from tests.support.aimock import aimock, answer
 from tests.support.learners import Learner
 from tests.support.stand_in import PROFILES, TABLE, StandIn
 from tools import provider_matrix
 
+Serve = Callable[..., None]
+
 
 @pytest.fixture
-def stand_in(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
-    with StandIn() as serving:
-        monkeypatch.setenv("MODELS", matrix.configuration(serving.url))
-        monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", serving.url)
+def serve(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+    """Configures all models of the profiles, with this service."""
+
+    def configure(url: str, *, streams: bool) -> None:
+        monkeypatch.setenv("MODELS", matrix.configuration(url, streams=streams))
+        monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", url)
         configuration.clear_cache()
         bedrock.clear_cache()
-        yield serving
+
+    yield configure
     monkeypatch.undo()
     configuration.clear_cache()
     bedrock.clear_cache()
@@ -29,16 +36,11 @@ def stand_in(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]
 
 @pytest.mark.parametrize("streams", [True, False], ids=["streamed", "whole"])
 def test_every_model_answers_whatever_was_chosen(
-    ada: Learner,
-    announce: Callable[..., Any],
-    stand_in: StandIn,
-    monkeypatch: pytest.MonkeyPatch,
-    streams: bool,
+    ada: Learner, announce: Callable[..., Any], serve: Serve, streams: bool
 ) -> None:
-    monkeypatch.setenv("MODELS", matrix.configuration(stand_in.url, streams=streams))
-    configuration.clear_cache()
-
-    outcomes = matrix.run(ada, announce)
+    with StandIn() as stand_in:
+        serve(stand_in.url, streams=streams)
+        outcomes = matrix.run(ada, announce)
 
     failed = {
         (name, choice): (outcome["code"], outcome["reason"])
@@ -56,6 +58,22 @@ def test_every_model_answers_whatever_was_chosen(
         assert {"first_token_ms" in each for each in ours} == {streams}, name
     page = provider_matrix.PAGE.read_text()
     assert provider_matrix.with_table(page, matrix.page(outcomes)) == page, "python -m tools.provider_matrix"
+
+
+@pytest.mark.parametrize("streams", [True, False], ids=["streamed", "whole"])
+@pytest.mark.parametrize("choice", ["nothing", "all", "history"])
+def test_every_model_answers_through_the_stand_in_of_others(
+    ada: Learner, announce: Callable[..., Any], serve: Serve, tmp_path: Path, choice: str, streams: bool
+) -> None:
+    """It refuses nothing; what goes out and comes back is read and written by code that is not ours."""
+    with aimock(tmp_path, answer("capital of France", content="Paris.")) as url:
+        serve(url, streams=streams)
+        outcomes = matrix.run(ada, announce, {choice: matrix.CHOICES[choice]})
+
+    assert outcomes.keys() == PROFILES.keys()
+    for name, of_model in outcomes.items():
+        assert of_model[choice].get("response_text") == "Paris.", of_model
+        assert ("first_token_ms" in of_model[choice]["token_usage"]["_gf"]) is streams, name
 
 
 @pytest.mark.parametrize("model", PROFILES)

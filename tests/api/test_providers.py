@@ -1,33 +1,28 @@
 """The providers against stand-ins: one of our own, and one that strangers wrote (@copilotkit/aimock)."""
 
 import json
-import shutil
-import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from local.stack import ROOT, Stack
+from local.stack import Stack
 from practice.runtime.config import ConfigurationError
 from practice.runtime.deadline import Deadline
 from practice.schemas.turn import ErrorCode
 from practice.turns import ask, configuration, knowledge
+from practice.turns.draft import Draft
 from practice.turns.prompts import Pair, Prompt
 from practice.turns.providers import ProviderError, bedrock
 from tests.support import deliveries
+from tests.support.aimock import aimock, answer, chaos, free_port
 from tests.support.learners import Learner
 from tests.support.providers import FakeProvider, Part, Played, completion, in_turn, replies
 
 PROMPT = Prompt("Be brief.", [Pair("2+2", "4")], [Pair("Hello", "Hi")], "Why?")
 PARAMS = {"temperature": 0.4, "top_p": 0.9, "max_tokens": 99}
-AIMOCK = ROOT / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js"
-NODE = shutil.which("node")
 HAIKU = "anthropic.claude-3-haiku-20240307-v1:0"
 
 
@@ -90,11 +85,16 @@ def failed(seconds: float = 60) -> ProviderError:
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Pauses between tries, which take no time and still count."""
+    """Pauses between tries, which take no time and still count. Nothing else does: a busy machine changes no outcome."""
     paused: list[float] = []
     remaining = Deadline.remaining
+    first: dict[int, float] = {}
     monkeypatch.setattr(time, "sleep", paused.append)
-    monkeypatch.setattr(Deadline, "remaining", lambda each: max(0.0, remaining(each) - sum(paused)))
+    monkeypatch.setattr(
+        Deadline,
+        "remaining",
+        lambda each: max(0.0, first.setdefault(id(each), remaining(each)) - sum(paused)),
+    )
     return paused
 
 
@@ -477,69 +477,41 @@ def test_a_title_is_written_by_any_provider(
 # The stand-in that strangers wrote
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@contextmanager
-def aimock(folder: Path, *arguments: str) -> Iterator[str]:
-    if not NODE or not AIMOCK.exists():
-        pytest.skip("needs node and the packages of package.json")
-    fixtures = folder / "fixtures.json"
-    wanted = {"match": {"userMessage": "Why?"}, "response": {"content": "Because of Rayleigh scattering."}}
-    fixtures.write_text(json.dumps({"fixtures": [wanted]}))
-    port = free_port()
-    command = [NODE, str(AIMOCK), "-p", str(port), "-f", str(fixtures), "--log-level", "warn", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder)
-    try:
-        wait_for(port)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def wait_for(port: int) -> None:
-    for _ in range(3000):
-        connection = HTTPConnection("127.0.0.1", port, timeout=60)
-        try:
-            connection.request("GET", "/health")
-            connection.getresponse().read()
-        except OSError:
-            time.sleep(0.02)
-        else:
-            return
-        finally:
-            connection.close()
-    raise AssertionError("aimock did not start")
-
-
 @pytest.fixture(scope="module")
 def aimock_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with aimock(tmp_path_factory.mktemp("aimock")) as url:
+    why = answer("Why?", content="Because of Rayleigh scattering.", reasoning="The sky?")
+    cut = answer("Cut?", content="Because of Rayleigh scattering.") | {"truncateAfterChunks": 3}
+    with aimock(tmp_path_factory.mktemp("aimock"), why, cut) as url:
         yield url
 
 
-def chaos(url: str, **rates: float) -> None:
-    connection = HTTPConnection(url.removeprefix("http://"), timeout=60)
-    connection.request("DELETE", "/__aimock/chaos")
-    connection.getresponse().read()
-    if rates:
-        connection.request("POST", "/__aimock/chaos", json.dumps(rates), {"content-type": "application/json"})
-        answer = connection.getresponse()
-        assert answer.status == 200, answer.read()
-    connection.close()
+@pytest.mark.parametrize("streams", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_aimock_answers(aimock_url: str, deployment: Deployment, kind: str, streams: bool) -> None:
+    chaos(aimock_url)
+    deployment.serves(aimock_url, model(kind, streams=streams))
+
+    made = answered()
+
+    assert (made.text, made.has_thinking) == ("Because of Rayleigh scattering.", True)
+    assert (made.first_token_ms is not None) is streams
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_aimock_answers(aimock_url: str, deployment: Deployment, kind: str) -> None:
+def test_a_stream_of_aimock_that_breaks_is_an_error(
+    aimock_url: str, deployment: Deployment, kind: str
+) -> None:
     chaos(aimock_url)
     deployment.serves(aimock_url, model(kind))
+    draft = Draft()
 
-    assert answered().text == "Because of Rayleigh scattering."
+    with pytest.raises(ProviderError) as raised:
+        ask.write(draft, "claude", Prompt("", [], [], "Cut?"), {}, Deadline.after(60))
+
+    assert raised.value.code == ErrorCode.PROVIDER_ERROR
+    draft.end()
+    assert "Because of Rayleigh scattering.".startswith(draft.completion().text)
+    assert not draft.is_whole
 
 
 @pytest.mark.parametrize("kind", KINDS)

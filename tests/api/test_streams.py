@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from local.stack import Stack
 from practice.schemas.response import Response
 from practice.schemas.turn import AskedModel, FinishReason, TurnError
+from practice.store import turns
 from practice.store.turns import TurnState
 from practice.turns import ask, configuration, run, worker
 from practice.turns.draft import Draft
 from practice.turns.live import Live
 from practice.turns.providers import Completion, bedrock, openai
-from practice.turns.thinking import without_thinking
+from practice.turns.thinking import ThinkingFilter, without_thinking
 from tests.support import deliveries
 from tests.support.learners import Learner, made
 from tests.support.processes import SECONDS, time_is_up_after
@@ -53,13 +54,14 @@ class Watching:
     def __init__(self) -> None:
         self._live: Any = None
         self.events: list[tuple[str, str, str]] = []
-        self.first_piece = threading.Event()
+        self.first_piece, self.second_piece = threading.Event(), threading.Event()
 
     def wrote(self, asked: AskedModel, piece: str) -> None:
         assert piece
         self.events.append((asked.model_name, "wrote", piece))
         self._live.wrote(asked, piece)
-        self.first_piece.set()
+        if asked.model_name == "m":
+            (self.second_piece if self.first_piece.is_set() else self.first_piece).set()
 
     def restarted(self, asked: AskedModel) -> None:
         self.events.append((asked.model_name, "restarted", ""))
@@ -275,6 +277,27 @@ def test_the_pieces_are_the_text_that_is_stored(
     stored = made(ada.get(f"/responses/{result['response_id']}"), 200)
     assert stored["response_text"] == text
     assert 0 <= stored["token_usage"]["_gf"]["first_token_ms"] <= stored["latency_ms"]
+
+
+@pytest.mark.parametrize(
+    ("each", "outcome"),
+    [
+        ((chunk("Hm"), chunk(" hm</thi"), chunk("nk>\n\nParis"), chunk("."), STOP), "Paris."),
+        ((chunk("<think>Hm</think>"), chunk("Paris"), STOP), "Paris"),
+        ((chunk(reasoning_content="Hm"), chunk("Par"), chunk("is"), chunk(finish="length")), "Paris"),
+        ((chunk("Paris"), STOP), "Paris"),
+        ((chunk("Hm"), chunk(finish="length")), "only_reasoning"),
+    ],
+)
+def test_no_thinking_is_shown_of_a_model_whose_template_opens_it(
+    chat: Chat, fake: FakeProvider, watching: Watching, each: Any, outcome: str
+) -> None:
+    fake.plays["DeepSeek-R1-Distill-Qwen-7B"] = events(*each)
+
+    made_of_it = chat(id="DeepSeek-R1-Distill-Qwen-7B")
+
+    assert made_of_it.get("response_text", made_of_it.get("code")) == outcome
+    assert watching.kinds() == (["failed"] if outcome == "only_reasoning" else ["wrote", "answered"])
 
 
 @pytest.mark.parametrize(
@@ -530,7 +553,7 @@ def test_a_model_of_bedrock_that_cannot_stream_is_asked_for_the_whole(chat: Chat
 # Cut by time or by a cancel
 
 
-PARIS_AND_SILENCE = stream(*sse(PARIS, chunk(", as <thi")), inf)
+PARIS_AND_SILENCE = stream(b"".join(sse(PARIS, chunk(", as <thi"))), inf)
 
 
 def test_what_was_written_when_the_time_is_up_is_kept(
@@ -540,7 +563,7 @@ def test_what_was_written_when_the_time_is_up_is_kept(
     session = ada.open_session(class_id=serve(m={}, quick={}))
     path = f"/sessions/{session['session_id']}"
 
-    with time_is_up_after(1, when=watching.first_piece):
+    with time_is_up_after(1, when=watching.second_piece):
         answer = made(ada.post(f"{path}/chat", {"prompt_text": "Capital?"}), 201)
     later = made(ada.post(f"{path}/chat", {"prompt_text": "Sure?"}), 201)
 
@@ -594,6 +617,45 @@ def test_an_answer_that_was_whole_is_not_cut_by_a_connection_that_stays_open(
     assert answer["results"][0]["token_usage"]["_gf"]["finish_reason"] == "stop"
 
 
+@pytest.mark.parametrize("has_died_before", [False, True])
+def test_a_worker_keeps_it_too(
+    ada: Learner, fake: FakeProvider, watching: Watching, serve: Any, stack: Stack, has_died_before: bool
+) -> None:
+    fake.plays["m"] = PARIS_AND_SILENCE
+    session = ada.open_session(class_id=serve(m={}, quick={}))
+    delivered = deliveries.of(stack)
+    path = f"/sessions/{session['session_id']}/chat"
+    queued = made(ada.post(path, {"prompt_text": "Why?"}, headers={"prefer": "respond-async"}), 202)
+    if has_died_before:
+        assert turns.claim(ada.user_id, queued["turn_id"], turns.Lease(-1, 60))
+
+    with time_is_up_after(1, when=watching.second_piece):
+        delivered.step_of("work_turn")
+
+    turn = ada.get(f"/sessions/{session['session_id']}/turns/{queued['turn_id']}").json
+    assert (turn["status"], turn["errors"]) == ("done", [])
+    kept = turn["results"][0]
+    assert (kept["response_text"], kept["token_usage"]["_gf"]["finish_reason"]) == (
+        "Paris, as <thi",
+        "timeout",
+    )
+
+
+def test_what_was_received_of_a_cut_answer_is_used(
+    ada: Learner, fake: FakeProvider, watching: Watching, serve: Any
+) -> None:
+    fake.plays["m"] = stream(*sse(chunk("x" * 300), chunk("y" * 300)), inf)
+    session = ada.open_session(class_id=serve(m={}, quick={}))
+
+    with time_is_up_after(1, when=watching.second_piece):
+        made(ada.post(f"/sessions/{session['session_id']}/chat", {"prompt_text": "Why?"}), 201)
+
+    [day] = made(ada.get("/usage"), 200)["days"]
+    [used] = [each for each in day["models"] if each["model_name"] == "m"]
+    assert (used["turns"], used["answers"], used["completion_tokens"]) == (1, 1, 200)
+    assert used["prompt_tokens"] > 0
+
+
 @pytest.mark.parametrize("how", ["chat", "run", "worker"])
 def test_what_was_written_when_a_turn_is_cancelled_is_kept(
     ada: Learner,
@@ -624,7 +686,7 @@ def test_what_was_written_when_a_turn_is_cancelled_is_kept(
         made(ada.post(f"{path}/chat", {"prompt_text": "Why?"}, headers={"prefer": "respond-async"}), 202)
     thread = threading.Thread(target=begin)
     thread.start()
-    assert watching.first_piece.wait(SECONDS)
+    assert watching.second_piece.wait(SECONDS)
     if how == "run":
         [path] = [f"/sessions/{each['session_id']}" for each in ada.get("/sessions?size=1").json["items"]]
     [turn] = ada.get(f"{path}/turns").json["items"]
@@ -655,8 +717,8 @@ def test_a_cut_answer_takes_no_more_requests_than_a_whole_one(
     cost()
     whole = cost()
     fake.plays["m"] = PARIS_AND_SILENCE
-    watching.first_piece.clear()
-    with time_is_up_after(1, when=watching.first_piece):
+    watching.second_piece.clear()
+    with time_is_up_after(1, when=watching.second_piece):
         cut = cost()
 
     assert cut == whole
@@ -672,27 +734,30 @@ HALVES = ["\ud83d", "\ude00", "\udcf0\udc9f", "\udc98\udc80", "\udcff"]
 WRITTEN = st.lists(st.sampled_from([*TAGS, *LETTERS, *HALVES]), max_size=12)
 
 
-@given(WRITTEN, st.booleans(), st.data())
-@example(["a", "</think>", "b"], True, None)
+@given(WRITTEN, st.booleans(), st.booleans(), st.data())
+@example(["a", "</think>", "b"], True, False, None)
+@example(["a", "</think>", "b"], True, True, None)
 def test_however_an_answer_is_split_its_text_is_the_same(
-    written: list[str], thinks: bool, data: st.DataObject | None
+    written: list[str], thinks: bool, is_open: bool, data: st.DataObject | None
 ) -> None:
     text = "".join(written)
     body = b"".join(sse(*map(raw, written), STOP, "[DONE]"))
     splits = sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=20))) if data else range(len(body))
     pieces = [body[start:end] for start, end in zip([0, *splits], [*splits, len(body)], strict=True)]
 
-    assert _read(openai._streamed(pieces), thinks) == _read(openai._streamed([_whole(text)]), thinks)
+    streamed = _read(openai._streamed(pieces), thinks=thinks, is_open=is_open)
+
+    assert streamed == _read(openai._streamed([_whole(text)]), thinks=thinks, is_open=is_open)
 
 
 def _whole(text: str) -> bytes:
     return b"".join(sse(raw(text), STOP, "[DONE]"))
 
 
-def _read(parts: Any, thinks: bool) -> str:
+def _read(parts: Any, *, thinks: bool, is_open: bool = False) -> str:
     shown: list[str] = []
     draft = Draft(shown.append, shown.clear)
-    draft.begin({}, thinks=thinks)
+    draft.begin({}, thinking=ThinkingFilter(thinks=thinks, is_open=is_open))
     for part in parts:
         draft.add(part)
     text = draft.completion(FinishReason.TIMEOUT).text
@@ -704,6 +769,6 @@ def _read(parts: Any, thinks: bool) -> str:
 def test_thinking_is_withheld_piece_by_piece_as_from_the_whole(written: list[str], thinks: bool) -> None:
     written = [each for each in written if not "\ud800" <= each[0] <= "\udfff" and each != "\x00"]
 
-    shown = _read(openai._streamed(sse(*[chunk(each) for each in written], STOP)), thinks)
+    shown = _read(openai._streamed(sse(*[chunk(each) for each in written], STOP)), thinks=thinks)
 
     assert shown == without_thinking("".join(written), thinks=thinks)[0]

@@ -11,7 +11,7 @@ import pytest
 from local.stack import Stack, read_template, settings
 from local.tokens import mint
 from practice import table
-from practice.store import accounts
+from practice.store import accounts, withdrawals
 from tests.support.learners import Learner
 from tests.support.processes import Killed
 
@@ -182,7 +182,7 @@ def test_an_erasure_that_dies_anywhere_is_finished_by_the_next_one_and_counts_ex
 
             events.register_first(f"{moment}.dynamodb", kill)
             try:
-                for _ in accounts.erase(ada.user_id):
+                for _ in accounts.erase(ada.user_id, withdrawals.removal):
                     pass
             except Killed:
                 deaths += 1

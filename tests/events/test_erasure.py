@@ -18,13 +18,16 @@ from practice.store import accounts
 from practice.table import keys
 from practice.transfers import files, jobs
 from tests.api.test_users import with_new_token
-from tests.platform.test_faults import EXPORT, OPERATIONS, PLAIN, READ, World
+from tests.platform.test_faults import BEFORE, EXPORT, OPERATIONS, PLAIN, READ, World
 from tests.support import torture
 from tests.support.learners import Learner
+from tests.support.recount import miscounts
 
 HandIn = Callable[[str, dict[str, Any]], Any]
 ItemsOf = Callable[[Learner], dict[tuple[str, str], Any]]
-WRITES = [name for name, (_, expected) in OPERATIONS.items() if expected is not READ]
+JUDGING = ("put_rating", "put_vote", "put_vote again")
+"""PUTs, which may create an item."""
+WRITES = [name for name, (_, expected) in OPERATIONS.items() if expected is not READ or name in JUDGING]
 KEYED = {
     "create_session",
     "create_example",
@@ -126,13 +129,22 @@ def world(another_learner: Callable[[], Learner], monkeypatch: pytest.MonkeyPatc
     [(name, keyed) for name in WRITES for keyed in (False, True) if name in KEYED or not keyed],
 )
 def test_an_erasure_at_any_moment_of_a_write_leaves_nothing(
-    name: str, keyed: bool, world: Callable[[], World], interleavings: Interleavings, items_of: ItemsOf
+    name: str,
+    keyed: bool,
+    world: Callable[[], World],
+    interleavings: Interleavings,
+    items_of: ItemsOf,
+    stack: Stack,
 ) -> None:
     operation, _ = OPERATIONS[name]
     is_import = name == "create_import"
+    classes: list[int] = []
 
     def make() -> World:
         made = world()
+        if BEFORE.get(name) in (World.answer, World.judge):
+            BEFORE[name](made)
+            classes[:] = [made.class_id]
         if keyed:
             for who in (made.learner, made.other):
                 who.headers["idempotency-key"] = "a key"
@@ -147,6 +159,7 @@ def test_an_erasure_at_any_moment_of_a_write_leaves_nothing(
     for number, who, answer in interleavings(write, make, lambda w: w.other if is_import else w.learner):
         assert getattr(answer, "status", 401) != 500, (number, answer)
         assert left_of(who, items_of) == ["ACCOUNT"], (number, answer)
+        assert miscounts(stack, classes.pop() if classes else 0, []) == [], (number, answer)
         account = items_of(who)[keys.account(who.user_id)]
         assert not {"sessions", "examples", "importing", "erasing"} & account.keys(), number
         assert files_of(who) == []
@@ -309,8 +322,8 @@ def test_a_file_that_is_finished_during_an_erasure_goes_too(
     ada.add_example()
     erase_all = accounts.erase
 
-    def erase(user_id: int) -> Iterator[Any]:
-        for piece in erase_all(user_id):
+    def erase(user_id: int, *others: Any) -> Iterator[Any]:
+        for piece in erase_all(user_id, *others):
             if piece is None:
                 Context().run(files.write, f"{user_id}/77.ndjson", ["{}"])
             yield piece

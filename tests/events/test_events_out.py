@@ -25,8 +25,14 @@ PUBLISHED = [
     "SettingsChanged",
     "TurnCompleted",
     "TurnCompleted",
+    "AnswerRated",
+    "VoteCast",
+    "VoteWithdrawn",
     "SessionDeleted",
 ]
+
+
+JUDGED = ("AnswerRated", "VoteCast", "VoteWithdrawn")
 
 
 @pytest.fixture
@@ -61,7 +67,12 @@ def live(ada: Learner) -> dict[str, Any]:
         CANARY: CANARY,
     }
     ada.add_response(session, prompt_text=CANARY, response_text=CANARY, token_usage=usage, latency_ms=840)
-    made(ada.post(f"{path}/chat", {"prompt_text": CANARY}), 201)
+    turn = ada.post(f"{path}/chat", {"prompt_text": CANARY})
+    first = made(turn, 201)["results"][0]["response_id"]
+    rating = {"score": 4, "tags": [CANARY], "comment": CANARY}
+    assert ada.put(f"/responses/{first}/rating", rating).status == 200
+    assert ada.put(f"{turn.headers['location']}/vote", {"label": "A"}).status == 200
+    assert ada.delete(f"{turn.headers['location']}/vote").status == 204
     assert ada.delete(path).status == 204
     assert ada.delete(f"/few-shot-examples/{example['example_id']}").status == 204
     return session
@@ -94,6 +105,44 @@ def test_every_published_event_has_the_shape_of_its_schema(ada: Learner, deliver
         "created_at": session["created_at"],
     }
     assert by_type["SessionDeleted"]["session_id"] == session["session_id"]
+
+
+def test_votes_and_ratings_are_published_with_ids_and_figures(ada: Learner, delivered: Deliveries) -> None:
+    session = ada.open_session(title="t")
+    chat = ada.post(f"/sessions/{session['session_id']}/chat", {"prompt_text": "Why?"})
+    turn, results = chat.headers["location"], made(chat, 201)["results"]
+    ids = ("session_model_id", "model_name", "response_id")
+    rating = f"/responses/{results[0]['response_id']}/rating"
+    for score in (4, 4, 2):
+        made(ada.put(rating, {"score": score}), 200)
+    assert ada.delete(rating).status == 204
+    for choice in ({"label": "B"}, {"label": "B"}, {"tie": "bad"}):
+        made(ada.put(f"{turn}/vote", choice), 200)
+    revealed = ada.get(f"{turn}/vote").json["revealed"]
+    assert ada.delete(f"{turn}/vote").status == 204
+    delivered.run()
+
+    events = [e for e in delivered.published(ada.user_id) if e["detail-type"] in JUDGED]
+
+    for event in events:
+        validate(event)
+    winner = revealed[1]["response_id"]
+    found = [
+        (e["detail-type"], e["detail"].get("score") or 0, e["detail"].get("winner") or 0) for e in events
+    ]
+    assert sorted(found) == [
+        ("AnswerRated", 2, 0),
+        ("AnswerRated", 4, 0),
+        ("VoteCast", 0, 0),
+        ("VoteCast", 0, winner),
+        ("VoteWithdrawn", 0, 0),
+    ]
+    cast = next(e["detail"] for e in events if e["detail"].get("winner"))
+    assert (cast["class_id"], cast["blind"], cast["turn_id"]) == (1, True, results[0]["response_id"])
+    assert sorted(cast["answers"], key=lambda each: each["response_id"]) == [
+        {name: each[name] for name in ids} for each in results
+    ]
+    assert len({e["detail"]["event_id"] for e in events}) == 5
 
 
 def test_a_response_that_came_alone_is_published_as_a_turn(ada: Learner, delivered: Deliveries) -> None:

@@ -180,6 +180,13 @@ ROWS = {
     "TOKEN_CHARACTERS": "token",
     "IDEMPOTENCY_KEY_CHARACTERS": "`Idempotency-Key`",
     "DEDUP_ID_CHARACTERS": "`dedup_id` of a message",
+    "RATING_TAGS": "tags of a rating, its comment",
+    "TAG_CHARACTERS": "tags of a rating, its comment",
+    "COMMENT_CHARACTERS": "tags of a rating, its comment",
+    "JUDGED_ANSWERS": "answers that a vote compares",
+    "CLASS_VOTERS": "voters of a class",
+    "COMPARED_MODELS": "models that the votes of a user compare in a class",
+    "COMPARED_BYTES": "models that the votes of a user compare in a class",
 }
 """The row of docs/limits.md that has each constant."""
 

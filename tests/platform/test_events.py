@@ -9,7 +9,7 @@ from tests.support.events import EVENTS, FUNCTIONS, for_learner, function_of
 from tests.support.learners import Learner, Send
 from tests.support.lists import assert_complete
 
-STATUS = {"POST": 201, "GET": 200, "PATCH": 200, "DELETE": 204}
+STATUS = {"POST": 201, "GET": 200, "PUT": 200, "PATCH": 200, "DELETE": 204}
 
 
 def test_every_function_has_an_event() -> None:

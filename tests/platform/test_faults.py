@@ -30,6 +30,7 @@ from tests.support.invariants import broken
 from tests.support.learners import Answer, Learner, made, new_user_id
 from tests.support.lists import assert_complete
 from tests.support.processes import Killed
+from tests.support.recount import miscounts
 from tests.support.torture import chosen
 
 pytestmark = [pytest.mark.trust, pytest.mark.usefixtures("stack")]
@@ -47,11 +48,11 @@ EXPORT = b'{"type":"practice-export","version":1,"exported_at":"2026-01-07T05:31
 class World:
     """A learner's account with something of everything, and what an operation on it needs."""
 
-    def __init__(self, learner: Learner, other: Learner) -> None:
-        self.learner, self.other = learner, other
+    def __init__(self, learner: Learner, other: Learner, class_id: int = 1) -> None:
+        self.learner, self.other, self.class_id = learner, other, class_id
         self.jobs: dict[str, str] = {}
         self.example = learner.add_example()["example_id"]
-        session = learner.open_session(title="Lesson")
+        session = learner.open_session(title="Lesson", class_id=class_id)
         self.session = session["session_id"]
         learner.patch(f"/sessions/{self.session}/settings", {"few_shot_example_ids": [self.example]})
         self.models = [model["session_model_id"] for model in learner.models_of(session)]
@@ -60,6 +61,22 @@ class World:
         self.long = learner.add_response(session, response_text="x" * 1_000_000)["response_id"]
         queued = learner.post(f"/sessions/{self.session}/chat", {"prompt_text": "Later?"}, headers=LATER)
         self.turn = made(queued, 202)["turn_id"]
+        self.class_id = 0
+        self.judged = ""
+
+    def judge(self) -> None:
+        """A turn in a class of its own, with a vote and a rating."""
+        self.answer()
+        made(self.learner.put(f"{self.judged}/vote", {"tie": "good"}), 200)
+        made(self.learner.put(f"/responses/{self.answers[0]}/rating", {"score": 2}), 200)
+
+    def answer(self) -> None:
+        """The same turn before it is judged."""
+        self.class_id = new_user_id()
+        session = self.learner.open_session(class_id=self.class_id)
+        chat = self.learner.post(f"/sessions/{session['session_id']}/chat", {"prompt_text": "Which?"})
+        self.answers = [each["response_id"] for each in made(chat, 201)["results"]]
+        self.judged = chat.headers["location"]
 
 
 Operation = Callable[[World], Answer]
@@ -107,6 +124,9 @@ BEFORE: dict[str, Callable[[World], object]] = {
     "get_import": get_job("import"),
     "cancel_turn running": run_by(worker.WORKER_LEASE),
     "cancel_turn lapsed": run_by(LAPSED),
+    **dict.fromkeys(("put_rating", "put_vote", "get_blind_turn"), World.answer),
+    **dict.fromkeys(("put_rating again", "get_rating", "delete_rating", "get_standings"), World.judge),
+    **dict.fromkeys(("put_vote again", "get_vote", "delete_vote", "delete_response judged"), World.judge),
 }
 """What has happened already when an operation begins."""
 
@@ -176,7 +196,8 @@ OPERATIONS: dict[str, tuple[Operation, tuple[int, ...]]] = {
     ),
     "run_session": (
         lambda w: w.learner.post(
-            "/sessions/run?class_id=1", {"prompt_text": "Why?", "few_shot_example_ids": [w.example]}
+            f"/sessions/run?class_id={w.class_id}",
+            {"prompt_text": "Why?", "few_shot_example_ids": [w.example]},
         ),
         CREATED,
     ),
@@ -185,6 +206,17 @@ OPERATIONS: dict[str, tuple[Operation, tuple[int, ...]]] = {
     "cancel_turn": (cancel, (204,)),
     "cancel_turn running": (cancel, (204,)),
     "cancel_turn lapsed": (cancel, (204,)),
+    "put_rating": (lambda w: w.learner.put(f"/responses/{w.answers[0]}/rating", {"score": 4}), READ),
+    "put_rating again": (lambda w: w.learner.put(f"/responses/{w.answers[0]}/rating", {"score": 4}), READ),
+    "get_rating": (lambda w: w.learner.get(f"/responses/{w.answers[0]}/rating"), READ),
+    "delete_rating": (lambda w: w.learner.delete(f"/responses/{w.answers[0]}/rating"), GONE),
+    "get_blind_turn": (lambda w: w.learner.get(f"{w.judged}/blind"), READ),
+    "put_vote": (lambda w: w.learner.put(f"{w.judged}/vote", {"label": "A"}), READ),
+    "put_vote again": (lambda w: w.learner.put(f"{w.judged}/vote", {"label": "A"}), READ),
+    "get_vote": (lambda w: w.learner.get(f"{w.judged}/vote"), READ),
+    "delete_vote": (lambda w: w.learner.delete(f"{w.judged}/vote"), GONE),
+    "delete_response judged": (lambda w: w.learner.delete(f"/responses/{w.answers[0]}"), GONE),
+    "get_standings": (lambda w: w.learner.get(f"/standings?class_id={w.class_id}"), READ),
     "create_export": (lambda w: w.learner.get("/export"), READ),
     "create_export later": (export_later, LEFT),
     "get_export": (get_job("export"), READ),
@@ -274,11 +306,16 @@ SAMPLE = [(name, list(FAULTS)[number % len(FAULTS)]) for number, name in enumera
 def test_nothing_is_lost_or_left_half_done(
     another_learner: Callable[[], Learner],
     items_of: ItemsOf,
+    stack: Stack,
     name: str,
     fault: str,
 ) -> None:
     operation, success = OPERATIONS[name]
     is_tried_again = FAULTS[fault][1] == ONCE and fault not in NOT_TRIED_AGAIN
+
+    def wrong(world: World) -> list[str]:
+        items = items_of(world.learner)
+        return broken(items) + (miscounts(stack, world.class_id, [items]) if world.class_id else [])
 
     def prepare() -> World:
         world = World(another_learner(), another_learner())
@@ -287,7 +324,7 @@ def test_nothing_is_lost_or_left_half_done(
         return world
 
     for where, world, answer in each_request(name, fault, prepare, lambda world: ask(operation, world)):
-        assert broken(items_of(world.learner)) == [], where
+        assert wrong(world) == [], where
         if answer is not None:
             assert answer.status in (*success, 500, 503), (where, answer.body[:300])
             assert answer.status != 500 or fault.startswith("killed"), (where, answer.body[:300])
@@ -303,7 +340,7 @@ def test_nothing_is_lost_or_left_half_done(
             again = ask(operation, world)
         assert again is not None, where
         assert again.status in success, (where, again.body[:300])
-        assert broken(items_of(world.learner)) == [], where
+        assert wrong(world) == [], where
 
 
 def without_link(read: Any) -> Any:
@@ -318,6 +355,8 @@ def test_batches_that_are_answered_in_part_are_read_to_their_end(
     ada: Learner, ben: Learner, name: str
 ) -> None:
     world = World(ada, ben)
+    if name in BEFORE:
+        BEFORE[name](world)
     operation, _ = OPERATIONS[name]
     if name.startswith(("list", "get")):
         whole = operation(world)
@@ -760,6 +799,82 @@ def test_a_delivery_that_fails_comes_again_and_is_done(
             holds()
         if "erase" not in name:
             assert broken(items_of(world.learner)) == [], where
+
+
+BUDGET = {"daily_turns": 50, "daily_tokens": 1_000_000, "daily_usd": "100"}
+BUDGETED: dict[str, Callable[[World, Stack], object]] = {
+    "chat": lambda w, _: ask(OPERATIONS["chat"][0], w),
+    "run_session": lambda w, _: ask(OPERATIONS["run_session"][0], w),
+    "work_turn": lambda w, stack: deliver(
+        stack, "work_turn", by_queue(user_id=w.learner.user_id, turn_id=w.turn)
+    ),
+    "cancel_turn": lambda w, _: ask(cancel, w),
+}
+EVERY_BUDGETED = [each for each in product(BUDGETED, FAULTS) if chosen(each)]
+SOME_BUDGETED = [
+    ("chat", "killed after"),
+    ("run_session", "killed before"),
+    ("work_turn", "answers lost for good"),
+    ("cancel_turn", "answer lost"),
+]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize(("name", "fault"), long_and_short(EVERY_BUDGETED, SOME_BUDGETED))
+def test_usage_is_the_sum_over_all_turns_and_budgets_get_all_else_back(
+    another_learner: Callable[[], Learner],
+    announce: Callable[..., Any],
+    stack: Stack,
+    items_of: ItemsOf,
+    name: str,
+    fault: str,
+) -> None:
+    class_id = new_user_id()
+    announce(class_id, "alpha", "beta", **BUDGET)
+
+    def prepare() -> World:
+        return World(another_learner(), another_learner(), class_id)
+
+    def act(world: World) -> None:
+        BUDGETED[name](world, stack)
+
+    for where, world, _ in each_request(name, fault, prepare, act):
+        assert broken(items_of(world.learner)) == [], where
+        with later(3 * 24 * 3600):
+            turns.give_back_lapsed(world.learner.user_id)
+        items = items_of(world.learner)
+        assert broken(items) == [], where
+        assert [sk for _, sk in items if sk.startswith("RESERVED#")] == [], where
+        assert usage_kept(items) == usage_counted(items), where
+
+
+def usage_kept(items: dict[tuple[str, str], Any]) -> Counter[tuple[str, str, str]]:
+    """Turns and answers by day and model, of the turns as they are in the table."""
+    kept: Counter[tuple[str, str, str]] = Counter()
+    for (pk, sk), item in items.items():
+        if "#1TURN#" not in sk:
+            continue
+        turn = json.loads(item["doc"]["S"])
+        answers = {
+            asked["model_name"]: "spent" in items.get((pk, sk.split("1TURN")[0] + place), {})
+            for asked in turn["asked"]
+            for place in [f"2RESPONSE#{asked['response_id']:016d}"]
+        }
+        was_run = ("outcome" in item and item["errors"]["S"] != "[]") or any(answers.values())
+        for name, is_answered in answers.items():
+            kept[turn["created_at"][:10], name, "turns"] += was_run
+            kept[turn["created_at"][:10], name, "answers"] += is_answered
+    return +kept
+
+
+def usage_counted(items: dict[tuple[str, str], Any]) -> Counter[tuple[str, str, str]]:
+    counted: Counter[tuple[str, str, str]] = Counter()
+    for (_, sk), item in items.items():
+        for attribute, value in item.items() if sk.startswith("USAGE#") else ():
+            kind, _, name = attribute.partition(":")
+            if name and kind in ("turns", "answers"):
+                counted[sk.split("#")[1], name, kind] += int(value["N"])
+    return +counted
 
 
 def test_records_that_come_twice_and_out_of_order_tell_the_same(

@@ -395,7 +395,8 @@ def test_the_table_is_reached_only_by_keys_of_named_families() -> None:
     assert len(reaching) >= 22
     for statement in reaching:
         keys = statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
-        assert set(keys) <= {"USER#*", "CLASS#*", "AGENT#*", "IDS#*", "CONNECTION#*"}, statement
+        families = {"USER#*", "CLASS#*", "AGENT#*", "IDS#*", "CONNECTION#*", "STANDINGS#*"}
+        assert set(keys) <= families, statement
         assert keys, statement
         assert "dynamodb:Scan" not in as_list(statement["Action"])
 
@@ -507,7 +508,7 @@ def test_a_browser_may_call_the_api_as_the_contract_says(parameters: dict[str, s
 
     assert "CorsConfiguration" not in api
     assert cors["allowOrigins"] == parameters.get("CorsOrigins", "*").split(",")
-    assert cors["allowMethods"] == ["GET", "POST", "PATCH", "DELETE"]
+    assert cors["allowMethods"] == ["GET", "POST", "PUT", "PATCH", "DELETE"]
     assert cors["maxAge"] == 600
     assert set(cors["exposeHeaders"]) == {
         "ETag",

@@ -35,7 +35,7 @@ from practice.store import accounts
 from practice.turns import configuration
 from practice.turns.providers import bedrock
 from tests.support import deliveries, faults
-from tests.support.account import ENDPOINTS, Account
+from tests.support.account import ENDPOINTS, Account, one_choice
 from tests.support.learners import Answer, Learner, made, new_user_id
 from tests.support.planted import each_filled, filled
 from tests.support.providers import FakeProvider, Play, Played, completion
@@ -95,7 +95,8 @@ def plant(known: Json) -> Callable[[str, Json], Any]:
 def a_body(endpoint: Endpoint, account: Account) -> Json:
     """Empty where none is taken."""
     names: Json = {"class_id": 1, "model_name": account.model_name}
-    return filled(endpoint.body_model, plant(account.ids | names)) if endpoint.body_model else {}
+    body = filled(endpoint.body_model, plant(account.ids | names)) if endpoint.body_model else {}
+    return one_choice(endpoint, body)
 
 
 def a_raw_body(endpoint: Endpoint, account: Account) -> bytes:

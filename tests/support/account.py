@@ -7,6 +7,7 @@ from typing import Any
 from practice.caller import Caller
 from practice.http.endpoint import Endpoint
 from practice.schemas.transfer import TransferStatus
+from practice.schemas.vote import NewVote
 from practice.transfers import jobs
 from tests.support.learners import BASE_URL, Learner, made, new_user_id
 from tests.support.planted import filled
@@ -76,7 +77,13 @@ class Account:
         def plant(name: str, _: dict[str, Any]) -> Any:
             return known.get(name.removeprefix("few_shot_").removesuffix("s"), ...)
 
-        return filled(endpoint.body_model, plant) if endpoint.body_model else {}
+        body = filled(endpoint.body_model, plant) if endpoint.body_model else {}
+        return one_choice(endpoint, body)
+
+
+def one_choice(endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any]:
+    """Of fields of which one alone may be sent."""
+    return {"response_id": body["response_id"]} if endpoint.body_model is NewVote else body
 
 
 def wait_for_turn(who: Learner, location: str, seconds: float = 60) -> None:

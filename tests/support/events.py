@@ -52,6 +52,8 @@ def ids_for(function: str, ada: Learner) -> dict[str, int]:
         for _ in range(6):
             ada.add_response(session, response_text="x" * 1_000_000)
         return {"32769": ada.get("/export").json["export_id"]}
+    if function in JUDGING:
+        return {"32768000": session["session_id"], "32768007": judged_turn(ada, session)}
     response = ada.add_response(session)
     return {
         "32768000": session["session_id"],
@@ -60,6 +62,18 @@ def ids_for(function: str, ada: Learner) -> dict[str, int]:
         "32768009": waiting_turn(ada, session),
         "32800768": ada.add_example()["example_id"],
     }
+
+
+JUDGING = {f"{verb}_{noun}" for verb in ("put", "get", "delete") for noun in ("rating", "vote", "blind_turn")}
+
+
+def judged_turn(ada: Learner, session: dict[str, Any]) -> int:
+    """With a vote, and a rating of the answer that has the turn's id."""
+    path = f"/sessions/{session['session_id']}"
+    turn_id: int = ada.post(f"{path}/chat", {"prompt_text": "Why?"}).json["results"][0]["response_id"]
+    ada.put(f"{path}/turns/{turn_id}/vote", {"label": "A"})
+    ada.put(f"/responses/{turn_id}/rating", {"score": 2})
+    return turn_id
 
 
 def waiting_turn(ada: Learner, session: dict[str, Any]) -> int:

@@ -128,6 +128,9 @@ class Learner:
     def post(self, path: str, body: object = ..., **options: Any) -> Answer:
         return self.ask("POST", path, body, **options)
 
+    def put(self, path: str, body: object = ..., **options: Any) -> Answer:
+        return self.ask("PUT", path, body, **options)
+
     def patch(self, path: str, body: object = ..., **options: Any) -> Answer:
         return self.ask("PATCH", path, body, **options)
 

@@ -75,7 +75,9 @@ def _frame(headers: dict[str, str], body: object) -> bytes:
 
 
 def _words(text: str) -> list[str]:
-    return re.findall(r"\S{1,4000}\s*|\s+", text)
+    """Of a long text some hundred pieces."""
+    size = max(1, len(text) // 500)
+    return re.findall(r"\S+\s*|\s+", text) if size < 20 else re.findall(rf"(?s).{{1,{size}}}", text)
 
 
 def _as_chunks(whole: dict[str, Any], *, with_usage: bool) -> Iterator[object]:

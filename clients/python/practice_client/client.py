@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from practice_client.models import (
+    BlindTurn,
     Counts,
     EffectiveParameters,
     Example,
@@ -12,8 +13,10 @@ from practice_client.models import (
     Export,
     Import,
     OwnSession,
+    Rating,
     Response,
     ResponsePage,
+    Scope,
     Session,
     SessionModel,
     SessionPage,
@@ -21,12 +24,15 @@ from practice_client.models import (
     SessionWithSettings,
     Settings,
     Sort,
+    Standings,
     StylePreset,
+    Tie,
     Turn,
     TurnAccepted,
     TurnAnswer,
     TurnPage,
     Usage,
+    Vote,
 )
 from practice_client.transport import UNSET, Items, Transport, Unset
 
@@ -528,6 +534,98 @@ class Client(Transport):
         that are there stay.
         """
         self._request("DELETE", f"/user/practice/sessions/{session_id}/turns/{turn_id}", {204: None})
+
+    def get_rating(self, response_id: int) -> Rating:
+        """The rating of a response."""
+        made: Rating = self._request("GET", f"/user/practice/responses/{response_id}/rating", {200: Rating})
+        return made
+
+    def put_rating(
+        self,
+        response_id: int,
+        *,
+        score: int,
+        tags: Sequence[str] | Unset | None = UNSET,
+        comment: str | Unset | None = UNSET,
+        if_match: str | None = None,
+    ) -> Rating:
+        """Rates a response; another rating of it is replaced."""
+        made: Rating = self._request(
+            "PUT",
+            f"/user/practice/responses/{response_id}/rating",
+            {200: Rating},
+            body={"score": score, "tags": tags, "comment": comment},
+            if_match=if_match,
+        )
+        return made
+
+    def delete_rating(self, response_id: int, *, if_match: str | None = None) -> None:
+        """Deletes the rating of a response."""
+        self._request(
+            "DELETE", f"/user/practice/responses/{response_id}/rating", {204: None}, if_match=if_match
+        )
+
+    def get_blind_turn(self, session_id: int, turn_id: int, *, cursor: str | Unset = UNSET) -> BlindTurn:
+        """The answers of a turn without their models, under labels that never change."""
+        made: BlindTurn = self._request(
+            "GET",
+            f"/user/practice/sessions/{session_id}/turns/{turn_id}/blind",
+            {200: BlindTurn},
+            query={"cursor": cursor},
+        )
+        return made
+
+    def get_vote(self, session_id: int, turn_id: int) -> Vote:
+        """The vote of a turn, with the models of its answers."""
+        made: Vote = self._request(
+            "GET", f"/user/practice/sessions/{session_id}/turns/{turn_id}/vote", {200: Vote}
+        )
+        return made
+
+    def put_vote(
+        self,
+        session_id: int,
+        turn_id: int,
+        *,
+        label: str | Unset | None = UNSET,
+        response_id: int | Unset | None = UNSET,
+        tie: Tie | Unset | None = UNSET,
+        blind: bool | Unset | None = UNSET,
+        if_match: str | None = None,
+    ) -> Vote:
+        """Votes for the best answer of a turn, or for a tie, and reveals the models.
+
+        A turn has one vote; another one replaces it, and is not blind.
+        """
+        made: Vote = self._request(
+            "PUT",
+            f"/user/practice/sessions/{session_id}/turns/{turn_id}/vote",
+            {200: Vote},
+            body={"label": label, "response_id": response_id, "tie": tie, "blind": blind},
+            if_match=if_match,
+        )
+        return made
+
+    def delete_vote(self, session_id: int, turn_id: int, *, if_match: str | None = None) -> None:
+        """Withdraws the vote of a turn: every count is as if it had never been."""
+        self._request(
+            "DELETE",
+            f"/user/practice/sessions/{session_id}/turns/{turn_id}/vote",
+            {204: None},
+            if_match=if_match,
+        )
+
+    def get_standings(
+        self, *, class_id: int, scope: Scope | Unset = UNSET, blind: bool | Unset = UNSET
+    ) -> Standings:
+        """How the models of a class compare, by the caller's votes or by those of the whole class."""
+        made: Standings = self._request(
+            "GET",
+            "/user/practice/standings",
+            {200: Standings},
+            query={"class_id": class_id, "scope": scope, "blind": blind},
+        )
+        return made
 
     def create_export(self) -> str | Export:
         """Everything of the caller's as NDJSON; 202 with the place of a job when that is too much for one answer."""

@@ -11,6 +11,23 @@ from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BlindAnswer:
+    label: str
+    response_text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlindTurn:
+    """The answers of a turn without anything that says which model wrote them, in an order that says nothing."""
+
+    turn_id: int
+    prompt_text: str
+    answers: list[BlindAnswer]
+    next_cursor: str | None
+    """Leads to the answers that did not fit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
     examples: int
     sessions: int
@@ -113,6 +130,29 @@ class Import:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledAnswer:
+    label: str
+    response_id: int
+    model_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelStanding:
+    model_name: str
+    wins: int
+    losses: int
+    ties: int
+    score: int | None
+    """Bradley-Terry strength on the Elo scale: mean 1000, 400 points for odds of ten. null where no chain of votes leads to
+the models that have scores."""
+    low: int | None
+    high: int | None
+    """The 95 % interval of the score."""
+    rank: int | None
+    """One more than the number of models whose `low` is above this one's `high`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelUsage:
     model_name: str
     turns: int
@@ -138,6 +178,28 @@ class OwnSession:
     agent_id: int | None
     title: str | None
     notes: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairCounts:
+    """How two models compare; `a` sorts before `b`."""
+
+    a: str
+    b: str
+    a_wins: int
+    b_wins: int
+    ties: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rating:
+    response_id: int
+    score: int
+    tags: list[str]
+    comment: str | None
+    created_at: datetime
+    updated_at: datetime
+    etag: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +237,9 @@ class Result:
     is_primary: bool
     generation_params: dict[str, Any]
     """What was sent to the provider, and nothing else."""
+
+
+Scope = Literal["mine", "class"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,7 +331,20 @@ class Settings:
 Sort = Literal["created", "activity"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standings:
+    class_id: int
+    scope: Scope
+    votes: int
+    models: list[ModelStanding]
+    """The best first; those without a score last."""
+    pairs: list[PairCounts]
+
+
 StylePreset = Literal["accurate", "balanced", "creative", "custom"]
+
+
+Tie = Literal["good", "bad"]
 
 
 TransferStatus = Literal["waiting", "queued", "running", "done", "failed"]
@@ -392,3 +470,18 @@ class ValidationError:
     type: str
     loc: list[str | int]
     msg: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vote:
+    turn_id: int
+    blind: bool
+    """Whether it was cast on the blind view, before any vote of this turn had revealed the models."""
+    winner: int | None
+    """The response id of the best answer; null for a tie."""
+    tie: Tie | None
+    revealed: list[LabelledAnswer]
+    """The answers that were compared, by label."""
+    created_at: datetime
+    updated_at: datetime
+    etag: str | None = field(default=None, compare=False)

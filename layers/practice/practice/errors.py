@@ -91,6 +91,12 @@ class InvalidExamples(Forbidden):
     detail = "invalid_few_shot_example_ids"
 
 
+class TooFewVoters(Forbidden):
+    """The standings of a few would say how each of them voted."""
+
+    detail = "too_few_voters"
+
+
 class NotFound(PracticeError):
     """An object of another user is indistinguishable from one that does not exist."""
 
@@ -125,6 +131,20 @@ class TurnNotFound(NotFound):
     detail = "turn not found"
 
 
+class RatingNotFound(NotFound):
+    detail = "rating not found"
+
+
+class VoteNotFound(NotFound):
+    detail = "vote not found"
+
+
+class StandingsNotFound(NotFound):
+    """The caller has no vote that counts in the class."""
+
+    detail = "class not found"
+
+
 class ExportNotFound(NotFound):
     detail = "export not found"
 
@@ -147,6 +167,30 @@ class TurnFinished(Conflict):
     """Only a turn that has not ended can be cancelled."""
 
     detail = "turn_finished"
+
+
+class TurnNotFinished(Conflict):
+    """A turn is judged when its answers are complete."""
+
+    detail = "turn_not_finished"
+
+
+class TooFewAnswers(Conflict):
+    """One answer compares with nothing."""
+
+    detail = "too_few_answers"
+
+
+class TooManyAnswers(Conflict):
+    """More answers than there are labels."""
+
+    detail = "too_many_answers"
+
+
+class TooManyComparedModels(Conflict):
+    """The user's votes in this class compare as many models as standings hold."""
+
+    detail = "too_many_compared_models"
 
 
 class AccountNotEmpty(Conflict):

@@ -73,3 +73,15 @@ PROBLEM_NAME_CHARACTERS: Final = 256
 TOKEN_CHARACTERS: Final = 8 * KB
 IDEMPOTENCY_KEY_CHARACTERS: Final = 255
 DEDUP_ID_CHARACTERS: Final = 255
+
+RATING_TAGS: Final = 8
+TAG_CHARACTERS: Final = 40
+COMMENT_CHARACTERS: Final = 10_000
+JUDGED_ANSWERS: Final = 8
+"""Compared by one vote: the labels A to H."""
+CLASS_VOTERS: Final = 5
+"""A class with fewer voters shows no standings, and changes of fewer voters do not show in them."""
+COMPARED_MODELS: Final = 100
+"""In the votes of one user in one class."""
+COMPARED_BYTES: Final = 300 * KB
+"""What these votes add up to, as one document: not more than one item holds."""

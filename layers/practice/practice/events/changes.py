@@ -24,6 +24,8 @@ from practice.events.messages import (
     WriteTitle,
 )
 from practice.events.outbound import (
+    AnswerRated,
+    ComparedAnswer,
     Ended,
     ExampleCreated,
     ModelAnswer,
@@ -33,14 +35,18 @@ from practice.events.outbound import (
     SessionDeleted,
     SettingsChanged,
     TurnCompleted,
+    VoteCast,
+    VoteWithdrawn,
 )
 from practice.runtime import queues
 from practice.runtime.config import config
 from practice.schemas.example import Example
+from practice.schemas.rating import Rating
 from practice.schemas.response import Response
 from practice.schemas.session import OwnSession
 from practice.schemas.settings import StoredSettings
 from practice.schemas.turn import StoredTurn, TurnStatus
+from practice.schemas.vote import StoredVote
 from practice.table import Document, keys
 from practice.table.keys import ItemRef
 
@@ -301,6 +307,59 @@ def _figure(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else None
 
 
+def _of_rating(place: ItemRef, old: Document | None, new: Document | None) -> Iterator[Consequence]:
+    if new is None or "imported" in new.item:
+        return
+    rating = Rating.model_validate_json(new.text)
+    yield AnswerRated(
+        event_id=f"AnswerRated-{place.id}-{rating.updated_at}",
+        user_id=place.user_id,
+        session_id=keys.session_of(place.id),
+        session_model_id=new.number("model"),
+        response_id=place.id,
+        score=rating.score,
+        created_at=rating.created_at,
+        updated_at=rating.updated_at,
+    )
+
+
+def _of_vote(place: ItemRef, old: Document | None, new: Document | None) -> Iterator[Consequence]:
+    before, after = _vote(old), _vote(new)
+    if after and new and not (before and before.updated_at == after.updated_at):
+        yield VoteCast(
+            event_id=f"VoteCast-{place.id}-{new.version}",
+            user_id=place.user_id,
+            session_id=keys.session_of(place.id),
+            winner=after.winner,
+            tie=after.tie.value if after.tie else None,
+            updated_at=after.updated_at,
+            **_voted(after),
+        )
+    if before and old and after is None:
+        yield VoteWithdrawn(
+            event_id=f"VoteWithdrawn-{place.id}-{old.version}",
+            user_id=place.user_id,
+            session_id=keys.session_of(place.id),
+            **_voted(before),
+        )
+
+
+def _vote(document: Document | None) -> StoredVote | None:
+    """None where there is no vote, or an imported one, which is no news."""
+    vote = StoredVote.model_validate_json(document.text) if document and document.text else None
+    return None if vote is None or vote.imported else vote
+
+
+def _voted(vote: StoredVote) -> dict[str, Any]:
+    return {
+        "turn_id": vote.turn_id,
+        "class_id": vote.class_id,
+        "blind": vote.blind,
+        "answers": [ComparedAnswer.model_validate(each.model_dump()) for each in vote.answers],
+        "created_at": vote.created_at,
+    }
+
+
 def _of_example(place: ItemRef, old: Document | None, new: Document | None) -> Iterator[Consequence]:
     if new is None:
         yield SweepExample(user_id=place.user_id, example_id=place.id)
@@ -321,6 +380,8 @@ _CONSEQUENCES: Final = {
     "MODELS": _of_models,
     "RESPONSE": _of_response,
     "TURN": _of_turn,
+    "RATING": _of_rating,
+    "VOTE": _of_vote,
     "EXAMPLE": _of_example,
 }
 

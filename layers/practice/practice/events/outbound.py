@@ -82,6 +82,49 @@ class TurnCompleted(OutboundEvent):
     """Of all models together, those whose answer was not kept included."""
 
 
+class AnswerRated(OutboundEvent):
+    """A rating was given or changed."""
+
+    session_id: int
+    session_model_id: int
+    response_id: int
+    score: int
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+class ComparedAnswer(BaseModel):
+    session_model_id: int
+    model_name: str
+    response_id: int
+
+
+class VoteCast(OutboundEvent):
+    """A vote was cast or changed."""
+
+    session_id: int
+    turn_id: int
+    class_id: int | None
+    blind: bool
+    winner: int | None
+    """The response id of the best answer; null for a tie."""
+    tie: Literal["good", "bad"] | None
+    answers: list[ComparedAnswer]
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+class VoteWithdrawn(OutboundEvent):
+    """A vote was withdrawn, or went with one of its answers, its session or its user."""
+
+    session_id: int
+    turn_id: int
+    class_id: int | None
+    blind: bool
+    answers: list[ComparedAnswer]
+    created_at: Timestamp
+
+
 class SettingsChanged(OutboundEvent):
     session_id: int
     setting_id: int | None
@@ -96,12 +139,17 @@ class ExampleCreated(OutboundEvent):
 
 
 class UserDataErased(OutboundEvent):
-    """The last event about a user: how many items were deleted."""
+    """The last event about a user: how many items were deleted, and what the user's models took in all."""
 
     items_deleted: int
     sessions: int
     examples: int
     responses: int
+    turns: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: str
+    """US dollars, a decimal string."""
     erased_at: Timestamp
 
 
@@ -109,6 +157,9 @@ EVENTS: Final[tuple[type[OutboundEvent], ...]] = (
     SessionCreated,
     SessionDeleted,
     TurnCompleted,
+    AnswerRated,
+    VoteCast,
+    VoteWithdrawn,
     SettingsChanged,
     ExampleCreated,
     UserDataErased,

@@ -15,7 +15,8 @@ from practice.runtime.config import config
 from practice.runtime.deadline import Deadline
 from practice.schemas.base import BaseModel
 from practice.schemas.fields import Id, Text
-from practice.store import accounts, connections
+from practice.schemas.spending import in_dollars
+from practice.store import accounts, connections, withdrawals
 from practice.transfers import files
 
 ERASURE_RESERVE_SECONDS: Final = 10.0
@@ -99,7 +100,7 @@ def _erase(user_id: int, deadline: Deadline) -> None:
     Files go last: a worker that wrote one while the items were deleted finds its job gone, or had finished by then.
     """
     connections.erase(user_id)
-    for erasure in accounts.erase(user_id):
+    for erasure in accounts.erase(user_id, withdrawals.removal):
         if erasure is not None:
             files.delete_all(user_id)
             _publish(user_id, erasure)
@@ -118,6 +119,10 @@ def _publish(user_id: int, erasure: accounts.Erasure) -> None:
         sessions=erasure.counts["sessions"],
         examples=erasure.counts["examples"],
         responses=erasure.counts["responses"],
+        turns=erasure.counts["turns"],
+        prompt_tokens=erasure.counts["prompt"],
+        completion_tokens=erasure.counts["completion"],
+        cost_usd=in_dollars(erasure.counts["cost"]) or "0",
     )
     if outbound.publish([erased]):
         raise queues.NotSent("UserDataErased")

@@ -29,7 +29,7 @@ PathId = Annotated[int, Field(ge=1), WithJsonSchema({"type": "integer", "minimum
 Timestamp = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 
 
-def _storable(value: str) -> str:
+def storable(value: str) -> str:
     if "\0" in value:
         raise PydanticCustomError("string_nul", "String should not contain NUL characters")
     try:
@@ -56,21 +56,21 @@ def _answerable(value: str) -> str:
     return value
 
 
-_PATTERN: Final = {"pattern": r"^[^\u0000]*$"}
+PATTERN: Final = {"pattern": r"^[^\u0000]*$"}
 
-Text = Annotated[str, AfterValidator(_storable), Field(json_schema_extra=_PATTERN)]
+Text = Annotated[str, AfterValidator(storable), Field(json_schema_extra=PATTERN)]
 """Any text the table can hold, kept as sent."""
 # The length comes first: pydantic words it as a string's only when it stands directly at the `str`.
 Title = Annotated[
-    str, Field(max_length=limits.TITLE_CHARACTERS, json_schema_extra=_PATTERN), AfterValidator(_storable)
+    str, Field(max_length=limits.TITLE_CHARACTERS, json_schema_extra=PATTERN), AfterValidator(storable)
 ]
 Notes = Annotated[
-    str, Field(max_length=limits.NOTES_CHARACTERS, json_schema_extra=_PATTERN), AfterValidator(_storable)
+    str, Field(max_length=limits.NOTES_CHARACTERS, json_schema_extra=PATTERN), AfterValidator(storable)
 ]
 ModelName = Annotated[
     str,
-    Field(min_length=1, max_length=limits.MODEL_NAME_CHARACTERS, json_schema_extra=_PATTERN),
-    AfterValidator(_storable),
+    Field(min_length=1, max_length=limits.MODEL_NAME_CHARACTERS, json_schema_extra=PATTERN),
+    AfterValidator(storable),
 ]
 Prompt = Annotated[
     Text,
@@ -125,7 +125,7 @@ def _inner(container: Any) -> list[Any]:
     """The containers directly in this one; its scalars are checked on the way."""
     if isinstance(container, dict):
         for name in container:
-            _storable(name)
+            storable(name)
         values: list[Any] = list(container.values())
     else:
         values = container
@@ -134,7 +134,7 @@ def _inner(container: Any) -> list[Any]:
         if isinstance(value, dict | list):
             nested.append(value)
         elif isinstance(value, str):
-            _storable(value)
+            storable(value)
         elif isinstance(value, int | float) and not _is_finite(value):
             raise PydanticCustomError("finite_number", "Input should be a finite number")
     return nested

@@ -13,7 +13,7 @@ from practice.schemas.fields import same_json
 from practice.schemas.page import SliceQuery
 from practice.schemas.response import NewResponse, Response, ResponseChanges, ResponsePage
 from practice.schemas.session_model import StoredModels
-from practice.store import paging
+from practice.store import paging, withdrawals
 from practice.store.idempotency import IdempotentAttempt
 from practice.store.paging import Pager
 from practice.store.views import live, live_responses, older_cursor
@@ -177,7 +177,12 @@ def change(
 
 
 def remove(caller: Caller, response_id: int, expected: ExpectedVersions) -> None:
-    """Two requests. A response missing on a retry was deleted by the first attempt (its acknowledgement was lost)."""
+    """Two requests; two more when its turn has a vote, which goes with it, like its rating.
+
+    A response missing on a retry was deleted by the first attempt (its acknowledgement was lost).
+    """
+    user_id = caller.user_id
+    has_vote = False
     for attempt in table.attempts():
         try:
             document, _response = _read(caller, response_id)
@@ -186,12 +191,30 @@ def remove(caller: Caller, response_id: int, expected: ExpectedVersions) -> None
                 return
             raise
         expected.check(document.version)
-        parts = [table.delete(key) for key in table.part_keys(document.item)]
+        writes = _removal(user_id, document)
         try:
-            table.write(table.delete_unchanged(document), *parts)
-        except table.ConditionFailed:
+            if "turn" in document.item:
+                turn_id = document.number("turn")
+                writes += (
+                    withdrawals.withdrawal_of(user_id, turn_id)
+                    if has_vote
+                    else [withdrawals.no_vote(user_id, turn_id)]
+                )
+            table.write(*writes)
+        except table.ConditionFailed as failed:
+            has_vote = has_vote or keys.is_vote(writes[failed.index].key.sk)
             continue
         return
+
+
+def _removal(user_id: int, document: table.Document) -> list[table.Write]:
+    """The response with its parts and its rating, as it was read."""
+    parts = [table.delete(key) for key in table.part_keys(document.item)]
+    was = {":was": table.number(document.version)}
+    if "rated" in document.item:
+        rating = keys.rating(user_id, keys.number_in(document.key.sk))
+        return [table.delete(document.key, "#v = :was", was), *parts, table.delete(rating)]
+    return [table.delete(document.key, "#v = :was AND attribute_not_exists(#rated)", was), *parts]
 
 
 def page_of_session(caller: Caller, session_id: int, query: SliceQuery, pager: Pager) -> ResponsePage:

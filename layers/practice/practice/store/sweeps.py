@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from practice import table
 from practice.schemas.session_model import StoredModels
 from practice.schemas.turn import StoredTurn, TurnStatus
+from practice.store import ratings, withdrawals
 from practice.store.settings import unlink
 from practice.store.turns import IN_PROGRESS, note_usage_of_deleted
 from practice.table import keys
@@ -21,20 +22,26 @@ class NotDeletedYet(Exception):
 
 
 def session(user_id: int, session_id: int) -> Iterator[None]:
-    """Everything under a deleted session, its own parts included."""
+    """Everything under a deleted session, its own parts included. Its votes are taken off all counts."""
     _require_deleted(keys.session(user_id, session_id))
+    yield from withdrawals.remove_all(user_id, session_id)
     note_usage_of_deleted(user_id, session_id)
     while found := table.read_keys(keys.everything_in(user_id, session_id)):
         yield from _deleted(found)
 
 
 def model(user_id: int, session_model_id: int) -> Iterator[None]:
-    """The responses of a deleted model. Their parts follow, each when the stream shows the deletion of its response."""
+    """The responses of a deleted model, their ratings and the votes on them.
+
+    Parts of responses follow, each when the stream shows the deletion of its response.
+    """
     session_id = keys.session_of(session_model_id)
     models_key = keys.models(user_id, session_id)
     models = table.get(models_key)
     if models and StoredModels.model_validate_json(models.text).by_id(session_model_id):
         raise NotDeletedYet
+    yield from withdrawals.withdraw_all(user_id, session_model_id)
+    yield from ratings.remove_all(user_id, session_model_id)
     yield from _delete_awaited_answers(user_id, session_id, session_model_id)
     while True:
         found = table.read_index(

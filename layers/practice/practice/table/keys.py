@@ -4,7 +4,9 @@ The owner is in the partition key, so an id of another user can only miss. Every
 the digits make its items sort so that a query read backwards meets the session first, then its settings, its models, and
 its responses from the newest on:
 
-    USER#7  SESSION#0000000000131072#1TURN#0000000000131078
+    USER#7  SESSION#0000000000131072#0RATING#0000000000131079
+            SESSION#0000000000131072#0VOTE#0000000000131078
+            SESSION#0000000000131072#1TURN#0000000000131078
             SESSION#0000000000131072#2RESPONSE#0000000000131079            (long texts: ...#<version>#<part>)
             SESSION#0000000000131072#3MODELS
             SESSION#0000000000131072#4SETTINGS
@@ -14,6 +16,7 @@ A session owns the `SESSION_IDS` numbers from its own id on, and the things insi
 id of a response or a model gives its session without a request.
 """
 
+import hashlib
 import re
 from typing import NamedTuple
 
@@ -104,6 +107,18 @@ def turn(user_id: int, turn_id: int) -> Key:
     return Key(user(user_id), f"{_session_prefix(session_of(turn_id))}1TURN#{_padded(turn_id)}")
 
 
+def rating(user_id: int, response_id: int) -> Key:
+    return Key(user(user_id), f"{_session_prefix(session_of(response_id))}0RATING#{_padded(response_id)}")
+
+
+def vote(user_id: int, turn_id: int) -> Key:
+    return Key(user(user_id), f"{_session_prefix(session_of(turn_id))}0VOTE#{_padded(turn_id)}")
+
+
+def is_vote(sk: str) -> bool:
+    return "#0VOTE#" in sk
+
+
 def part(whole: Key, version: int, number: int) -> Key:
     return Key(whole.pk, f"{whole.sk}#{version:08d}#{number:02d}")
 
@@ -128,6 +143,14 @@ def usage(user_id: int, day: str) -> Key:
 
 def usage_days(user_id: int, first: str, last: str) -> Span:
     return Span(user(user_id), f"USAGE#{first}", f"USAGE#{last}")
+
+
+def all_usage(user_id: int) -> Span:
+    return Span(user(user_id), "USAGE#", f"USAGE#{_AFTER}")
+
+
+def is_usage(sk: str) -> bool:
+    return sk.startswith("USAGE#")
 
 
 def day_in(sk: str) -> str:
@@ -183,6 +206,30 @@ def practice_class(class_id: int) -> Key:
     return Key(f"CLASS#{class_id}", "CLASS")
 
 
+def user_votes(user_id: int, class_id: int) -> Key:
+    """What the votes of a user in a class add up to. It sorts after the votes: an erasure comes to them first."""
+    return Key(user(user_id), f"VOTES#{class_id}")
+
+
+def class_votes(class_id: int) -> Key:
+    """How many votes and voters a class has."""
+    return Key(f"STANDINGS#{class_id}", "CLASS")
+
+
+def shown_standings(class_id: int) -> Key:
+    """What the class shows of its votes."""
+    return Key(f"STANDINGS#{class_id}", "SHOWN")
+
+
+def class_pair(class_id: int, a: str, b: str) -> Key:
+    digest = hashlib.sha256(f"{len(a)} {a}{b}".encode()).hexdigest()[:32]
+    return Key(f"STANDINGS#{class_id}", f"PAIR#{digest}")
+
+
+def class_pairs(class_id: int) -> Span:
+    return Span(f"STANDINGS#{class_id}", "PAIR#", f"PAIR#{_AFTER}")
+
+
 def agent(agent_id: int) -> Key:
     return Key(f"AGENT#{agent_id}", "AGENT")
 
@@ -193,7 +240,7 @@ def id_block(shard: int) -> Key:
 
 _OWNER = re.compile(r"USER#([1-9]\d{0,15})", re.ASCII)
 _CHILD = re.compile(
-    r"SESSION#(?P<session>\d{16})#(?:(?P<item>3MODELS|4SETTINGS|5SESSION)|(?P<kind>1TURN|2RESPONSE)#(?P<child>\d{16}))"
+    r"SESSION#(?P<session>\d{16})#(?:(?P<item>3MODELS|4SETTINGS|5SESSION)|(?P<kind>0RATING|0VOTE|1TURN|2RESPONSE)#(?P<child>\d{16}))"
     r"|(?P<library>EXAMPLE)#(?P<example>\d{16})",
     re.ASCII,
 )
@@ -206,7 +253,7 @@ def item_ref_of(key: Key) -> ItemRef | None:
         return None
     kind = found["item"] or found["kind"] or found["library"]
     number = found["child"] or found["session"] or found["example"]
-    return ItemRef(kind.lstrip("12345"), int(owner[1]), int(number))
+    return ItemRef(kind.lstrip("012345"), int(owner[1]), int(number))
 
 
 def session_without_responses(user_id: int, session_id: int) -> Span:
@@ -231,6 +278,16 @@ def turns(user_id: int, session_id: int, before: int | None = None) -> Span:
     prefix = _session_prefix(session_id) + "1TURN#"
     last = _AFTER if before is None else _padded(before - 1) + _AFTER
     return Span(user(user_id), prefix, prefix + last)
+
+
+def ratings(user_id: int, session_id: int) -> Span:
+    prefix = _session_prefix(session_id) + "0RATING#"
+    return Span(user(user_id), prefix, prefix + _AFTER)
+
+
+def votes(user_id: int, session_id: int) -> Span:
+    prefix = _session_prefix(session_id) + "0VOTE#"
+    return Span(user(user_id), prefix, prefix + _AFTER)
 
 
 def everything_in(user_id: int, session_id: int) -> Span:
@@ -304,7 +361,7 @@ def last_number(range_key: str) -> int:
 
 
 def number_in(sk: str) -> int:
-    """The id of the response, turn or example that a sort key names."""
+    """The id of the response, turn or example that a sort key names, or names the rating or vote of."""
     return int(sk.split("#")[3] if sk.startswith("SESSION#") else sk.split("#")[1])
 
 

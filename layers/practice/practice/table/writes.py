@@ -57,7 +57,7 @@ def put(
     model: BaseModel,
     *,
     version: int = 1,
-    condition: str = "attribute_not_exists(#pk)",
+    condition: str | None = "attribute_not_exists(#pk)",
     values: Mapping[str, Value] | None = None,
     attributes: Mapping[str, Value | None] | None = None,
 ) -> list[Write]:

@@ -26,9 +26,12 @@ from practice.turns.providers import (
     as_sent,
     timed_out,
 )
+from practice.turns.thinking import ThinkingFilter
 
 FIRST_PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 8.0
+SHORTEST_TRY_SECONDS: Final = 1.0
+"""A model that has less time than this is not asked once more."""
 
 _random = random.SystemRandom()
 
@@ -161,7 +164,7 @@ def _patiently(
         except ThrottledError as throttled:
             pause = (throttled.retry_after or 0.0) + _random.uniform(0, longest)
             longest = min(LONGEST_PAUSE_SECONDS, longest * 2)
-            if pause >= deadline.remaining():
+            if pause + SHORTEST_TRY_SECONDS > deadline.remaining():
                 raise
             draft.restart()
             time.sleep(pause)
@@ -172,7 +175,8 @@ def _written(
 ) -> None:
     """What goes wrong after the answer was whole, costs nothing: its usage was to come, or the end of the connection."""
     price = partial(budgets.spent, model, prompt, params.get(CAP))
-    draft.begin(as_sent(model, params), price, thinks=bool(model.thinking_tokens))
+    thinking = ThinkingFilter(thinks=bool(model.thinking_tokens), is_open=model.opens_thinking)
+    draft.begin(as_sent(model, params), price, thinking)
     with closing(providers.complete(model, prompt, params, deadline)) as parts:
         try:
             for part in parts:

@@ -98,6 +98,8 @@ class ModelConfiguration(BaseModel):
     """The service can show an answer while it writes it; false: it is asked for the whole answer."""
     thinking_tokens: Annotated[int, Field(ge=0)] = 0
     """Room for thinking, which counts as output: above the cap of a length preset."""
+    opens_thinking: bool = False
+    """The chat template opens a block of thinking: the text up to its end tag is held, where none comes beside it."""
     extra: dict[str, Any] = {}
     """Sent as it is beside our own fields, which win."""
     prices: Prices | None = None

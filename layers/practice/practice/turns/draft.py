@@ -14,6 +14,7 @@ from practice.schemas.turn import ErrorCode, FinishReason
 from practice.turns.providers import Completion, ProviderError
 from practice.turns.thinking import ThinkingFilter
 
+CUTS: Final = (FinishReason.LENGTH, FinishReason.TIMEOUT, FinishReason.CANCELLED)
 _UNPRINTABLE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
 _PAIR: Final = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _BYTES: Final = re.compile("([\udc80-\udcff]+)")
@@ -62,14 +63,16 @@ class Draft:
         self._earlier: Spending | None = None
         self._now = _Attempt(ThinkingFilter(), _Joiner())
 
-    def begin(self, sent: dict[str, Any], price: Price | None = None, *, thinks: bool = False) -> None:
+    def begin(
+        self, sent: dict[str, Any], price: Price | None = None, thinking: ThinkingFilter | None = None
+    ) -> None:
         """A request goes out; what an earlier one brought is void. Raises DraftEnded."""
         with self._lock:
             self._raise_if_ended()
             self._void()
             self._earlier = self._spent(is_given_up=False)
             self.sent = sent
-            self._now = _Attempt(ThinkingFilter(thinks=thinks), _Joiner(), price)
+            self._now = _Attempt(thinking or ThinkingFilter(), _Joiner(), price)
 
     def restart(self) -> None:
         """The request has failed, and another one will follow. Raises DraftEnded."""
@@ -81,6 +84,8 @@ class Draft:
             self._raise_if_ended()
             now = self._now
             now.received += len(part.text.encode(errors="surrogatepass")) + part.thinking_bytes
+            if part.thinking_bytes:
+                now.thinking.close()
             self._show(*now.thinking.write(now.joiner.write(part.text)))
             now.facts = now.facts.with_facts_of(part)
             if now.pieces and now.first_token is None and part.finish_reason is None:
@@ -102,11 +107,12 @@ class Draft:
         with self._lock:
             now = self._now
             self._show(*now.thinking.write(now.joiner.end()))
-            self._show(now.thinking.end())
+            finish_reason = now.facts.finish_reason or cut
+            self._show(now.thinking.end(is_cut=finish_reason in CUTS))
             return replace(
                 now.facts,
                 text="".join(now.pieces),
-                finish_reason=now.facts.finish_reason or cut,
+                finish_reason=finish_reason,
                 has_thinking=now.thinking.has_thinking or now.facts.thinking_bytes > 0,
                 first_token_ms=self.since(now.first_token) if now.first_token else None,
             )

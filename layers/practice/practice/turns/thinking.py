@@ -14,9 +14,11 @@ _FIRST: Final = re.compile(rf"(?P<block>{_OPEN})|(?P<held>{_UNFINISHED})", _FLAG
 _END: Final = re.compile(_CLOSE, _FLAGS)
 _LONGEST_PART: Final = len("</thinking>") - 1
 _LINE_END: Final = re.compile(r"[ \t]*(?P<newline>\n)?")
+_INDENTATION: Final = r"^[ \t]{0,99}"
+"""Of a block on its own line. It is held until the line goes on; a bound keeps a long line of blanks cheap."""
 _FURTHER: Final = re.compile(
-    rf"(?P<block>^[ \t]*{_OPEN})|(?P<start>{_OPEN})|(?P<end>{_CLOSE})"
-    rf"|(?P<held>(?:^[ \t]*)?{_UNFINISHED}|^[ \t]+\Z)",
+    rf"(?P<block>{_INDENTATION}{_OPEN})|(?P<start>{_OPEN})|(?P<end>{_CLOSE})"
+    rf"|(?P<held>(?:{_INDENTATION})?{_UNFINISHED}|^[ \t]{{1,99}}\Z)",
     _FLAGS,
 )
 
@@ -28,7 +30,8 @@ class ThinkingFilter:
     its own, and what comes before an end tag whose beginning the chat template wrote.
     """
 
-    def __init__(self, *, thinks: bool = False) -> None:
+    def __init__(self, *, thinks: bool = False, is_open: bool = False) -> None:
+        """`is_open`: the chat template opens a block, so that the text begins with thinking."""
         self.has_thinking = False
         self._thinks = thinks
         self._may_end_alone = thinks
@@ -36,12 +39,14 @@ class ThinkingFilter:
         self._blanks: list[str] = []
         """At the beginning, until it is known whether a block follows."""
         self._blank_size = 0
+        self._searched = 0
+        """As far as an open block has no end."""
         self._before = "\n"
         """The character before the rest."""
         self._is_last = False
         self._shown: list[str] = []
         self._is_void = False
-        self._state: Callable[[], bool] = self._beginning
+        self._state: Callable[[], bool] = self._open if is_open else self._beginning
         self._after_block: Callable[[], bool] = self._beginning
 
     def write(self, text: str) -> tuple[str, bool]:
@@ -53,8 +58,15 @@ class ThinkingFilter:
         self._shown, self._is_void = [], False
         return shown, is_void
 
-    def end(self) -> str:
-        """What was held because it could have become a tag."""
+    def close(self) -> None:
+        """The service shows thinking beside the text: none is open in it."""
+        if self._state == self._open:
+            self._state = self._beginning
+
+    def end(self, *, is_cut: bool = False) -> str:
+        """What was held because it may have been a tag, or thinking. A block that is open when a text is cut stays one."""
+        if is_cut and self._state == self._open and self._rest.strip():
+            self.has_thinking, self._rest = True, ""
         self._is_last = True
         shown, _ = self.write("")
         return shown
@@ -65,6 +77,20 @@ class ThinkingFilter:
         return len(self._rest) + self._blank_size
 
     # The states: each consumes what it can of the rest, and reports whether the next one can go on.
+
+    def _open(self) -> bool:
+        found = _FIRST.match(self._rest.lstrip())
+        end = _END.search(self._rest, self._searched)
+        if (found and found["block"]) or self._is_last:
+            self._state = self._beginning
+        elif end:
+            self.has_thinking = True
+            self._rest = self._rest[end.end() :]
+            self._state = self._beginning
+        else:
+            self._searched = max(0, len(self._rest) - _LONGEST_PART)
+            return False
+        return True
 
     def _beginning(self) -> bool:
         blank = _BLANK.match(self._rest)
@@ -105,9 +131,9 @@ class ThinkingFilter:
         """After a block on its own line."""
         found = _LINE_END.match(self._rest)
         assert found
-        if found.end() == len(self._rest) and not found["newline"] and not self._is_last:
-            return False
         self._rest = self._rest[found.end() :]
+        if not self._rest and not found["newline"]:
+            return False
         self._before = "\n" if found["newline"] else " "
         self._state = self._text
         return True
