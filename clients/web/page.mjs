@@ -356,9 +356,11 @@ function onSubmit(form, act) {
 
 async function start() {
   closeSession();
+  const { signal } = leaving;
   if (!token.get()) return page.token.focus();
   const [, asked] = location.hash.match(/^#session=(\d+)$/) ?? wanted;
   await Promise.all([listSessions(), examples.show(null), showUsage()]);
+  if (signal.aborted) return;
   if (asked) await openSession(Number(asked));
   else page.prompt.focus();
 }
