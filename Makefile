@@ -89,7 +89,7 @@ e2e: $(venv) $(node) .tools/sam/installed .tools/e2e/installed ## Drive the buil
 	@$(python) -m tests.e2e $(ARGS)
 
 .PHONY: bench
-bench: $(venv) $(node) .tools/bench/installed .tools/sam/installed .tools/e2e/installed ## Measure: writes results, pictures and their pages (ARGS="cold warm store load pictures --long")
+bench: $(venv) $(node) .tools/bench/installed .tools/sam/installed .tools/e2e/installed ## Measure: writes results, pictures and their pages (ARGS="cold warm store load live pictures --long")
 	@$(python) -m benchmarks $(ARGS)
 
 .PHONY: rehearse

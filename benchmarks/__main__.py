@@ -10,10 +10,10 @@ import sys
 import time
 from collections.abc import Callable
 
-from benchmarks import bundles, cold, documents, figures, growth, load, naive, pictures, store, warm
+from benchmarks import bundles, cold, documents, figures, growth, live, load, naive, pictures, store, warm
 from benchmarks.lab import laboratory
 
-SECTIONS = ("cold", "warm", "store", "load", "pictures")
+SECTIONS = ("cold", "warm", "store", "load", "live", "pictures")
 
 
 def main() -> None:
@@ -37,6 +37,7 @@ def main() -> None:
         "warm": lambda: measure_warm(chosen.rounds),
         "store": lambda: measure_store(long=chosen.long),
         "load": lambda: measure_load(minutes),
+        "live": measure_live,
     }
     wanted = chosen.sections or list(measured)
     if len(wanted) > 1:
@@ -110,6 +111,13 @@ def measure_load(minutes: float) -> list[str]:
     load.show(measured)
     figures.write("load", measured)
     return load.failures(measured)
+
+
+def measure_live() -> list[str]:
+    measured = live.measure()
+    live.show(measured)
+    figures.write("live", measured)
+    return live.failures(measured)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from tools.build import ROOT
 
 PERFORMANCE = ROOT / "docs" / "performance.md"
 COST = ROOT / "docs" / "cost.md"
+LIVE = ROOT / "docs" / "live.md"
 
 DEARER = {
     "GET session": "a response contains the key of its index row and its version, a few bytes per item.",
@@ -230,6 +231,34 @@ def grown(measured: dict[str, Any]) -> str:
     return "\n\n".join([*parts, f"Medians of {measured['calls']} calls in turn, {day(measured)}."])
 
 
+def live(measured: dict[str, Any]) -> str:
+    rows = [("one connection", measured["one"]), ("one turn of 30 seconds", measured["long"])]
+    rows += [("100 connections at once", each) for each in measured["many"]]
+    before, first, second = measured["megabytes"]
+    long = measured["long"]
+    return "\n\n".join(
+        [
+            table(
+                ["three models", "turns", "added, p50", "added, p95", "messages a turn", "wrong answers"],
+                [
+                    [
+                        name,
+                        each["turns"],
+                        f"{each['added_p50_ms']:.0f} ms",
+                        f"{each['added_p95_ms']:.0f} ms",
+                        round(each["messages"]),
+                        each["wrong"],
+                    ]
+                    for name, each in rows
+                ],
+            ),
+            f"The live API bills ${long['dollars']:.5f} for the turn of 30 seconds. The memory of the stack, its table "
+            f"included, was {before:.0f} MB before the hundred connections, {first:.0f} MB after their first run and "
+            f"{second:.0f} MB after the second. Measured {day(measured)}.",
+        ]
+    )
+
+
 BLOCKS: dict[Path, dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
     PERFORMANCE: {
         "cold": ("cold", cold),
@@ -238,6 +267,7 @@ BLOCKS: dict[Path, dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
         "profile": ("warm", profile),
         "load": ("load", load),
     },
+    LIVE: {"figures": ("live", live)},
     COST: {"endpoints": ("store", endpoints), "prices": ("store", prices), "growth": ("growth", grown)},
 }
 """For each document and block: the name of the result, and the function that formats it."""

@@ -49,6 +49,8 @@ class QueueTrigger:
     batch_size: int
     reports_failures: bool
     filters: list[dict[str, Any]]
+    concurrency: int
+    """How many batches are worked on at the same time, where it is declared; else 0."""
 
 
 @dataclass(frozen=True)
@@ -313,7 +315,14 @@ class Template:
         if ":sqs:" in source:
             queue = source.rsplit(":", 1)[-1]
             self.queue_triggers.append(
-                QueueTrigger(function, queue, int(mapping.get("BatchSize", 10)), reports, filters)
+                QueueTrigger(
+                    function,
+                    queue,
+                    int(mapping.get("BatchSize", 10)),
+                    reports,
+                    filters,
+                    int(mapping.get("ScalingConfig", {}).get("MaximumConcurrency", 0)),
+                )
             )
         elif ":dynamodb:" in source:
             attempts = int(mapping.get("MaximumRetryAttempts", -1))

@@ -13,9 +13,12 @@ from local.consumers import EventConsumer, QueueConsumer, StreamConsumer, retry_
 from local.engine import Engine
 from local.functions import FunctionError, Invoker, PayloadTooLargeError
 from local.queues import Queues
-from local.template import Template
+from local.template import QueueTrigger, Template
 
 CONSUMERS_PER_QUEUE = 4
+CONSUMERS_OF_WIDE_QUEUES = 16
+"""Of a queue whose messages take long, so that hundreds are worked on at the same time: turns."""
+WIDE = 100
 POLL_SECONDS = 0.2
 
 log = logging.getLogger("local.triggers")
@@ -34,7 +37,7 @@ class Triggers:
         self._workers: list[_Worker] = []
         for queue_trigger in template.queue_triggers:
             consumer = QueueConsumer(self, queue_trigger)
-            self._workers += [_Worker(self, consumer.step) for _ in range(CONSUMERS_PER_QUEUE)]
+            self._workers += [_Worker(self, consumer.step) for _ in range(_consumers(queue_trigger))]
         for function in sorted({rule.function for rule in template.rules}):
             self._watched.append(inbox(function))
             declared = template.functions[function]
@@ -84,6 +87,10 @@ class Triggers:
             return self._invoker.invoke(function, event)
         except PayloadTooLargeError as error:
             raise FunctionError(str(error)) from None
+
+
+def _consumers(trigger: QueueTrigger) -> int:
+    return CONSUMERS_OF_WIDE_QUEUES if trigger.concurrency >= WIDE else CONSUMERS_PER_QUEUE
 
 
 class _Worker:

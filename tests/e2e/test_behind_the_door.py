@@ -10,11 +10,13 @@ from urllib.request import Request, urlopen
 
 import botocore.session
 import pytest
+from websockets.sync.client import connect
 
 from local.intrinsics import REGION
 from local.stack import read_template
 from local.template import queue_url
 from tests.support.learners import BASE_URL, Learner, Send, made
+from tests.support.live import joined
 
 pytestmark = pytest.mark.e2e
 
@@ -132,6 +134,24 @@ def test_a_turn_in_the_background_is_run_by_its_worker(ada: Learner) -> None:
     turn = accepted.headers["location"]
     assert until(lambda: ada.get(turn).json["status"] == "done"), ada.get(turn).json
     assert len(ada.get(turn).json["results"]) == len(ada.models_of(session))
+
+
+def test_a_live_turn_is_shown_while_its_worker_runs_it(ada: Learner) -> None:
+    headers = {"authorization": f"Bearer {ada.token}"}
+    with connect(BASE_URL.replace("http", "ws", 1) + "/live", additional_headers=headers) as client:
+        client.send(json.dumps({"action": "run", "id": "1", "class_id": 1, "prompt_text": "Why?"}))
+        events = [json.loads(client.recv(SECONDS))]
+        while events[-1]["type"] not in ("turn.done", "error"):
+            events.append(json.loads(client.recv(SECONDS)))
+        started = events[0]
+        follow = {"session_id": started["session_id"], "turn_id": started["turn_id"]}
+        client.send(json.dumps({"action": "cancel", "id": "2", **follow}))
+        refused = json.loads(client.recv(SECONDS))
+
+    turn = made(ada.get(f"/sessions/{started['session_id']}/turns/{started['turn_id']}"), 200)
+    assert joined(events) == {each["response_id"]: each["response_text"] for each in turn["results"]}
+    assert len(turn["results"]) == len(started["models"])
+    assert (refused["type"], refused["status"]) == ("error", 409)
 
 
 def test_of_an_erased_learner_a_receipt_stays(

@@ -3,10 +3,11 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from local.stack import Stack
@@ -29,6 +30,7 @@ STEPS = st.one_of(
     st.tuples(st.just("answer"), st.integers(0, MODELS - 1)),
     st.tuples(st.just("fail"), st.integers(0, MODELS - 1)),
     st.tuples(st.just("look")),
+    st.tuples(st.just("arrive")),
     st.tuples(st.just("settle")),
     st.tuples(st.just("finish")),
     st.tuples(st.just("die")),
@@ -164,6 +166,18 @@ class World:
             self.live.end(state, 20.0)
             self.live = None
 
+    def arrive(self) -> None:
+        """What is written reaches those who follow."""
+        if not self.live or self.is_settled:
+            return
+        here = {each.socket.connection.connection_id: each for each in self.all if each.is_here}
+        for follower in self.live.followers:
+            if client := here.get(follower.connection_id):
+                for number, text in self.written.items():
+                    if number not in self.ended:
+                        of = partial(so_far, client.socket, follower.id, self.asked(number).response_id)
+                        wait_until(partial(_is_text, of, text))
+
     def die(self) -> None:
         """Its threads end with it, wherever they are. Another worker has the message later."""
         if self.live:
@@ -226,6 +240,18 @@ class World:
                     assert all(stored[response_id] == text for response_id, text in texts.items())
 
 
+def so_far(socket: Socket, own_id: str, response_id: int) -> str:
+    text = ""
+    for event in socket.of(own_id):
+        if event.get("response_id") == response_id:
+            text = text + event["text"] if event["type"] == "answer.delta" else ""
+    return text
+
+
+def _is_text(read: Callable[[], str], text: str) -> bool:
+    return read() == text
+
+
 def _is_done(events: list[Event]) -> bool:
     return any(event["type"] == "turn.done" for event in events)
 
@@ -236,11 +262,30 @@ def class_id() -> int:
 
 
 @settings(
-    max_examples=25,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps=st.lists(STEPS, max_size=14))
+@example([("write", 0, "old"), ("arrive",), ("die",), ("write", 0, "new"), ("answer", 0)])
+@example([("write", 0, "old"), ("arrive",), ("answer", 0), ("die",), ("die",), ("finish",)])
+@example([("write", 0, "old"), ("follow", 1), ("look",), ("arrive",), ("die",), ("die",), ("answer", 1)])
+@example(
+    [("write", 1, "a"), ("arrive",), ("restart", 1), ("write", 1, "b"), ("follow", 2), ("settle",), ("die",)]
+)
+@example([("answer", 0), ("settle",), ("follow", 1), ("die",), ("follow", 2)])
+@example([("write", 0, "a"), ("arrive",), ("cancel",), ("answer", 0), ("look",), ("follow", 1), ("die",)])
+@example(
+    [
+        ("drop", 0),
+        ("write", 0, "x" * 20_000),
+        ("follow", 0),
+        ("look",),
+        ("arrive",),
+        ("leave", 0),
+        ("finish",),
+    ]
+)
 def test_the_joined_deltas_are_the_stored_text_for_everybody_always(
     stack: Stack,
     another_learner: Callable[[], Learner],

@@ -19,7 +19,7 @@ from practice.turns.run import POLL_SECONDS
 from tests.live.conftest import Gate
 from tests.support.learners import Learner, made
 from tests.support.live import Socket, joined
-from tests.support.providers import FakeProvider, Played
+from tests.support.providers import FakeProvider, Part, Played
 
 
 def test_a_chat_is_shown_from_its_beginning_to_its_end(
@@ -447,3 +447,38 @@ def test_a_key_of_run_is_shared_too(
 
     assert socket.wait("turn.started")["session_id"] == first["session_id"]
     assert provider.asked() == {"alpha": 1}
+
+
+# Streams
+
+
+def test_deltas_arrive_while_the_provider_writes(
+    stack: Stack, ada: Learner, class_of: Any, provider: FakeProvider, deliver_turns: Any
+) -> None:
+    words = [f"word-{number} é😀 " for number in range(8)]
+    chunks = [{"choices": [{"index": 0, "delta": {"content": word}}]} for word in words]
+    last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    parts: list[Part] = []
+    for chunk in (*chunks, last):
+        parts += [b"data: " + json.dumps(chunk).encode() + b"\n\n", 0.15]
+    provider.plays["alpha"] = lambda _: Played(
+        {}, headers={"content-type": "text/event-stream"}, parts=[*parts, b"data: [DONE]\n\n"]
+    )
+    session = ada.open_session(class_id=class_of("alpha"))
+    socket, turn_id = started(stack, ada, session)
+
+    working = in_background(deliver_turns)
+    first = socket.wait("answer.delta", "c")
+    path = f"/sessions/{session['session_id']}/turns/{turn_id}"
+    status = made(ada.get(path), 200)["status"]
+    late = Socket.open(stack, ada)
+    late.say("follow", session_id=session["session_id"], turn_id=turn_id)
+    socket.wait("turn.done", "c")
+    late.wait("turn.done")
+    working.join()
+
+    assert (first["text"], status) == (words[0], "running")
+    assert joined(socket.of("c")) == joined(late.of("1")) == texts_of(ada, session, turn_id)
+    assert set(joined(socket.of("c")).values()) == {"".join(words)}
+    deltas = [event for event in socket.of("c") if event["type"] == "answer.delta"]
+    assert len(deltas) >= 4
