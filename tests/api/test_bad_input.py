@@ -81,7 +81,11 @@ def good_body(endpoint: Endpoint) -> Json:
         str(field.place[0]): GOOD[field.kind]
         for field in fields_of(endpoint.body_model)
         if field.is_required and len(field.place) == 1
-    } | ({"class_id": 1} if "class_id" in endpoint.body_model.model_fields else {})
+    } | {name: value for name, value in CHOSEN.items() if name in endpoint.body_model.model_fields}
+
+
+CHOSEN: Json = {"class_id": 1, "tie": "good"}
+"""Fields that are not required, of bodies that need one of several, or mean more with it."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +171,10 @@ def wrong_values(field: Field) -> Iterator[tuple[Any, str, Place]]:
     rules = field.schema
     for type_, values in WRONG[field.kind].items():
         for value in values:
-            yield value, type_, here
+            is_short = (
+                type_ == "string_nul" and isinstance(value, str) and rules.get("maxLength", 3) < len(value)
+            )
+            yield "\0" if is_short else value, type_, here
     if not field.takes_null:
         kind = "model_attributes" if field.kind == "model" else TYPE_NAMES[field.kind]
         yield None, kind if kind == "enum" else f"{kind}_type", here
@@ -537,6 +544,10 @@ def wrong_parameters(rules: Json) -> Iterator[tuple[str, str]]:
         yield from [("", "enum"), ("other", "enum"), ("CREATED", "enum"), ("settings,", "enum")]
     else:
         assert kind == "string"
+        if rules.get("format") == "date":
+            for text in ("", "today", "2026-02-30", "20260101", "2026-1-1", "2026-01-01T00:00:00Z", "%D9%A1"):
+                yield text, "date_parsing"
+            return
         yield "", "string_too_short"
         yield "x" * (rules["maxLength"] + 1), "string_too_long"
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from local.stack import read_template
+from local.gateway import build_event
+from local.stack import Stack, read_template
 from practice.caller import Caller
 from practice.http.endpoint import endpoint
 from practice.http.replies import Reply
@@ -50,7 +51,6 @@ def test_the_answer_to_a_wrong_method_has_the_right_ones(path: str, send: Send) 
     "path",
     [
         *(
-            "/",
             "/user",
             "/user/practice",
             "/user/practice/",
@@ -76,6 +76,15 @@ def test_an_unknown_path_is_not_found(path: str, ada: Learner) -> None:
 
         assert (answer.status, answer.json) == (404, {"detail": "not found"}), method
         assert answer.headers["x-request-id"]
+
+
+def test_a_deployed_stack_has_nothing_at_its_root(stack: Stack) -> None:
+    """The local stack has a page there."""
+    match = stack.gateway.router.match("GET", "/")
+    assert match
+    answer = stack.invoker.invoke(match.route.function, build_event("GET", "/", {}, b"", match))
+
+    assert (answer["statusCode"], json.loads(answer["body"])) == (404, {"detail": "not found"})
 
 
 def test_every_answer_has_an_id_of_its_own(ada: Learner) -> None:

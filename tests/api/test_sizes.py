@@ -106,7 +106,8 @@ def test_an_id_without_measure_is_refused_in_a_path(
 @pytest.mark.parametrize("endpoint", WITH_QUERY, ids=lambda each: each.name)
 def test_a_query_without_measure_is_refused(endpoint: Endpoint, account: Account) -> None:
     assert endpoint.query_model
-    for name in endpoint.query_model.model_fields:
+    for field, info in endpoint.query_model.model_fields.items():
+        name = info.alias or field
         for value in (*map(quote, NUMBERS), *PERCENT, "x" * 8192):
             answer = account.owner.ask(
                 endpoint.method, account.target(endpoint, f"{name}={value}"), raw=b"{}"
@@ -135,7 +136,7 @@ def test_a_query_of_ten_thousand_parameters_is_answered_by_its_content(
 
         answer = stack.invoker.invoke(match.route.function, event | {"rawQueryString": refusal})
 
-        assert answer["statusCode"] in (200, 404, 422), query[:20]
+        assert answer["statusCode"] in (200, 404, 409, 422), query[:20]
 
 
 HEADERS: dict[str, str] = {

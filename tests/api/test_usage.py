@@ -14,10 +14,8 @@ from local.consumers import QueueConsumer
 from local.stack import Stack
 from practice.runtime import clock as practice_clock
 from practice.runtime.config import ConfigurationError, config
-from practice.runtime.deadline import Deadline
 from practice.schemas.response import Response
 from practice.schemas.spending import Spending
-from practice.schemas.turn import QueuedTurn
 from practice.store import sweeps, turns, usage
 from practice.turns import configuration, worker
 from tests.support.learners import Answer, Learner, at_once, made
@@ -73,6 +71,18 @@ def deliver_turns(stack: Stack) -> Callable[[], None]:
     def deliver() -> None:
         while consumer.step():
             pass
+
+    return deliver
+
+
+@pytest.fixture
+def work(stack: Stack, ada: Learner) -> Callable[[int], None]:
+    """Brings a turn to its worker."""
+
+    def deliver(turn_id: int) -> None:
+        body = json.dumps({"user_id": ada.user_id, "turn_id": turn_id})
+        record = {"messageId": "1", "body": body, "eventSource": "aws:sqs", "attributes": {}}
+        assert stack.invoker.invoke("work_turn", {"Records": [record]}) == {"batchItemFailures": []}
 
     return deliver
 
@@ -506,6 +516,38 @@ def test_a_turn_that_died_gives_its_reservation_back_by_the_time_it_is_shown_as_
 
 
 @pytest.mark.usefixtures("provider")
+def test_a_turn_keeps_its_reservation_as_long_as_its_worker_is_alive(ada: Learner, class_of: Any) -> None:
+    """Each heartbeat extends the time after which both count as lost."""
+    session = open_in(ada, class_of("alpha", daily_turns=1))
+    turn_id = made(chat(ada, session, headers=ASYNC), 202)["turn_id"]
+    claim = turns.claim(ada.user_id, turn_id, turns.Lease(-1, -1))
+    assert claim
+
+    turns.extend_lease(ada.user_id, turn_id, claim.worker, worker.WORKER_LEASE)
+
+    assert chat(ada, session).status == 429
+
+
+@pytest.mark.usefixtures("provider")
+def test_a_turn_that_died_after_its_session_was_deleted_counts_with_what_it_had_kept(
+    ada: Learner, class_of: Any, stack: Stack, items_of: Callable[[Learner], dict[Any, Any]]
+) -> None:
+    class_id = class_of("alpha", "beta", daily_turns=1)
+    session = open_in(ada, class_id)
+    died(ada, session, "beta")
+    assert ada.delete(f"/sessions/{session['session_id']}").status == 204
+    body = json.dumps({"type": "session", "user_id": ada.user_id, "session_id": session["session_id"]})
+    record = {"messageId": "1", "body": body, "eventSource": "aws:sqs", "attributes": {}}
+    assert stack.invoker.invoke("sweep", {"Records": [record]}) == {"batchItemFailures": []}
+
+    assert chat(ada, open_in(ada, class_id)).status == 429
+
+    total = usage_of(ada)["total"]
+    assert (total["turns"], total["answers"], total["prompt_tokens"]) == (1, 1, 70)
+    assert reservations(items_of(ada)) == []
+
+
+@pytest.mark.usefixtures("provider")
 def test_a_turn_that_died_counts_with_the_answers_that_it_kept(ada: Learner, class_of: Any) -> None:
     session = open_in(ada, class_of("alpha", "beta", daily_turns=2))
     died(ada, session, "beta")
@@ -518,7 +560,7 @@ def test_a_turn_that_died_counts_with_the_answers_that_it_kept(ada: Learner, cla
 
 @pytest.mark.usefixtures("provider")
 def test_a_turn_that_goes_on_after_its_reservation_was_given_back_reserves_anew(
-    ada: Learner, class_of: Any, announce: Callable[..., Any]
+    ada: Learner, class_of: Any, work: Callable[[int], None]
 ) -> None:
     class_id = class_of("alpha", "beta", daily_turns=2)
     session = open_in(ada, class_id)
@@ -527,7 +569,7 @@ def test_a_turn_that_goes_on_after_its_reservation_was_given_back_reserves_anew(
     assert not turns.give_back_lapsed(ada.user_id)
     assert usage_of(ada)["total"]["turns"] == 1
 
-    worker.run_queued_turn(QueuedTurn(user_id=ada.user_id, turn_id=turn_id), a_minute())
+    work(turn_id)
 
     shown = ada.get(f"/sessions/{session['session_id']}/turns/{turn_id}").json
     assert (shown["status"], len(shown["results"])) == ("done", 2)
@@ -538,21 +580,20 @@ def test_a_turn_that_goes_on_after_its_reservation_was_given_back_reserves_anew(
 
 @pytest.mark.usefixtures("provider")
 def test_a_turn_that_goes_on_without_a_budget_ends_as_daily_budget_spent(
-    ada: Learner, class_of: Any, items_of: Callable[[Learner], dict[Any, Any]]
+    ada: Learner,
+    class_of: Any,
+    items_of: Callable[[Learner], dict[Any, Any]],
+    work: Callable[[int], None],
 ) -> None:
     session = open_in(ada, class_of("alpha", daily_turns=1))
     turn_id = died(ada, session)
     made(chat(ada, session), 201)
 
-    worker.run_queued_turn(QueuedTurn(user_id=ada.user_id, turn_id=turn_id), a_minute())
+    work(turn_id)
 
     shown = ada.get(f"/sessions/{session['session_id']}/turns/{turn_id}").json
     assert (shown["status"], [each["code"] for each in shown["errors"]]) == ("failed", ["daily_budget_spent"])
     assert reservations(items_of(ada)) == []
-
-
-def a_minute() -> Deadline:
-    return Deadline.after(300)
 
 
 @pytest.mark.usefixtures("provider")
@@ -733,3 +774,84 @@ def test_a_deployment_has_no_budget_of_its_own_until_it_sets_one(
     assert [budget.limits for budget in usage.budgets_for(None)] == [(None, None, 10**12)]
     deployed_with("7,9000,12,4096")
     assert [budget.limits for budget in usage.budgets_for(None)] == [(7, 9000, 12 * 10**18)]
+
+
+# Titles
+
+
+def test_a_title_counts_and_takes_the_first_words_when_no_budget_holds_it(
+    ada: Learner, stack: Stack, class_of: Any, provider: FakeProvider, announce: Callable[..., Any]
+) -> None:
+    provider.plays["scribe"] = lambda _: Played(completion("A title", prompt_tokens=20, completion_tokens=5))
+    class_id = class_of("alpha")
+    sessions = [ada.open_session(class_id=class_id) for _ in range(2)]
+    for session in sessions:
+        ada.add_response(session, prompt_text="First words of a prompt")
+
+    def write_title(session: dict[str, Any]) -> str:
+        body = json.dumps({"user_id": ada.user_id, "session_id": session["session_id"]})
+        record = {"messageId": "1", "body": body, "eventSource": "aws:sqs", "attributes": {}}
+        assert stack.invoker.invoke("write_titles", {"Records": [record]}) == {"batchItemFailures": []}
+        return str(ada.get(f"/sessions/{session['session_id']}").json["title"])
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("TITLE_MODEL", "scribe")
+        config.cache_clear()
+        assert write_title(sessions[0]) == "A title"
+        announce(class_id, "alpha", daily_tokens=30)
+        assert write_title(sessions[1]) == "First words of a prompt"
+    config.cache_clear()
+
+    assert provider.asked() == {"scribe": 1}
+    [day] = usage_of(ada)["days"]
+    [model] = day["models"]
+    assert model == {
+        "model_name": "scribe",
+        "turns": 0,
+        "answers": 0,
+        "prompt_tokens": 20,
+        "completion_tokens": 5,
+        "cost_usd": "0.000006",
+    }
+
+
+# Exported and erased
+
+
+@pytest.mark.usefixtures("provider")
+def test_usage_is_exported_and_never_imported(ada: Learner, ben: Learner, class_of: Any) -> None:
+    made(chat(ada, open_in(ada, class_of("alpha"))), 201)
+
+    exported = ada.get("/export").body
+    made(ben.post("/import", raw=exported, headers={"content-type": "application/x-ndjson"}), 201)
+
+    lines = [json.loads(line) for line in exported.splitlines()]
+    assert [line for line in lines if line["type"] == "usage"] == [
+        {"type": "usage", **day} for day in usage_of(ada)["days"]
+    ]
+    assert usage_of(ben)["days"] == []
+    assert ben.get("/sessions").json["total"] == 1
+
+
+@pytest.mark.usefixtures("provider")
+def test_an_erasure_takes_usage_along_and_keeps_its_totals(
+    ada: Learner, class_of: Any, stack: Stack, items_of: Callable[[Learner], dict[Any, Any]]
+) -> None:
+    session = open_in(ada, class_of("alpha", daily_turns=5))
+    for _ in range(3):
+        made(chat(ada, session), 201)
+    assert chat(ada, session, headers=ASYNC).status == 202
+    moment = (datetime.now(UTC) + timedelta(seconds=60)).isoformat()
+    detail = {"version": 1, "user_id": ada.user_id, "updated_at": moment}
+
+    stack.invoker.invoke("erase_user", {"detail-type": "UserErased", "detail": detail})
+    body = json.dumps({"user_id": ada.user_id})
+    record = {"messageId": "1", "body": body, "eventSource": "aws:sqs", "attributes": {}}
+    stack.invoker.invoke("erase_items", {"Records": [record]})
+
+    [receipt] = items_of(ada).values()
+    kept = {
+        name: int(receipt[f"erased_{name}"]["N"]) for name in ("turns", "answers", "prompt", "completion")
+    }
+    assert kept == {"turns": 3, "answers": 3, "prompt": 9, "completion": 12}
+    assert int(receipt["erased_cost"]["N"]) == 3 * (3 * 15 + 4 * 60) * 10**10

@@ -49,11 +49,11 @@ EXPORT = b'{"type":"practice-export","version":1,"exported_at":"2026-01-07T05:31
 class World:
     """A learner's account with something of everything, and what an operation on it needs."""
 
-    def __init__(self, learner: Learner, other: Learner) -> None:
-        self.learner, self.other = learner, other
+    def __init__(self, learner: Learner, other: Learner, class_id: int = 1) -> None:
+        self.learner, self.other, self.class_id = learner, other, class_id
         self.jobs: dict[str, str] = {}
         self.example = learner.add_example()["example_id"]
-        session = learner.open_session(title="Lesson")
+        session = learner.open_session(title="Lesson", class_id=class_id)
         self.session = session["session_id"]
         learner.patch(f"/sessions/{self.session}/settings", {"few_shot_example_ids": [self.example]})
         self.models = [model["session_model_id"] for model in learner.models_of(session)]
@@ -197,7 +197,8 @@ OPERATIONS: dict[str, tuple[Operation, tuple[int, ...]]] = {
     ),
     "run_session": (
         lambda w: w.learner.post(
-            "/sessions/run?class_id=1", {"prompt_text": "Why?", "few_shot_example_ids": [w.example]}
+            f"/sessions/run?class_id={w.class_id}",
+            {"prompt_text": "Why?", "few_shot_example_ids": [w.example]},
         ),
         CREATED,
     ),
@@ -799,6 +800,82 @@ def test_a_delivery_that_fails_comes_again_and_is_done(
             holds()
         if "erase" not in name:
             assert broken(items_of(world.learner)) == [], where
+
+
+BUDGET = {"daily_turns": 50, "daily_tokens": 1_000_000, "daily_usd": "100"}
+BUDGETED: dict[str, Callable[[World, Stack], object]] = {
+    "chat": lambda w, _: ask(OPERATIONS["chat"][0], w),
+    "run_session": lambda w, _: ask(OPERATIONS["run_session"][0], w),
+    "work_turn": lambda w, stack: deliver(
+        stack, "work_turn", by_queue(user_id=w.learner.user_id, turn_id=w.turn)
+    ),
+    "cancel_turn": lambda w, _: ask(cancel, w),
+}
+EVERY_BUDGETED = [each for each in product(BUDGETED, FAULTS) if chosen(each)]
+SOME_BUDGETED = [
+    ("chat", "killed after"),
+    ("run_session", "killed before"),
+    ("work_turn", "answers lost for good"),
+    ("cancel_turn", "answer lost"),
+]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize(("name", "fault"), long_and_short(EVERY_BUDGETED, SOME_BUDGETED))
+def test_usage_is_the_sum_over_all_turns_and_budgets_get_all_else_back(
+    another_learner: Callable[[], Learner],
+    announce: Callable[..., Any],
+    stack: Stack,
+    items_of: ItemsOf,
+    name: str,
+    fault: str,
+) -> None:
+    class_id = new_user_id()
+    announce(class_id, "alpha", "beta", **BUDGET)
+
+    def prepare() -> World:
+        return World(another_learner(), another_learner(), class_id)
+
+    def act(world: World) -> None:
+        BUDGETED[name](world, stack)
+
+    for where, world, _ in each_request(name, fault, prepare, act):
+        assert broken(items_of(world.learner)) == [], where
+        with later(3 * 24 * 3600):
+            turns.give_back_lapsed(world.learner.user_id)
+        items = items_of(world.learner)
+        assert broken(items) == [], where
+        assert [sk for _, sk in items if sk.startswith("RESERVED#")] == [], where
+        assert usage_kept(items) == usage_counted(items), where
+
+
+def usage_kept(items: dict[tuple[str, str], Any]) -> Counter[tuple[str, str, str]]:
+    """Turns and answers by day and model, of the turns as they are in the table."""
+    kept: Counter[tuple[str, str, str]] = Counter()
+    for (pk, sk), item in items.items():
+        if "#1TURN#" not in sk:
+            continue
+        turn = json.loads(item["doc"]["S"])
+        answers = {
+            asked["model_name"]: "spent" in items.get((pk, sk.split("1TURN")[0] + place), {})
+            for asked in turn["asked"]
+            for place in [f"2RESPONSE#{asked['response_id']:016d}"]
+        }
+        was_run = ("outcome" in item and item["errors"]["S"] != "[]") or any(answers.values())
+        for name, is_answered in answers.items():
+            kept[turn["created_at"][:10], name, "turns"] += was_run
+            kept[turn["created_at"][:10], name, "answers"] += is_answered
+    return +kept
+
+
+def usage_counted(items: dict[tuple[str, str], Any]) -> Counter[tuple[str, str, str]]:
+    counted: Counter[tuple[str, str, str]] = Counter()
+    for (_, sk), item in items.items():
+        for attribute, value in item.items() if sk.startswith("USAGE#") else ():
+            kind, _, name = attribute.partition(":")
+            if name and kind in ("turns", "answers"):
+                counted[sk.split("#")[1], name, kind] += int(value["N"])
+    return +counted
 
 
 def test_records_that_come_twice_and_out_of_order_tell_the_same(

@@ -139,12 +139,17 @@ class ExampleCreated(OutboundEvent):
 
 
 class UserDataErased(OutboundEvent):
-    """The last event about a user: how many items were deleted."""
+    """The last event about a user: how many items were deleted, and what the user's models took in all."""
 
     items_deleted: int
     sessions: int
     examples: int
     responses: int
+    turns: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: str
+    """US dollars, a decimal string."""
     erased_at: Timestamp
 
 

@@ -15,6 +15,7 @@ from practice.runtime.config import config
 from practice.runtime.deadline import Deadline
 from practice.schemas.base import BaseModel
 from practice.schemas.fields import Id, Text
+from practice.schemas.spending import in_dollars
 from practice.store import accounts, connections, withdrawals
 from practice.transfers import files
 
@@ -118,6 +119,10 @@ def _publish(user_id: int, erasure: accounts.Erasure) -> None:
         sessions=erasure.counts["sessions"],
         examples=erasure.counts["examples"],
         responses=erasure.counts["responses"],
+        turns=erasure.counts["turns"],
+        prompt_tokens=erasure.counts["prompt"],
+        completion_tokens=erasure.counts["completion"],
+        cost_usd=in_dollars(erasure.counts["cost"]) or "0",
     )
     if outbound.publish([erased]):
         raise queues.NotSent("UserDataErased")

@@ -217,7 +217,13 @@ class ResponseLine(NewResponse):
     created_at: Moment
 
 
-Line = Header | ExampleLine | SessionLine | TurnLine | ResponseLine
+class UsageLine(BaseModel):
+    """What models took on a day: read over."""
+
+    type: Literal["usage"] = "usage"
+
+
+Line = Header | UsageLine | ExampleLine | SessionLine | TurnLine | ResponseLine
 LINE: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="type")], config=DEFERRED)
 
 

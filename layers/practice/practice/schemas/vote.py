@@ -3,12 +3,12 @@
 from enum import StrEnum
 from typing import Annotated, Final, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from practice import limits
 from practice.schemas.base import BaseModel
-from practice.schemas.fields import Id, Timestamp
+from practice.schemas.fields import Id, Timestamp, storable
 from practice.schemas.page import Cursor
 
 LABELS: Final = "ABCDEFGH"
@@ -43,7 +43,9 @@ class BlindTurn(BaseModel):
 class NewVote(BaseModel):
     """Exactly one of `label`, `response_id` and `tie`."""
 
-    label: Annotated[str, Field(min_length=1, max_length=1, examples=["A"])] | None = None
+    label: (
+        Annotated[str, Field(min_length=1, max_length=1, examples=["A"]), AfterValidator(storable)] | None
+    ) = None
     """The best answer, by its label in the blind view: a blind vote."""
     response_id: Id | None = None
     """The best answer, by its id: an open vote."""

@@ -6,7 +6,7 @@ makes it larger, and must still take an erasure and a revocation.
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from practice import table
@@ -22,6 +22,8 @@ RECEIPT_SECONDS: Final = 400 * 24 * 3600
 """How long an erasure is remembered of a user who does not come back; longer than any token lives."""
 
 KINDS: Final = ("sessions", "examples", "responses", "items")
+USED: Final = ("turns", "answers", "prompt", "completion", "cost")
+"""Of usage: what the receipt of an erasure keeps in total, the cost in 10^-18 dollars."""
 
 
 class TokenRules(NamedTuple):
@@ -204,7 +206,7 @@ def begin_erasure(user_id: int, moment: float) -> bool:
     nothing: dict[str, table.Value | None] = dict.fromkeys(
         ["sessions", "examples", "importing", "import_until", "jobs", "ttl"]
     )
-    none_yet: dict[str, table.Value | None] = {f"erased_{kind}": table.number(0) for kind in KINDS}
+    none_yet: dict[str, table.Value | None] = {f"erased_{kind}": table.number(0) for kind in (*KINDS, *USED)}
     for _ in table.attempts():
         account = read(user_id)
         tokens = account.item.get("revoked_tokens") if account else None
@@ -255,24 +257,34 @@ def erase(
     account_key = keys.account(user_id)
     while found := table.read_keys(keys.everything_of(user_id)):
         for piece in _pieces(found):
-            counts = {f"erased_{kind}": count for kind, count in _counted(piece).items() if count}
+            days = table.fetch(key for key in piece if keys.is_usage(key.sk))
+            totals = {**_counted(piece), **_used(days.values())}
+            counts = {f"erased_{kind}": count for kind, count in totals.items() if count}
             counting = table.update(account_key, add=counts, condition="attribute_exists(#erasing)")
             try:
                 if keys.is_vote(piece[0].sk):
                     deletions = vote_removal(user_id, piece[0])
                 else:
-                    deletions = [table.delete(key, "attribute_exists(#pk)") for key in piece]
+                    deletions = [
+                        table.delete_unchanged(days[key])
+                        if key in days
+                        else table.delete(key, "attribute_exists(#pk)")
+                        for key in piece
+                    ]
                 if not deletions:
                     break  # another worker deleted it: read again
                 table.write(counting, *deletions)
             except table.ConditionFailed as failed:
                 if failed.index == 0:
                     return  # another worker has finished it
-                break  # another worker deleted some of them, or the counts of a class have moved: read again
+                break  # another worker deleted some of them, a turn ended, or the counts of a class have moved: read again
             yield None
     account = read(user_id)
     if account and "erasing" in account.item:
-        counts = {kind: account.number(f"erased_{kind}") for kind in KINDS}
+        counts = {
+            kind: account.number(f"erased_{kind}") if f"erased_{kind}" in account.item else 0
+            for kind in (*KINDS, *USED)
+        }
         yield Erasure(float(account.item["erased_at"]["N"]), counts)
 
 
@@ -308,6 +320,17 @@ def finish_erasure(user_id: int, erasure: Erasure) -> None:
 def _counted(piece: Sequence[keys.Key]) -> dict[str, int]:
     kinds = [keys.kind_of(key.sk) for key in piece]
     return {kind: kinds.count(kind) for kind in KINDS} | {"items": len(piece)}
+
+
+def _used(days: Iterable[table.Document]) -> dict[str, int]:
+    """Turns have a total of their own; the rest is by model."""
+    totals = dict.fromkeys(USED, 0)
+    for day in days:
+        for name, value in day.item.items():
+            kind, _, model = name.partition(":")
+            if kind in totals and bool(model) is (kind != "turns"):
+                totals[kind] += int(value["N"])
+    return totals
 
 
 def _seconds(moment: float) -> table.Value:

@@ -16,7 +16,9 @@ from practice.schemas.example import Example
 from practice.schemas.session_model import StoredModels
 from practice.schemas.settings import StoredSettings
 from practice.schemas.turn import StoredTurn, TurnStatus
+from practice.schemas.usage import ModelUsage
 from practice.store import accounts
+from practice.store.usage_views import by_model
 from practice.store.views import View, live_responses, read_view
 from practice.table import keys
 
@@ -40,6 +42,7 @@ def lines(user_id: int, *, is_complete: bool = True) -> Iterator[str]:
     What is deleted meanwhile may be missing, never half there.
     """
     yield header(is_complete=is_complete)
+    yield from _usage(user_id)
     examples: set[int] = set()
     for example in _examples(user_id):
         examples.add(example.example_id)
@@ -53,6 +56,14 @@ def lines(user_id: int, *, is_complete: bool = True) -> Iterator[str]:
         end = view.models_document.number("next_id")
         yield from _turns(user_id, session_id, end)
         yield from _responses(user_id, session_id, end, view.models)
+
+
+def _usage(user_id: int) -> Iterator[str]:
+    """What models took, day by day. No import takes it over: a copy has used nothing."""
+    for document in table.walk(keys.all_usage(user_id), backwards=False):
+        models = [ModelUsage.of(name, spent).model_dump() for name, spent in by_model(document.item).items()]
+        if models:
+            yield _line("usage", date=keys.day_in(document.key.sk), models=models)
 
 
 def _line(kind: str, **fields: Any) -> str:
