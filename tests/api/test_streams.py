@@ -416,6 +416,20 @@ def test_a_service_that_refuses_to_stream_is_asked_without_it_from_then_on(
     assert sent == [["stream", "stream_options"], left, left]
 
 
+def test_a_bad_request_that_repeats_what_was_sent_is_no_refusal_to_stream(
+    chat: Chat, fake: FakeProvider
+) -> None:
+    def repeats(request: dict[str, Any]) -> Played:
+        return Played({"error": {"message": "too long", "type": "bad"}, "request": request}, 400)
+
+    fake.plays["m"] = in_turn(repeats, repeats, replies("Paris."))
+
+    result = chat("And?")
+
+    assert result["response_text"] == "Paris."
+    assert ["stream_options" in each for each in fake.requests] == [True, False, True]
+
+
 def test_a_service_that_cannot_stream_is_asked_for_the_whole(
     chat: Chat, fake: FakeProvider, watching: Watching
 ) -> None:

@@ -29,6 +29,7 @@ from tests.support import faults
 from tests.support.invariants import broken
 from tests.support.learners import Answer, Learner, made, new_user_id
 from tests.support.lists import assert_complete
+from tests.support.live import Refused, Socket
 from tests.support.processes import Killed
 from tests.support.recount import miscounts
 from tests.support.torture import chosen
@@ -49,7 +50,7 @@ class World:
     """A learner's account with something of everything, and what an operation on it needs."""
 
     def __init__(self, learner: Learner, other: Learner, class_id: int = 1) -> None:
-        self.learner, self.other, self.class_id = learner, other, class_id
+        self.learner, self.other, self.lesson_class = learner, other, class_id
         self.jobs: dict[str, str] = {}
         self.example = learner.add_example()["example_id"]
         session = learner.open_session(title="Lesson", class_id=class_id)
@@ -196,7 +197,7 @@ OPERATIONS: dict[str, tuple[Operation, tuple[int, ...]]] = {
     ),
     "run_session": (
         lambda w: w.learner.post(
-            f"/sessions/run?class_id={w.class_id}",
+            f"/sessions/run?class_id={w.lesson_class}",
             {"prompt_text": "Why?", "few_shot_example_ids": [w.example]},
         ),
         CREATED,
@@ -922,6 +923,83 @@ def test_a_clock_that_jumps_back_changes_no_order(
     assert broken(items_of(ada)) == []
 
 
+# Live connections
+
+
+Act = Callable[[World, Socket], object]
+LIVE: dict[str, tuple[Act, str]] = {
+    "live_connect": (lambda w, socket: None, ""),
+    "live_disconnect": (lambda w, socket: socket.leave(), ""),
+    "live_default": (lambda w, socket: socket.say("ping"), "pong"),
+    "live_chat": (
+        lambda w, socket: socket.say("chat", session_id=w.session, prompt_text="Why?"),
+        "turn.started",
+    ),
+    "live_run": (lambda w, socket: socket.say("run", class_id=1, prompt_text="Why?"), "turn.started"),
+    "live_follow": (
+        lambda w, socket: socket.say("follow", session_id=w.session, turn_id=w.turn),
+        "turn.started",
+    ),
+    "live_cancel": (
+        lambda w, socket: socket.say("cancel", session_id=w.session, turn_id=w.turn),
+        "turn.done",
+    ),
+}
+"""What a client does, and what it is sent then."""
+FAILED = (500, 503, "Internal server error")
+"""The status of a handshake, and what the gateway sends for a function that died."""
+LIVE_FAULTS = [
+    name for name in FAULTS if name not in ("a transaction in progress", "cancelled for two reasons")
+]
+
+
+def refused_handshakes(stack: Stack, world: World) -> list[int]:
+    """The status of a handshake that fails."""
+    try:
+        Socket.open(stack, world.learner)
+    except Refused as refused:
+        return [refused.status]
+    return []
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    long_and_short(
+        list(product(LIVE, FAULTS)),
+        [(name, LIVE_FAULTS[2 * number % len(LIVE_FAULTS)]) for number, name in enumerate(LIVE)]
+        + [("live_connect", "answer lost"), ("live_chat", "killed after"), ("live_follow", "answer lost")],
+    ),
+)
+def test_a_live_message_that_fails_gets_an_error_and_the_next_one_works(
+    another_learner: Callable[[], Learner], items_of: ItemsOf, stack: Stack, name: str, fault: str
+) -> None:
+    act, sent = LIVE[name]
+    sockets: list[Socket] = []
+
+    def prepare() -> World:
+        world = World(another_learner(), another_learner())
+        if name != "live_connect":
+            sockets.append(Socket.open(stack, world.learner))
+        return world
+
+    def at_fault(world: World) -> list[Any]:
+        if name == "live_connect":
+            return [{"message": each} for each in refused_handshakes(stack, world)]
+        act(world, sockets[-1])
+        return sockets[-1].events
+
+    for where, world, events in each_request(name, fault, prepare, at_fault):
+        assert broken(items_of(world.learner)) == [], where
+        for event in events:
+            refused = event.get("status") == 503 if "type" in event else event["message"] in FAILED
+            assert event.get("type") == sent or refused, (where, event)
+        again = Socket.open(stack, world.learner)
+        act(world, again)
+        assert [event["type"] for event in again.events][:1] == ([sent] if sent else []), where
+        assert broken(items_of(world.learner)) == [], where
+
+
 # No function is left out
 
 ASK_FOR_NOTHING = {"default", "openapi"}
@@ -930,7 +1008,7 @@ ASK_FOR_NOTHING = {"default", "openapi"}
 
 def test_no_function_is_left_out() -> None:
     functions = {each.parent.name for each in (Path(__file__).parents[2] / "functions").glob("*/handler.py")}
-    tried = {name.split()[0] for name in (*OPERATIONS, *DELIVERIES, "change_class")} - {"change_class"}
+    tried = {name.split()[0] for name in (*OPERATIONS, *DELIVERIES, *LIVE, "change_class")} - {"change_class"}
 
     assert_complete(tried, functions - ASK_FOR_NOTHING, "OPERATIONS, or DELIVERIES if an event starts it")
     posts = {name.split()[0] for name in POSTS}

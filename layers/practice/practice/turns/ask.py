@@ -87,14 +87,17 @@ def write(
     unchosen = {*unchosen, *(allowed.keys() - params.keys()), *STREAMING}
     if configured.streams:
         allowed |= {name: value for name, value in STREAMING.items() if name not in configured.refused}
+    refused_streaming: set[str] = set()
     while True:
         try:
-            return _patiently(configured, prompt, allowed, deadline, draft)
+            _patiently(configured, prompt, allowed, deadline, draft)
+            configured.refused.update(refused_streaming)
+            return
         except RefusedParameter as refused:
             if refused.parameter not in unchosen:
                 raise
             gone = set(STREAMING) if refused.parameter == "stream" else {refused.parameter}
-            configured.refused.update(gone & STREAMING.keys())
+            refused_streaming |= gone & STREAMING.keys()
             allowed = {name: value for name, value in allowed.items() if name not in gone}
 
 

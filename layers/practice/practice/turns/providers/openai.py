@@ -139,8 +139,10 @@ def _refusal(
 
 
 def _streaming_in(answer: bytes, params: dict[str, Any]) -> str | None:
-    """Services name it in a sentence, in a path (`["body", "stream_options"]`), or not at all."""
-    return next((name for name in reversed(STREAMING) if name in params and _quotes(answer, name)), None)
+    """By a sentence, or a path (`["body", "stream_options"]`). Some services repeat the request: it is guessed once."""
+    if not params.keys() >= STREAMING.keys():
+        return None
+    return next((name for name in reversed(STREAMING) if _quotes(answer, name)), None)
 
 
 def _quotes(answer: bytes, name: str) -> bool:
