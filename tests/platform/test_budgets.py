@@ -220,10 +220,6 @@ def priced(library: Library) -> Iterator[tuple[str, Callable[[], Answer]]]:
     leaf = asked[0]["response_id"]
     yield "get_turn (of a chat)", lambda: who.get(f"{path}/turns/{leaf}")
     yield "list_turns?leaf", lambda: who.get(f"{path}/turns?leaf={leaf}&size=5")
-    yield (
-        "delete_response (of a chat)",
-        lambda: who.delete(f"/responses/{asked[2]['response_id']}"),
-    )
     turn, answer = a_judged_turn(who)
     yield "get_blind_turn", lambda: who.get(f"{turn}/blind")
     yield "put_vote", lambda: who.put(f"{turn}/vote", {"label": "A"})
