@@ -52,6 +52,7 @@ export class Live {
   constructor(options) {
     const defaults = { tries: 8, pause: sleep, pingSeconds: 300, patience: 20, WebSocket: globalThis.WebSocket };
     this.#options = { ...defaults, ...options };
+    if (!this.#options.WebSocket) throw new TypeError("this runtime has no WebSocket: pass one as an option");
   }
 
   /**

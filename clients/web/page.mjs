@@ -3,11 +3,12 @@
 import { PracticeError, Unauthorized } from "./live.mjs";
 import { call, live, token } from "./service.mjs";
 import { Examples, Settings } from "./panels.mjs";
-import { TurnView } from "./turns.mjs";
+import { part, TurnView } from "./turns.mjs";
+import { showStandings } from "./votes.mjs";
 
 /** @typedef {import("./service.mjs").Schemas} Schemas */
 
-const TURNS_SHOWN = 20;
+const TURNS_SHOWN = 50;
 
 const page = {
   access: byId("access", HTMLFormElement),
@@ -18,16 +19,26 @@ const page = {
   turns: byId("turns", HTMLOListElement),
   empty: byId("empty", HTMLParagraphElement),
   composer: byId("composer", HTMLFormElement),
+  editing: byId("editing", HTMLParagraphElement),
   models: byId("models", HTMLFieldSetElement),
+  blind: byId("blind", HTMLInputElement),
   prompt: byId("prompt", HTMLTextAreaElement),
   send: byId("send", HTMLButtonElement),
   stop: byId("stop", HTMLButtonElement),
   notice: byId("notice", HTMLParagraphElement),
   status: byId("status", HTMLParagraphElement),
+  standingsPanel: byId("standings-panel", HTMLDetailsElement),
+  standings: byId("standings", HTMLTableElement),
+  noStandings: byId("no-standings", HTMLParagraphElement),
+  usage: byId("usage", HTMLParagraphElement),
 };
 
 /** @type {Schemas["Session"] | null} */
 let session = null;
+/** The turns of the session, in the order in which they began; several may follow the same one. @type {TurnView[]} */
+let turns = [];
+/** The last of those that are shown: this one, and those that it follows. @type {TurnView | null} */
+let leaf = null;
 /** @type {TurnView | null} */
 let running = null;
 /** Ends what the page shows of the turn of another session. */
@@ -95,23 +106,30 @@ async function openSession(sessionId) {
   showTitle(opened.title);
   showModels(models);
   settings.show(opened.settings);
-  for (const turn of listed.items.reverse()) addTurn(TurnView.of(turn, actions));
-  page.prompt.focus();
   const { items } = /** @type {Schemas["TurnPage"]} */ (listed);
-  const [last, view] = [items.at(-1), lastTurn];
-  if (view?.isRunning && last) void attempt(() => show(view, live.follow(last, { signal })));
-  await Promise.all([listSessions(), examples.show(opened.settings)]);
+  turns = items.reverse().map((turn, place, all) => {
+    return TurnView.of({ ...turn, after_turn_id: all[place - 1]?.turn_id ?? null }, actions);
+  });
+  const last = turns.at(-1) ?? null;
+  showTurns(last);
+  page.prompt.focus();
+  if (last?.isRunning && last.id) {
+    const events = live.follow({ session_id: sessionId, turn_id: last.id }, { signal });
+    void attempt(() => show(last, events));
+  }
+  await Promise.all([listSessions(), examples.show(opened.settings), standings()]);
 }
 
 function closeSession() {
   leaving.abort();
   leaving = new AbortController();
-  session = lastTurn = null;
+  session = null;
+  turns = [];
   setRunning(null);
+  edit(null);
   history.replaceState(null, "", location.pathname);
   showTitle(null, "New session");
-  page.turns.replaceChildren();
-  page.empty.hidden = false;
+  showTurns(null);
   page.models.hidden = true;
   settings.show(null);
   report(null);
@@ -142,36 +160,62 @@ function chosenModels() {
 
 // Turns
 
-/** @type {TurnView | null} */
-let lastTurn = null;
-
 const actions = {
+  /** The same prompt once more. @param {TurnView} turn */
+  again: (turn) => void attempt(() => ask(turn.prompt)),
   /** @param {TurnView} turn */
-  again: (turn) => void ask(turn.prompt).catch(report),
-  /** @param {TurnView} turn */
-  edit(turn) {
-    page.prompt.value = turn.prompt;
-    page.prompt.focus();
-  },
+  edit: (turn) => edit(turn),
+  turnTo,
+  voted: () => void attempt(standings),
+  report,
 };
 
 /** @param {TurnView} turn */
-function addTurn(turn) {
-  page.empty.hidden = true;
-  lastTurn = turn;
-  page.turns.append(turn.element);
+function versionsOf(turn) {
+  return turns.filter((each) => each.afterId === turn.afterId);
 }
 
-/** @param {string} prompt */
+/** Shows a turn and those that it follows. @param {TurnView | null} last */
+function showTurns(last) {
+  leaf = last;
+  const path = [];
+  for (let turn = last; turn; turn = turns.find(({ id }) => id !== null && id === turn?.afterId) ?? null) path.unshift(turn);
+  page.turns.replaceChildren(...path.map((turn) => turn.element));
+  page.empty.hidden = path.length > 0;
+  for (const turn of path) turn.showPlace(versionsOf(turn).indexOf(turn) + 1, versionsOf(turn).length);
+}
+
+/** Shows another version of a turn, with the latest of what followed it. @param {TurnView} turn @param {number} step */
+function turnTo(turn, step) {
+  const versions = versionsOf(turn);
+  const chosen = versions[versions.indexOf(turn) + step];
+  if (!chosen) return;
+  let last = chosen;
+  for (let next; (next = turns.findLast(({ afterId }) => last.id !== null && afterId === last.id)); ) last = next;
+  showTurns(last);
+  for (const name of [".older", ".newer"].slice(step < 0 ? 0 : -1)) part(chosen.element, name).focus();
+}
+
+/** @param {TurnView | null} turn */
+function edit(turn) {
+  page.editing.hidden = true;
+  if (!turn) return;
+  page.prompt.value = turn.prompt;
+  page.prompt.focus();
+}
+
+/** After the turn that is shown last. @param {string} prompt */
 async function ask(prompt) {
   if (running) return;
   if (making || !session) await newSession();
   if (!session || running) return;
-  const turn = new TurnView(prompt, actions);
-  addTurn(turn);
-  const { session_id } = session;
-  const asked = { session_id, prompt_text: prompt, model_names: chosenModels() };
-  await show(turn, live.chat(asked, { signal: leaving.signal }));
+  const afterId = leaf && (leaf.id ?? leaf.afterId);
+  const asked = { session_id: session.session_id, prompt_text: prompt, after_turn_id: afterId };
+  const turn = new TurnView(asked, actions, page.blind.checked);
+  turns.push(turn);
+  showTurns(turn);
+  const sent = { session_id: session.session_id, prompt_text: prompt, model_names: chosenModels() };
+  await show(turn, live.chat(sent, { signal: leaving.signal }));
 }
 
 /**
@@ -187,11 +231,12 @@ async function show(turn, events) {
       const atEnd = innerHeight + scrollY >= document.documentElement.scrollHeight - 80;
       turn.show(event);
       if (atEnd) scrollTo({ top: document.documentElement.scrollHeight });
-      if (event.type === "answer.done") say(`${event.result.model_name} has answered`);
+      if (event.type === "answer.done") say(`${turn.isBlind ? "A model" : event.result.model_name} has answered`);
       if (event.type === "answer.failed") say(`${event.error.model_name} has no answer`);
       if (event.type === "turn.done") showTitle(event.session_title);
     }
-    if (!session?.title) awaitTitle(signal);
+    await showUsage();
+    if (!session?.title) await awaitTitle(signal);
   } catch (error) {
     if (signal.aborted) return;
     turn.fail(describe(error));
@@ -199,6 +244,21 @@ async function show(turn, events) {
   } finally {
     if (running === turn) setRunning(null);
   }
+}
+
+// What many turns add up to
+
+async function standings() {
+  if (page.standingsPanel.open && session?.class_id) await showStandings(page.standings, page.noStandings, session.class_id);
+}
+
+async function showUsage() {
+  const today = new Date().toISOString().slice(0, 10);
+  const { total } = /** @type {Schemas["Usage"]} */ (await call("GET", `/usage?from=${today}`));
+  const tokens = (total.prompt_tokens + total.completion_tokens).toLocaleString();
+  const cost = total.cost_usd === null ? "" : ` · $${total.cost_usd}`;
+  page.usage.textContent = `Today: ${total.turns} ${total.turns === 1 ? "turn" : "turns"} · ${tokens} tokens${cost}`;
+  page.usage.hidden = false;
 }
 
 /** A session gets its title soon after its first answer. @param {AbortSignal} signal */
@@ -240,6 +300,10 @@ async function stop() {
 /** @param {unknown} error */
 function describe(error) {
   if (error instanceof Unauthorized) return "The token is not accepted.";
+  if (error instanceof PracticeError && error.detail === "daily_budget_spent") {
+    const midnight = new Date(new Date().setUTCHours(24, 0, 0, 0));
+    return `The budget of this day is spent. The next one begins at ${midnight.toLocaleTimeString([], { timeStyle: "short" })}.`;
+  }
   if (error instanceof PracticeError) return `The service refuses this: ${error.message}`;
   return error instanceof Error ? error.message : String(error);
 }
@@ -292,9 +356,11 @@ function onSubmit(form, act) {
 
 async function start() {
   closeSession();
+  const { signal } = leaving;
   if (!token.get()) return page.token.focus();
   const [, asked] = location.hash.match(/^#session=(\d+)$/) ?? wanted;
-  await Promise.all([listSessions(), examples.show(null)]);
+  await Promise.all([listSessions(), examples.show(null), showUsage()]);
+  if (signal.aborted) return;
   if (asked) await openSession(Number(asked));
   else page.prompt.focus();
 }
@@ -310,8 +376,11 @@ onSubmit(page.composer, () => {
   const prompt = page.prompt.value;
   if (!prompt.trim() || running) return;
   page.prompt.value = "";
+  edit(null);
   return ask(prompt);
 });
+part(page.editing, "button").addEventListener("click", () => edit(null));
+page.standingsPanel.addEventListener("toggle", () => attempt(standings));
 page.stop.addEventListener("click", () => attempt(stop));
 page.prompt.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) page.composer.requestSubmit();

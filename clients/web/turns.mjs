@@ -1,25 +1,43 @@
 // A turn on the page: its prompt, and the answers of its models side by side, which grow while they are written.
 
+import { Ballot } from "./votes.mjs";
+
 /**
  * @typedef {import("./live.mjs").TurnEvent} TurnEvent
  * @typedef {import("./service.mjs").Schemas} Schemas
  * @typedef {Schemas["TurnModel"]} Model
- * @typedef {{ again: (turn: TurnView) => void, edit: (turn: TurnView) => void }} Actions
+ * @typedef {object} Actions
+ * @property {(turn: TurnView) => void} again
+ * @property {(turn: TurnView) => void} edit
+ * @property {(turn: TurnView, step: number) => void} turnTo  The version of this turn that is so many steps away.
+ * @property {() => void} voted
+ * @property {(error: unknown) => void} report
  */
 
 export class TurnView {
   /** @type {number | null} */ id = null;
   /** @type {Schemas["TurnStatus"]} */ status = "queued";
-  /** @type {Map<number, AnswerView>} */ #answers = new Map();
+  /** @type {Map<number, AnswerView>} */ answers = new Map();
   #sentAt = performance.now();
 
-  /** @param {string} prompt @param {Actions} actions */
-  constructor(prompt, actions) {
-    this.prompt = prompt;
+  /**
+   * @param {{ session_id: number, prompt_text: string, after_turn_id: number | null }} turn
+   * @param {Actions} actions @param {boolean} [isBlind]  Hides the models until the learner has voted.
+   */
+  constructor({ session_id, prompt_text, after_turn_id }, actions, isBlind = false) {
+    this.sessionId = session_id;
+    this.prompt = prompt_text;
+    this.afterId = after_turn_id;
+    this.actions = actions;
+    this.isBlind = isBlind;
     this.element = clone("turn-template");
-    part(this.element, ".prompt").textContent = prompt;
-    part(this.element, ".again").addEventListener("click", () => actions.again(this));
-    part(this.element, ".edit").addEventListener("click", () => actions.edit(this));
+    this.element.classList.toggle("blind", isBlind);
+    part(this.element, ".prompt").textContent = prompt_text;
+    this.#onClick(".again", () => actions.again(this));
+    this.#onClick(".edit", () => actions.edit(this));
+    this.#onClick(".older", () => actions.turnTo(this, -1));
+    this.#onClick(".newer", () => actions.turnTo(this, 1));
+    this.ballot = new Ballot(this);
     this.#setStatus("queued");
   }
 
@@ -27,14 +45,16 @@ export class TurnView {
     return this.status === "queued" || this.status === "running";
   }
 
-  /** A stored turn. @param {Schemas["Turn"]} turn @param {Actions} actions */
+  /** A stored turn. @param {Schemas["Turn"] & { after_turn_id: number | null }} turn @param {Actions} actions */
   static of(turn, actions) {
-    const view = new TurnView(turn.prompt_text, actions);
+    const view = new TurnView(turn, actions);
     view.id = turn.turn_id;
     view.#ask(turn.asked);
     if (turn.status !== "queued" && turn.status !== "running") {
-      for (const result of turn.results) view.#answers.get(result.response_id)?.write(result.response_text, 0);
-      for (const result of turn.results) view.#answers.get(result.response_id)?.done(result);
+      for (const result of turn.results) {
+        view.answers.get(result.response_id)?.write(result.response_text, 0);
+        view.answers.get(result.response_id)?.done(result);
+      }
       for (const error of turn.errors) view.#failed(error);
     }
     view.#setStatus(turn.status);
@@ -49,11 +69,11 @@ export class TurnView {
         this.#ask(event.models);
         return this.#setStatus("running");
       case "answer.delta":
-        return this.#answers.get(event.response_id)?.write(event.text, performance.now() - this.#sentAt);
+        return this.answers.get(event.response_id)?.write(event.text, performance.now() - this.#sentAt);
       case "answer.restarted":
-        return this.#answers.get(event.response_id)?.clear();
+        return this.answers.get(event.response_id)?.clear();
       case "answer.done":
-        return this.#answers.get(event.result.response_id)?.done(event.result);
+        return this.answers.get(event.result.response_id)?.done(event.result);
       case "answer.failed":
         return this.#failed(event.error);
       case "turn.done":
@@ -67,19 +87,33 @@ export class TurnView {
     part(this.element, ".state").textContent = problem;
   }
 
+  /** Which of several versions it is: those that follow the same turn. @param {number} place @param {number} count */
+  showPlace(place, count) {
+    part(this.element, ".siblings").hidden = count < 2;
+    part(this.element, ".place").textContent = `${place} of ${count}`;
+    /** @type {HTMLButtonElement} */ (part(this.element, ".older")).disabled = place === 1;
+    /** @type {HTMLButtonElement} */ (part(this.element, ".newer")).disabled = place === count;
+  }
+
+  /** Shows who wrote what. */
+  reveal() {
+    this.isBlind = false;
+    this.element.classList.remove("blind");
+    for (const answer of this.answers.values()) answer.setName(answer.model.model_name);
+  }
+
   /** @param {Model[]} models */
   #ask(models) {
-    if (this.#answers.size) return;
-    for (const model of models) {
-      const answer = new AnswerView(model);
-      this.#answers.set(model.response_id, answer);
-      part(this.element, ".answers").append(answer.element);
-    }
+    if (this.answers.size) return;
+    for (const model of models) this.answers.set(model.response_id, new AnswerView(model, this.isBlind));
+    const shown = [...this.answers.values()].map((answer) => answer.element);
+    if (this.isBlind) shuffle(shown);
+    part(this.element, ".answers").append(...shown);
   }
 
   /** @param {Schemas["TurnError"]} error */
   #failed(error) {
-    for (const answer of this.#answers.values()) {
+    for (const answer of this.answers.values()) {
       if (answer.model.session_model_id === error.session_model_id) answer.fail(error);
     }
   }
@@ -91,22 +125,45 @@ export class TurnView {
     this.element.setAttribute("aria-busy", String(this.isRunning));
     part(this.element, ".state").textContent = status === "done" ? "" : status;
     for (const name of [".again", ".edit"]) part(this.element, name).hidden = this.isRunning;
-    if (!this.isRunning) for (const answer of this.#answers.values()) answer.stop();
+    if (this.isRunning) return;
+    for (const answer of this.answers.values()) answer.stop();
+    this.ballot.offer();
+  }
+
+  /** @param {string} selector @param {() => void} act */
+  #onClick(selector, act) {
+    part(this.element, selector).addEventListener("click", act);
   }
 }
 
-class AnswerView {
+export class AnswerView {
+  isWhole = false;
   #text = document.createTextNode("");
-  /** @param {Model} model */
-  constructor(model) {
+
+  /** @param {Model} model @param {boolean} isBlind */
+  constructor(model, isBlind) {
     this.model = model;
     this.element = clone("answer-template");
     this.element.classList.add("writing");
-    part(this.element, "h3").textContent = model.model_name;
-    if (model.is_primary) part(this.element, "h3").append(badge("primary"));
     part(this.element, ".text").append(this.#text);
-    part(this.element, ".text").setAttribute("aria-label", `Answer of ${model.model_name}`);
+    this.setName(isBlind ? "A model" : model.model_name);
+    if (model.is_primary && !isBlind) part(this.element, "h3").append(badge("primary"));
     part(this.element, ".figures").textContent = "waiting for the first word";
+  }
+
+  get text() {
+    return this.#text.data;
+  }
+
+  /** @param {string} name */
+  setName(name) {
+    part(this.element, "h3").textContent = name;
+    part(this.element, ".text").setAttribute("aria-label", `Answer of ${name}`);
+  }
+
+  /** @param {string} text */
+  addBadge(text) {
+    part(this.element, "h3").append(badge(text));
   }
 
   /** @param {string} text @param {number} after  Milliseconds after the prompt was sent. */
@@ -131,6 +188,7 @@ class AnswerView {
       finish_reason && finish_reason !== "stop" && `ended by ${finish_reason}`,
     ];
     part(this.element, ".figures").textContent = figures.filter(Boolean).join(" · ");
+    this.isWhole = true;
     this.stop();
   }
 
@@ -153,6 +211,14 @@ function seconds(milliseconds) {
   return milliseconds < 1000 ? `${Math.round(milliseconds)} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
 }
 
+/** @param {unknown[]} items */
+function shuffle(items) {
+  for (let last = items.length - 1; last > 0; last--) {
+    const other = Math.floor(Math.random() * (last + 1));
+    [items[last], items[other]] = [items[other], items[last]];
+  }
+}
+
 /** @param {string} text */
 function badge(text) {
   const made = document.createElement("span");
@@ -168,6 +234,6 @@ function clone(id) {
 }
 
 /** @param {HTMLElement} element @param {string} selector @returns {HTMLElement} */
-function part(element, selector) {
+export function part(element, selector) {
   return /** @type {HTMLElement} */ (element.querySelector(selector));
 }

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
@@ -314,6 +315,44 @@ def test_a_text_that_is_not_what_was_stored_is_followed_again(
     assert shown.text() == TEXT
     assert shown.types[-1] == "turn.done"
     assert shown.error is None
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_is_lost_or_asked_anew_the_text_is_shown(
+    service: LiveService, play: Play, seed: int
+) -> None:
+    chance = random.Random(seed)
+
+    def pieces(text: str) -> list[str]:
+        cuts = sorted(chance.sample(range(len(text) + 1), min(len(text), 4)))
+        ends = zip([0, *cuts], [*cuts, len(text)], strict=True)
+        return [text[start:end] for start, end in ends if start < end]
+
+    def written() -> str:
+        return "".join(chance.choices("ab é世👩", k=chance.randrange(1, 20)))
+
+    texts = [written(), written()]
+    for _ in range(chance.randrange(4)):
+        steps: list[Message | str] = [started(2)]
+        for number in (0, 1):
+            if chance.random() < 0.3:  # asked anew, while connected or not
+                texts[number] = written()
+                if chance.random() < 0.5:
+                    steps += [*deltas(pieces(written()), number), restarted(number)]
+            steps += deltas(pieces(texts[number][: chance.randrange(len(texts[number]) + 1)]), number)
+        service.plays.append([*steps, LOST])
+    ends = [
+        step
+        for number in (1, 0)
+        for step in (*deltas(pieces(texts[number]), number), done(texts[number], number))
+    ]
+    service.plays.append([started(2), *ends, ended()])
+
+    shown = play("chat", CHAT)
+
+    assert shown.error is None
+    assert [shown.text(0), shown.text(1)] == texts
+    assert [shown.types.count(kind) for kind in ("turn.started", "answer.done", "turn.done")] == [1, 2, 1]
 
 
 def test_an_error_ends_the_turn_with_what_http_would_answer(service: LiveService, play: Play) -> None:
