@@ -50,7 +50,7 @@ class World:
     """A learner's account with something of everything, and what an operation on it needs."""
 
     def __init__(self, learner: Learner, other: Learner, class_id: int = 1) -> None:
-        self.learner, self.other, self.class_id = learner, other, class_id
+        self.learner, self.other, self.lesson_class = learner, other, class_id
         self.jobs: dict[str, str] = {}
         self.example = learner.add_example()["example_id"]
         session = learner.open_session(title="Lesson", class_id=class_id)
@@ -197,7 +197,7 @@ OPERATIONS: dict[str, tuple[Operation, tuple[int, ...]]] = {
     ),
     "run_session": (
         lambda w: w.learner.post(
-            f"/sessions/run?class_id={w.class_id}",
+            f"/sessions/run?class_id={w.lesson_class}",
             {"prompt_text": "Why?", "few_shot_example_ids": [w.example]},
         ),
         CREATED,
