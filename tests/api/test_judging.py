@@ -1,16 +1,24 @@
 """A learner rates answers, votes between them blind, and sees which model is better for what."""
 
 import random
+import time
 from collections.abc import Callable, Mapping
+from contextvars import Context
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from threading import Lock
 from typing import Any
 
 import pytest
 
 from local.stack import Stack
-from practice.store import tallies
+from practice import table
+from practice.schemas.vote import JudgedAnswer, StoredVote
+from practice.store import tallies, votes
+from practice.table import client
+from practice.table.client import Contended
 from tests.support import deliveries
-from tests.support.learners import Answer, Learner, made
+from tests.support.learners import Answer, Learner, at_once, made
 from tests.support.recount import miscounts
 
 Announce = Callable[..., Any]
@@ -709,3 +717,115 @@ def test_the_first_change_of_a_day_does_not_show(
     assert miscounts(stack, class_id, left) == []
     tomorrow()
     assert standings(voters[0], class_id, "&scope=class")["votes"] == (7 if "changed" in name else 6)
+
+
+def test_imported_votes_count_for_their_user_alone(
+    ada: Learner, class_id: int, stack: Stack, items_of: ItemsOf
+) -> None:
+    turn = a_turn(ada, class_id)
+    session_id, turn_id = int(turn.split("/")[-3]), int(turn.split("/")[-1])
+    answers = [
+        JudgedAnswer(label=label, **{name: each[name] for name in JudgedAnswer.model_fields if name in each})
+        for label, each in zip("ABC", results_of(ada, turn), strict=True)
+    ]
+    now = "2026-01-07T05:31:56.120501Z"
+    imported = StoredVote(
+        turn_id=turn_id,
+        class_id=class_id,
+        blind=True,
+        winner=answers[0].response_id,
+        tie=None,
+        answers=answers,
+        imported=True,
+        created_at=now,
+        updated_at=now,
+    )
+
+    writes = [
+        *votes.of_imported(ada.user_id, imported),
+        *tallies.of_imported(ada.user_id, class_id, [imported]),
+    ]
+    Context().run(table.write, *writes)
+
+    assert session_id == imported.answers[0].session_model_id // 2**15 * 2**15
+    assert standings(ada, class_id, "&blind=1")["votes"] == 1
+    assert ada.get(f"/standings?class_id={class_id}&scope=class").detail == "class not found"
+    assert miscounts(stack, class_id, [items_of(ada)]) == []
+    vote(ada, turn, {"tie": "bad"})
+    assert miscounts(stack, class_id, [items_of(ada)]) == []
+    assert ada.delete(f"{turn}/vote").status == 204
+    assert miscounts(stack, class_id, [items_of(ada)]) == []
+
+
+class Conflicts:
+    """Refuses a transaction that meets another one on an item, as DynamoDB does."""
+
+    def __init__(self, send: Callable[[str, dict[str, Any]], dict[str, Any]]) -> None:
+        self._send = send
+        self._held: set[str] = set()
+        self._lock = Lock()
+        self.met = 0
+
+    def __call__(self, operation: str, params: dict[str, Any]) -> dict[str, Any]:
+        if operation != "transact_write_items":
+            return self._send(operation, params)
+        actions = [next(iter(each.values())) for each in params["TransactItems"]]
+        wanted = {
+            str((a.get("Key") or a["Item"])["sk"]) + str((a.get("Key") or a["Item"])["pk"]) for a in actions
+        }
+        with self._lock:
+            if wanted & self._held:
+                self.met += 1
+                raise Contended
+            self._held |= wanted
+        try:
+            time.sleep(0.01)  # about what a transaction takes
+            return self._send(operation, params)
+        finally:
+            with self._lock:
+                self._held -= wanted
+
+
+VOTERS = 25
+
+
+def test_a_class_that_votes_at_the_pace_of_500_in_a_minute_retries_less_than_once_each(
+    learners: Callable[[int], list[Learner]],
+    class_id: int,
+    stack: Stack,
+    items_of: ItemsOf,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    voters = learners(VOTERS)
+    turns = [a_turn(who, class_id) for who in voters]
+    conflicts = Conflicts(client.request)
+    monkeypatch.setattr(client, "request", conflicts)
+    chance = random.Random(7)
+    moments = [chance.uniform(0, VOTERS * 60 / 500) for _ in voters]
+
+    def cast(place: int) -> int:
+        time.sleep(moments[place])
+        return voters[place].put(f"{turns[place]}/vote", {"label": "A"}).status
+
+    statuses = at_once(*(partial(cast, place) for place in range(VOTERS)))
+
+    assert statuses == [200] * VOTERS
+    assert conflicts.met <= VOTERS
+    assert miscounts(stack, class_id, [items_of(who) for who in voters]) == []
+
+
+def test_votes_at_the_same_moment_are_all_counted(
+    learners: Callable[[int], list[Learner]], class_id: int, stack: Stack, items_of: ItemsOf
+) -> None:
+    voters = learners(6)
+    turns = [a_turn(who, class_id) for who in voters]
+    made(voters[0].put(f"{turns[0]}/vote", {"label": "A"}), 200)
+    both = [partial(voters[0].put, f"{turns[0]}/vote", {"label": label}) for label in "BCB"]
+    all_at_once = [
+        partial(w.put, f"{t}/vote", {"label": "A"}) for w, t in zip(voters[1:], turns[1:], strict=True)
+    ]
+
+    answers = at_once(*both, *all_at_once, partial(voters[0].delete, f"{turns[0]}/vote"))
+
+    assert {each.status for each in answers} <= {200, 204}
+    assert miscounts(stack, class_id, [items_of(who) for who in voters]) == []

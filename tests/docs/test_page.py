@@ -112,6 +112,10 @@ class Page:
         self.set("#prompt", prompt)
         self.click("#send")
 
+    def reload(self) -> None:
+        self.browser.evaluate("window.isOld = true; location.reload()")
+        self.browser.wait_for("!window.isOld && document.readyState === 'complete'")
+
     def press(self, field: str, **key: Any) -> None:
         pressed = f"new KeyboardEvent('keydown', {json.dumps({'bubbles': True, **key})})"
         self.browser.evaluate(f"document.getElementById('{field}').dispatchEvent({pressed})")
@@ -281,8 +285,7 @@ def test_a_reload_shows_the_session_again_and_follows_what_is_written(
     page.ask("Tell me.")
     page.wait_for_text("The beginning")
 
-    page.browser.evaluate("location.reload()")
-    page.browser.wait_for("document.readyState === 'complete' && document.querySelector('.turn') !== null")
+    page.reload()
     page.wait_for_text("The beginning")
     page.wait_for_text("beta says so")
     page.click("#stop")

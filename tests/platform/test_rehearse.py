@@ -31,6 +31,7 @@ MADE_FOR_THE_RUN = {
     "TokenSecretArn",
     "ProviderSecretArn",
     "CertificateArn",
+    "LiveCertificateArn",
     "HostedZoneId",
     "KmsKeyArn",
     "AlarmTopicArn",

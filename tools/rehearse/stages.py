@@ -8,6 +8,7 @@ from tools.deploy import parameters
 from tools.rehearse.emulator import REGION, Emulator
 
 DOMAIN = "practice.example.com"
+LIVE_DOMAIN = "live.example.com"
 MODEL = "anthropic.claude-3-haiku-20240307-v1:0"
 
 
@@ -41,6 +42,7 @@ def prod(emulator: Emulator, target: Mapping[str, str]) -> dict[str, str]:
         "TokenSecretArn": _secret(emulator, secrets.token_urlsafe(48)),
         "ProviderSecretArn": _secret(emulator, json.dumps({"openai": "sk-rehearsal"})),
         "CertificateArn": certificate,
+        "LiveCertificateArn": client("acm").request_certificate(DomainName=LIVE_DOMAIN)["CertificateArn"],
         "HostedZoneId": zone["HostedZone"]["Id"].rpartition("/")[2],
         "KmsKeyArn": client("kms").create_key()["KeyMetadata"]["Arn"],
         "ModelsParameter": "/rehearsal/models",
@@ -63,6 +65,8 @@ PROD = {
     "TokenLeewaySeconds": "60",
     "CorsOrigins": "https://learn.example.com,https://teach.example.com",
     "DomainName": DOMAIN,
+    "LiveDomainName": LIVE_DOMAIN,
+    "LiveAccessLogs": "true",
     "ThrottlingRate": "200",
     "ThrottlingBurst": "400",
     "UserRequestsPerMinute": "1000",

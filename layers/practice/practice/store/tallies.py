@@ -109,6 +109,18 @@ class Tallies:
             raise table.ConditionFailed(NOT_A_WRITE, None)
 
 
+def of_imported(user_id: int, class_id: int, votes: Iterable[StoredVote]) -> list[table.Write]:
+    """What the imported votes of one class add up to, for an account without votes. Raises TooManyComparedModels."""
+    tally = UserTally()
+    for vote in votes:
+        tally = _added(tally, _changes(None, vote))
+        tally.votes += 1
+        tally.blind_votes += vote.blind
+    if not _fits(tally):
+        raise TooManyComparedModels
+    return table.put(keys.user_votes(user_id, class_id), tally)
+
+
 def _user_tally(document: table.Document | None) -> UserTally:
     return UserTally.model_validate_json(document.text) if document else UserTally()
 

@@ -176,6 +176,14 @@ def cast(
     return Versioned(after.wire(), document.version + 1 if document else 1)
 
 
+def of_imported(user_id: int, vote: StoredVote) -> list[table.Write]:
+    """A vote that comes with an import; `tallies.of_imported` counts those of a class."""
+    revealed = {"revealed": table.flag(True)}
+    return table.put(
+        keys.vote(user_id, vote.turn_id), vote.model_copy(update={"imported": True}), attributes=revealed
+    )
+
+
 def _never_revealed(document: table.Document | None) -> bool:
     return document is None or "revealed" not in document.item
 
