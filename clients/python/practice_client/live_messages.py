@@ -117,6 +117,7 @@ class Actions:
         *,
         prompt_text: str,
         model_names: Sequence[str] | Unset | None = UNSET,
+        after_turn_id: int | Unset | None = UNSET,
         idempotency_key: str | Unset | None = UNSET,
     ) -> AsyncGenerator[TurnEvent]:
         """Runs the next turn of a session, and follows it."""
@@ -126,6 +127,7 @@ class Actions:
                     "action": "chat",
                     "prompt_text": prompt_text,
                     "model_names": model_names,
+                    "after_turn_id": after_turn_id,
                     "session_id": session_id,
                     "idempotency_key": idempotency_key,
                 }
