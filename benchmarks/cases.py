@@ -37,6 +37,7 @@ class Cases:
                 *self._changes(),
                 *self._creates(),
                 *self._deletes(),
+                *self._judging(),
                 *self._turns(),
                 *self._live(),
                 *self._events(),
@@ -155,6 +156,41 @@ class Cases:
         )
         yield gone("delete_example", lambda: f"/few-shot-examples/{ada.add_example()['example_id']}")
         yield "cancel_turn", lambda: self._http("cancel_turn", ada, "DELETE", self._queued()[1])
+
+    def _judging(self) -> Iterator[tuple[str, Case]]:
+        ada, responses = self._ada, self._whole["responses"]
+        rated, rating = (f"/responses/{each['response_id']}/rating" for each in responses[:2])
+        judged, turn = self._answered(), self._answered()
+        assert ada.put(rated, {"score": 4}).status == 200
+        assert ada.put(f"{judged}/vote", {"tie": "good"}).status == 200
+
+        def anew(path: str, body: object) -> str:
+            assert ada.put(path, body).status == 200
+            return path
+
+        yield self._asked("put_rating", "PUT", rating, {"score": 5})
+        yield self._asked("get_rating", "GET", rated)
+        yield (
+            "delete_rating",
+            lambda: self._http("delete_rating", ada, "DELETE", anew(rating, {"score": 1})),
+        )
+        yield self._asked("get_blind_turn", "GET", f"{turn}/blind")
+        yield self._asked("put_vote", "PUT", f"{turn}/vote", {"label": "A"})
+        yield self._asked("get_vote", "GET", f"{judged}/vote")
+        yield (
+            "delete_vote",
+            lambda: self._http(
+                "delete_vote", ada, "DELETE", anew(f"{self._answered()}/vote", {"tie": "bad"})
+            ),
+        )
+        yield self._asked("get_standings", "GET", f"/standings?class_id={self._class_id}")
+        yield self._asked("get_usage", "GET", "/usage")
+
+    def _answered(self) -> str:
+        """The path of a new turn that every model answered."""
+        path = f"/sessions/{self._session()['session_id']}"
+        answer = self._ada.post(f"{path}/chat", {"prompt_text": "What is a fugue?"})
+        return f"{path}/turns/{answer.json['results'][0]['response_id']}"
 
     def _queued(self) -> tuple[dict[str, Any], str]:
         """A session with a queued turn, and the path of the turn."""

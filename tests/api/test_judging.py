@@ -334,7 +334,7 @@ def test_a_vote_can_be_put_over_an_expected_version_alone(ada: Learner, class_id
         ({"label": ""}, "string_too_short", ["label"]),
         ({"label": "D"}, "label_unknown", ["label"]),
         ({"label": "a"}, "label_unknown", ["label"]),
-        ({"label": "\0"}, "label_unknown", ["label"]),
+        ({"label": "\0"}, "string_nul", ["label"]),
         ({"response_id": 5}, "response_unknown", ["response_id"]),
         ({"response_id": 0}, "greater_than_equal", ["response_id"]),
         ({"tie": "great"}, "enum", ["tie"]),

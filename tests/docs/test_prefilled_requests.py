@@ -3,7 +3,7 @@
 import pytest
 
 from practice.http.endpoint import Endpoint
-from tests.support.learners import Learner
+from tests.support.learners import Learner, made
 from tools.openapi import document, endpoints
 
 DOCUMENT = document()
@@ -14,7 +14,8 @@ WITH_BODY = [each for each in endpoints() if each.body_model]
 def test_a_request_succeeds_as_the_reference_fills_it_in(endpoint: Endpoint, ada: Learner) -> None:
     session = ada.open_session()
     response = ada.add_response(session)
-    ids = {**session, **response, **ada.add_example()}
+    turn = made(ada.post(f"/sessions/{session['session_id']}/chat", {"prompt_text": "Why?"}), 201)
+    ids = {**session, **response, **ada.add_example(), "turn_id": turn["results"][0]["response_id"]}
     name = endpoint.body_model.__name__ if endpoint.body_model else ""
     query = "?class_id=1" if endpoint.name == "run_session" else ""
 

@@ -18,6 +18,7 @@ SEARCHING = {"search", "findall", "finditer", "sub", "subn", "split"}
 
 NOT_LITERAL = {
     "layers/practice/practice/http/contract.py": "a route's path, escaped, with [^/]+ between slashes",
+    "layers/practice/practice/turns/providers/openai.py": "the name of a parameter of ours, between quotes",
     "local/gateway.py": "a route's path and an origin of the template, escaped",
     "tools/rehearse/drive.py": "a route's path, with [^/]+ between slashes",
     "tools/deploy.py": "the AllowedPattern of a parameter, for the value that its operator gives",

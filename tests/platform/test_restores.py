@@ -253,6 +253,7 @@ MAY_STAY = {
     "practice.http.contract._routes": "a file",
     "practice.http.contract.contract_text": "a file",
     "practice.events.outbound.client": "a client, without its connections",
+    "practice.runtime.connections.client": "a client, without its connections",
     "practice.runtime.queues.client": "a client, without its connections",
     "practice.runtime.snapshots._hooks": "the list of hooks",
     "practice.table.client.dynamodb": "a client, without its connections",

@@ -123,9 +123,12 @@ def shown(answer: Answer) -> Any:
     return answer.status, headers, plain(json.loads(answer.body)) if answer.body else None
 
 
+MEASURED = ("latency_ms", "first_token_ms")
+
+
 def plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: plain(inner) for name, inner in value.items() if name != "latency_ms"}
+        return {name: plain(inner) for name, inner in value.items() if name not in MEASURED}
     if isinstance(value, list):
         return [plain(inner) for inner in value]
     if isinstance(value, int) and value >= 1000:

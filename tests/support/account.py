@@ -73,6 +73,7 @@ class Account:
     def body_of(self, endpoint: Endpoint) -> dict[str, Any]:
         """One that fits, with every field and ids of the account's own; empty where none is taken."""
         known = {**self.ids, "class_id": 1, "model_name": self.model_name, "prompt_text": self.text}
+        known["after_turn_id"] = self.ids["response_id"]  # a turn of its own, which has ended
 
         def plant(name: str, _: dict[str, Any]) -> Any:
             return known.get(name.removeprefix("few_shot_").removesuffix("s"), ...)

@@ -283,7 +283,7 @@ class NewPrompt(BaseModel):
 class NewTurn(NewPrompt):
     """The next turn of a session."""
 
-    after_turn_id: Id | None = None
+    after_turn_id: Annotated[Id | None, Field(examples=[None])] = None
     """The turn that this one follows: models are shown that turn and those before it. null: none, a new beginning.
     Absent: the newest turn that has ended."""
 

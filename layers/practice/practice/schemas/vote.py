@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from practice import limits
@@ -42,6 +42,8 @@ class BlindTurn(BaseModel):
 
 class NewVote(BaseModel):
     """Exactly one of `label`, `response_id` and `tie`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"label": "A"}]})
 
     label: (
         Annotated[str, Field(min_length=1, max_length=1, examples=["A"]), AfterValidator(storable)] | None
