@@ -3,7 +3,7 @@
 import json
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,8 +11,10 @@ import pytest
 from local import consumers
 from local.stack import Stack
 from practice import table
-from practice.schemas.turn import StoredTurn
+from practice.schemas.response import Response
+from practice.schemas.turn import ANCESTORS, Ancestry, StoredTurn
 from practice.store import turns
+from practice.store.responses import of_model
 from practice.table import keys
 from practice.turns import configuration
 from tests.api.test_turns import chat, turns_of
@@ -340,6 +342,8 @@ def test_a_turn_whose_answers_were_all_deleted_keeps_its_place_in_the_chain(
 
     assert ada.get(f"/sessions/{session['session_id']}/turns/{two}").status == 404
     assert ada.get(f"/sessions/{session['session_id']}/turns?leaf={two}").status == 404
+    judged = ada.put(f"/sessions/{session['session_id']}/turns/{two}/vote", {"label": "A"})
+    assert judged.status == (404 if swept else 409)
     assert chat(ada, session, "x", body={"after_turn_id": two}).detail == "turn not found"
     assert after(ada, session, three) == two
     assert shown_to(provider, "alpha", "four") == ["one", "three"]
@@ -457,3 +461,89 @@ def test_a_turn_too_big_for_one_page_of_its_branch_is_continued(
 
     wanted = [one, one + 1, *(each["response_id"] for each in big[1]["results"]), on, on + 1]
     assert (seen, pages > 1) == (wanted, True)
+
+
+def grow(who: Learner, session: Json, count: int) -> list[int]:
+    """Two branches that grow by turns from one beginning, with one model and one answer each, as `chat` stores them.
+
+    Returns the ids of one of them.
+    """
+    first_id = ask(who, session, "one", model_names=["alpha"])
+    document = table.get(keys.turn(who.user_id, first_id))
+    answer = table.get(keys.response(who.user_id, first_id))
+    assert document
+    assert answer
+    first = StoredTurn.model_validate_json(document.text)
+    response = Response.model_validate_json(answer.text)
+    branches = [[first_id], [first_id]]
+    writes: list[table.Write] = []
+    for number in range(1, count):
+        grown, turn_id = branches[number % 2], first_id + number
+        after, known = grown[-1], grown[::-1][: ANCESTORS + 1]
+        ancestry = Ancestry.of(turn_id, known, is_whole=len(grown) <= ANCESTORS, is_next=False)
+        asked = [first.asked[0].model_copy(update={"response_id": turn_id})]
+        place = {"turn_id": turn_id, "asked": asked, "after_turn_id": after, "ancestry": ancestry}
+        turn = first.model_copy(update={**place, "reserved": None})
+        copied = response.model_copy(update={"response_id": turn_id})
+        of_turn = {"turn": table.number(turn_id), "after": table.number(after)}
+        ended = {"status": table.text("done"), "errors": table.text("[]")}
+        models = [copied.session_model_id]
+        writes += [
+            *table.put(keys.turn(who.user_id, turn_id), turn, attributes=ended),
+            *table.put(
+                keys.response(who.user_id, turn_id), copied, attributes={**of_model(copied), **of_turn}
+            ),
+            turns.among_siblings(who.user_id, after, turn_id, models, is_next=False),
+        ]
+        grown.append(turn_id)
+    for start in range(0, len(writes), 99):
+        table.write(*writes[start : start + 99])
+    counted = {"next_id": count - 1, "answered": count - 1}
+    table.write(table.update(keys.models(who.user_id, session["session_id"]), add=counted))
+    return branches[0]
+
+
+@pytest.mark.usefixtures("stack")
+def test_a_branch_costs_the_same_in_a_session_of_ten_thousand_turns(
+    another_learner: Callable[[], Learner], announce: Any, provider: FakeProvider, requests_to_table: Any
+) -> None:
+    class_id = random.SystemRandom().randrange(1, 2**50)
+    announce(class_id, "alpha", "beta")
+
+    def costs(count: int) -> list[list[str]]:
+        who = another_learner()
+        session = who.open_session(class_id=class_id, title="Lesson")
+        grown = grow(who, session, count)
+        path = f"/sessions/{session['session_id']}/turns"
+        found: list[list[str]] = []
+
+        def measured(call: Callable[[], Answer]) -> Json:
+            with requests_to_table() as requests:
+                answer = call()
+            found.append([operation for operation, _ in requests])
+            value: Json = answer.json
+            return value
+
+        last = measured(lambda: who.get(f"{path}?size=50&leaf={grown[-1]}"))
+        cursor = last["next_cursor"]
+        before = measured(lambda: who.get(f"{path}?size=50&leaf={grown[-1]}&cursor={cursor}"))
+        assert [each["turn_id"] for each in [*before["items"], *last["items"]]] == grown[-100:]
+        measured(lambda: who.get(f"{path}/{grown[60]}"))
+        again = {"after_turn_id": grown[60], "model_names": ["alpha"]}
+        measured(lambda: chat(who, session, "again", body=again))
+        assert len(shown_to(provider, "alpha", "again")) > 50
+        return found
+
+    small, large = costs(240), costs(10_000)
+
+    assert large[:3] == small[:3]
+    assert [len(each) for each in large[:3]] == [6, 6, 6]
+    # Sixty turns that are not among the newest megabyte of the session are read by their ids.
+    assert len(large[3]) <= len(small[3]) + 12, (small[3], large[3])
+
+
+def test_a_chain_of_ten_thousand_turns_is_read_to_its_beginning(ada: Learner, session: Json) -> None:
+    grown = grow(ada, session, 20_000)
+
+    assert len(grown) == 10_000
+    assert branch(ada, session, grown[-1]) == grown

@@ -228,7 +228,7 @@ class StoredTurn(BaseModel):
 
     def emptied(self) -> Self:
         nothing = TurnSettings.nothing()
-        left = {"prompt_text": "", "asked": [], "settings": nothing, "is_deleted": True}
+        left = {"prompt_text": "", "asked": [], "settings": nothing, "reserved": None, "is_deleted": True}
         return self.model_copy(update=left)
 
 

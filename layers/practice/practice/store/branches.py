@@ -352,7 +352,7 @@ def _answers(
 ) -> Iterator[table.Document]:
     """To the turns of a branch, the newest first.
 
-    No request for what is among the newest responses of the session; two for every ten turns before those.
+    No request for what is among the newest responses of the session; two for every 25 turns before those.
     """
     by_turn: dict[int, list[table.Document]] = {}
     for document in view.live:
@@ -369,7 +369,7 @@ def _answers(
         return
     models = {each.session_model_id for each in view.models.models}
     older = islice(chain([turn_id], branch), HISTORY_TURNS)
-    for node in load(user_id, older, wanted, at_once=10):
+    for node in load(user_id, older, wanted, at_once=25):
         for document in reversed(node.answers):
             if is_live(document, models) and keys.number_in(document.key.sk) < oldest:
                 yield document

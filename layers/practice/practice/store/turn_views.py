@@ -127,7 +127,7 @@ def _page_of_branch(
             after[turn_id] = older
             yield turn_id
 
-    nodes = branches.load(caller.user_id, ids(), at_once=min(size + 1, 50))
+    nodes = branches.load(caller.user_id, ids(), at_once=min(size + 1, table.BATCH))
     filled = _fill(((each, after[each.turn_id]) for each in nodes), models, size, before, pager)
     cursor = None
     if filled.last:

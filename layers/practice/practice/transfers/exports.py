@@ -25,7 +25,7 @@ from practice.table import keys
 _ENDED = (TurnStatus.DONE, TurnStatus.FAILED, TurnStatus.CANCELLED)
 
 
-_TURN = StoredTurn.model_fields.keys() - {"session_id", "ancestry", "is_deleted"}
+_TURN = StoredTurn.model_fields.keys() - {"session_id", "ancestry", "is_deleted", "reserved"}
 _OF_DELETED = {"turn_id", "created_at", "after_turn_id"}
 
 
