@@ -109,7 +109,7 @@ async function openSession(sessionId) {
   showModels(models);
   settings.show(opened.settings);
   const { items } = /** @type {Schemas["TurnPage"]} */ (listed);
-  turns = items.reverse().map((turn) => TurnView.of(turn, actions));
+  turns = items.map((turn) => TurnView.of(turn, actions));
   const last = turns.at(-1) ?? null;
   showTurns(last);
   page.prompt.focus();

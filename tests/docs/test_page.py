@@ -250,9 +250,7 @@ def test_versions_of_a_turn_are_siblings_and_the_conversation_goes_on_after_the_
     assert page.prompts() == ["One", "Three", "Four"]
 
     page.reload()
-    page.browser.wait_for(
-        "document.readyState === 'complete' && document.querySelectorAll('.turn').length === 3"
-    )
+    page.wait_for_turns(3)
     assert page.prompts() == ["One", "Three", "Four"]
     history = [each["content"] for each in provider.requests[-1]["messages"] if each["role"] == "user"]
     assert history == ["One", "Three", "Four"]
