@@ -4,6 +4,7 @@ import ast
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import pairwise
@@ -121,6 +122,16 @@ def test_a_block_that_fails_is_noticed(tmp_path: Path) -> None:
         place.shell("false | true")
     with pytest.raises(AssertionError):
         place.shell('echo "$nothing"')
+
+
+def test_a_stack_that_logs_much_is_not_blocked(tmp_path: Path) -> None:
+    place = Place(tmp_path, {"PORT": "1"})
+    deadline = time.monotonic() + 20
+
+    with place.serving("echo 'ready: now'; seq 50000; touch logged; exec sleep 60"):
+        while not (place.folder / "logged").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 # The page

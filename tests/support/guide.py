@@ -6,6 +6,8 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -117,17 +119,24 @@ class Place:
                 start_new_session=True,
             )
         assert started.stdout
+        drain = threading.Thread(target=deque, args=(started.stdout, 0), daemon=True)
         try:
             assert started.stdout.readline().startswith("ready: "), log.read_text()
+            # A full pipe would block the stack at its next line of log.
+            drain.start()
             yield
         finally:
             os.killpg(started.pid, signal.SIGTERM)
             try:
-                started.communicate(timeout=30)
+                started.wait(timeout=30)
             except subprocess.TimeoutExpired:
                 os.killpg(started.pid, signal.SIGKILL)
-                started.communicate()
+                started.wait()
                 raise
+            finally:
+                if drain.is_alive():
+                    drain.join()
+                started.stdout.close()
 
     def apply(self, diff: str) -> None:
         self.run("git", "apply", "-C1", "-", text=diff)
