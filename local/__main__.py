@@ -25,7 +25,6 @@ from local.stack import ROOT, Stack, read_template, settings
 from local.terminal import JsonLines, Readable
 from local.tokens import mint
 from practice.runtime.config import ConfigurationError, config
-from practice.turns.configuration import read_models
 
 PLACEHOLDER = "<token>"
 """What an event file has instead of a token of user 1."""
@@ -165,6 +164,9 @@ def run(as_json: bool) -> int:
     with stack:
         assert isinstance(stack.invoker, InProcess)
         stack.invoker.load()
+        # The functions' logger writes to what is standard output when it is made.
+        from practice.turns.configuration import read_models
+
         try:
             read_models(config().variables)
         except ConfigurationError as error:

@@ -41,6 +41,8 @@ let turns = [];
 let leaf = null;
 /** @type {TurnView | null} */
 let running = null;
+/** The turn that the next prompt replaces. @type {TurnView | null} */
+let edited = null;
 /** Ends what the page shows of the turn of another session. */
 let leaving = new AbortController();
 
@@ -107,9 +109,7 @@ async function openSession(sessionId) {
   showModels(models);
   settings.show(opened.settings);
   const { items } = /** @type {Schemas["TurnPage"]} */ (listed);
-  turns = items.reverse().map((turn, place, all) => {
-    return TurnView.of({ ...turn, after_turn_id: all[place - 1]?.turn_id ?? null }, actions);
-  });
+  turns = items.map((turn) => TurnView.of(turn, actions));
   const last = turns.at(-1) ?? null;
   showTurns(last);
   page.prompt.focus();
@@ -161,8 +161,8 @@ function chosenModels() {
 // Turns
 
 const actions = {
-  /** The same prompt once more. @param {TurnView} turn */
-  again: (turn) => void attempt(() => ask(turn.prompt)),
+  /** The same prompt at the same place. @param {TurnView} turn */
+  again: (turn) => void attempt(() => ask(turn.prompt, turn.afterId)),
   /** @param {TurnView} turn */
   edit: (turn) => edit(turn),
   turnTo,
@@ -198,24 +198,24 @@ function turnTo(turn, step) {
 
 /** @param {TurnView | null} turn */
 function edit(turn) {
-  page.editing.hidden = true;
+  edited = turn;
+  page.editing.hidden = turn === null;
   if (!turn) return;
   page.prompt.value = turn.prompt;
   page.prompt.focus();
 }
 
-/** After the turn that is shown last. @param {string} prompt */
-async function ask(prompt) {
+/** After the turn that is shown last, unless another place is meant. @param {string} prompt @param {number | null} [afterId] */
+async function ask(prompt, afterId) {
   if (running) return;
   if (making || !session) await newSession();
   if (!session || running) return;
-  const afterId = leaf && (leaf.id ?? leaf.afterId);
+  if (afterId === undefined) afterId = leaf && (leaf.id ?? leaf.afterId);
   const asked = { session_id: session.session_id, prompt_text: prompt, after_turn_id: afterId };
   const turn = new TurnView(asked, actions, page.blind.checked);
   turns.push(turn);
   showTurns(turn);
-  const sent = { session_id: session.session_id, prompt_text: prompt, model_names: chosenModels() };
-  await show(turn, live.chat(sent, { signal: leaving.signal }));
+  await show(turn, live.chat({ ...asked, model_names: chosenModels() }, { signal: leaving.signal }));
 }
 
 /**
@@ -375,9 +375,10 @@ onSubmit(page.newSession, newSession);
 onSubmit(page.composer, () => {
   const prompt = page.prompt.value;
   if (!prompt.trim() || running) return;
+  const place = edited;
   page.prompt.value = "";
   edit(null);
-  return ask(prompt);
+  return place ? ask(prompt, place.afterId) : ask(prompt);
 });
 part(page.editing, "button").addEventListener("click", () => edit(null));
 page.standingsPanel.addEventListener("toggle", () => attempt(standings));

@@ -45,7 +45,7 @@ export class TurnView {
     return this.status === "queued" || this.status === "running";
   }
 
-  /** A stored turn. @param {Schemas["Turn"] & { after_turn_id: number | null }} turn @param {Actions} actions */
+  /** A stored turn. @param {Schemas["Turn"]} turn @param {Actions} actions */
   static of(turn, actions) {
     const view = new TurnView(turn, actions);
     view.id = turn.turn_id;

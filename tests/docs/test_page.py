@@ -137,6 +137,13 @@ class Page:
             )
         )
 
+    def prompts(self) -> list[str]:
+        return list(
+            self.browser.evaluate(
+                "[...document.querySelectorAll('.turn .prompt')].map((each) => each.textContent)"
+            )
+        )
+
     def seen(self) -> list[list[str]]:
         """Of the latest turn, at every change: whether it is under way, and the text of each answer."""
         return list(self.browser.evaluate("window.seen"))
@@ -214,12 +221,39 @@ def test_a_prompt_is_asked_again_and_edited(page: Page, provider: FakeProvider) 
     page.ask("Tell me.")
     page.wait_for_turns(1)
     page.click(".turn .again")
-    page.wait_for_turns(2)
+    page.browser.wait_for("document.querySelector('.place').textContent === '2 of 2'")
+    page.wait_for_turns(1)
     page.click(".turn .edit")
 
     assert page.browser.evaluate("document.getElementById('prompt').value") == "Tell me."
     assert page.browser.evaluate("document.activeElement.id") == "prompt"
     assert provider.asked() == {"alpha": 2, "beta": 2}
+
+
+def test_versions_of_a_turn_are_siblings_and_the_conversation_goes_on_after_the_one_that_is_shown(
+    page: Page, provider: FakeProvider
+) -> None:
+    for prompt in ("One", "Two"):
+        page.ask(prompt)
+        page.wait_for_turns(1 if prompt == "One" else 2)
+    page.click(".turn:last-child .edit")
+    page.ask("Three")
+    page.browser.wait_for("document.querySelector('.turn:last-child .place').textContent === '2 of 2'")
+    page.wait_for_turns(2)
+    page.ask("Four")
+    page.wait_for_turns(3)
+    assert page.prompts() == ["One", "Three", "Four"]
+
+    page.click(".turn:nth-child(2) .older")
+    assert page.prompts() == ["One", "Two"]
+    page.click(".turn:nth-child(2) .newer")
+    assert page.prompts() == ["One", "Three", "Four"]
+
+    page.reload()
+    page.wait_for_turns(3)
+    assert page.prompts() == ["One", "Three", "Four"]
+    history = [each["content"] for each in provider.requests[-1]["messages"] if each["role"] == "user"]
+    assert history == ["One", "Three", "Four"]
 
 
 def test_a_blind_vote_reveals_the_models(page: Page, provider: FakeProvider) -> None:

@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -37,7 +38,8 @@ def test_a_chat_is_shown_from_its_beginning_to_its_end(
     assert started["models"] == turn["asked"]
     assert started["session_id"] == session["session_id"]
     kinds = [event["type"] for event in socket.of("c1")]
-    assert sorted(kinds) == sorted(["turn.started", *["answer.delta", "answer.done"] * 2, "turn.done"])
+    assert set(kinds) == {"turn.started", "answer.delta", "answer.done", "turn.done"}
+    assert [kinds.count(each) for each in ("turn.started", "answer.done", "turn.done")] == [1, 2, 1]
     assert (kinds[0], kinds[-1]) == ("turn.started", "turn.done")
     texts = joined(socket.of("c1"))
     assert texts == {each["response_id"]: each["response_text"] for each in turn["results"]}
@@ -146,7 +148,13 @@ def test_a_turn_that_has_ended_comes_at_once(
 
     for own_id in ("one", "two"):
         kinds = [event["type"] for event in socket.of(own_id)]
-        assert sorted(kinds) == ["answer.delta", "answer.done", "answer.failed", "turn.done", "turn.started"]
+        assert sorted({*kinds}) == [
+            "answer.delta",
+            "answer.done",
+            "answer.failed",
+            "turn.done",
+            "turn.started",
+        ]
         assert (kinds[0], kinds[-1]) == ("turn.started", "turn.done")
         assert joined(socket.of(own_id)) == texts_of(ada, session, turn["turn_id"])
     failed = socket.wait("answer.failed", "one")
@@ -275,7 +283,13 @@ def test_the_next_worker_begins_every_answer_anew(
     socket.wait("turn.done", "c")
 
     kinds = [event["type"] for event in socket.of("c")]
-    assert kinds == ["turn.started", "answer.restarted", "answer.delta", "answer.done", "turn.done"]
+    assert [kind for kind, _ in groupby(kinds)] == [
+        "turn.started",
+        "answer.restarted",
+        "answer.delta",
+        "answer.done",
+        "turn.done",
+    ]
     assert joined(socket.of("c")) == texts_of(ada, session, turn_id)
 
 

@@ -517,6 +517,30 @@ def test_what_was_acknowledged_survives_a_kill(data: Path, run: Run) -> None:
         assert sorted(item["pk"]["S"] for item in items) == [f"k{number}" for number in range(5)]
 
 
+def test_standard_output_is_for_the_ready_line_alone(tmp_path: Path) -> None:
+    """A reader that stops there must not block the functions, which log what they do."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "local", "run"],
+        cwd=ROOT,
+        env={**SHELL, "DATA": str(tmp_path / "data"), "PORT": str(port)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert ready_line(process).startswith("ready: ")
+        connection = HTTPConnection("127.0.0.1", port, timeout=60)
+        connection.request("GET", "/user/practice/sessions")
+        assert connection.getresponse().status == 401
+        connection.close()
+        process.send_signal(signal.SIGTERM)
+        out, log = process.communicate(timeout=60)
+
+    assert out == ""
+    assert "GET /user/practice/sessions" in log
+
+
 @pytest.mark.skipif(find_dynoxide(ROOT) is None, reason="needs an engine with streams")
 def test_a_restarted_stack_goes_on_in_the_stream_where_it_was(data: Path) -> None:
     template = read_template(data.parent / "project" / "template.yaml")

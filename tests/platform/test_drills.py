@@ -25,11 +25,12 @@ from local.data import TOKEN_SECRET
 from local.engine import create_table
 from local.intrinsics import parse
 from local.stack import Stack
+from practice import table
 from practice.events import changes
 from practice.runtime import queues, secrets
 from practice.runtime.config import config
 from practice.store import accounts, catalogue, turns
-from practice.table import ids
+from practice.table import ids, keys
 from practice.turns import configuration, worker
 from practice.turns.providers import bedrock
 from tests.support import deliveries, invariants
@@ -745,6 +746,33 @@ def test_an_agent_too_long_for_one_item_outlives_going_back(
     assert len(stored(new)) > 2, "nothing to drill"
     assert stored(new) == stored(old)
     assert f"AGENT#{agent_id}" not in run_restore(f"carry --from {old} --to {new}")
+
+
+def test_accounts_of_before_move_out_of_the_partitions_of_their_users_items(
+    ada: Learner, stack: Stack, items_of: ItemsOf, run_restore: Callable[[str], str]
+) -> None:
+    ada.add_example()
+    before = keys.account_of_before(ada.user_id)
+    revocations: dict[str, table.Value] = {
+        "revoked_tokens": {"SS": ["a token"]},
+        "revoked_before": {"N": repr(time.time() + 5)},
+    }
+    totals = {"sessions": table.number(3), "examples": table.number(4)}
+    table.write(table.update(before, set_to=totals | revocations))
+    command = f"accounts --table {stack.template.table['TableName']}"
+
+    assert f"USER#{ada.user_id}: account" in run_restore(command)
+    assert before in items_of(ada), "nothing was to be changed"
+    run_restore(command + " --apply")
+    accounts.clear_cache()
+
+    items = items_of(ada)
+    assert before not in items
+    moved = items[keys.account(ada.user_id)]
+    assert (moved["sessions"], moved["examples"]) == ({"N": "3"}, {"N": "5"})
+    assert moved["revoked_tokens"] == {"SS": ["0 a token"]}
+    assert ada.get("/sessions").status == 401
+    assert f"USER#{ada.user_id}:" not in run_restore(command)
 
 
 def test_one_user_gets_back_what_was_deleted(
