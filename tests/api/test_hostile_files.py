@@ -12,7 +12,8 @@ from practice.table import keys
 from tests.support import torture
 from tests.support.invariants import broken
 from tests.support.learners import Answer, Learner, walk
-from tests.support.mutations import Json, Mutation, mutated, mutations
+from tests.support.mutations import KINDS, Json, Mutation, mutated, mutations
+from tests.support.recount import own_miscounts
 
 SHARDS = 32
 """Cases of the long run, which may be interrupted between them."""
@@ -22,7 +23,7 @@ ItemsOf = Callable[[Learner], dict[tuple[str, str], Any]]
 
 @pytest.fixture(scope="module")
 def lines(lasting_learner: Callable[[], Learner], stack: Stack) -> list[Json]:
-    """An export with something of everything, an error of a model and an agent's snapshot included."""
+    """An export with something of everything: an error of a model, an agent's snapshot and a deleted turn too."""
     who = lasting_learner()
     example, other = who.add_example(title="Sums", meta={"level": 1.0}), who.add_example(is_active=True)
     session = who.open_session(title="Lesson", notes="Ü 𝄞", knowledge_ids=[3, 1], project_id=4)
@@ -36,11 +37,20 @@ def lines(lasting_learner: Callable[[], Learner], stack: Stack) -> list[Json]:
             "few_shot_example_ids": [example["example_id"], other["example_id"]],
         },
     )
-    who.post(f"{path}/chat", {"prompt_text": "What is a fugue?"})
+    answered = who.post(f"{path}/chat", {"prompt_text": "What is a fugue?"}).json["results"]
+    rating = {"score": 4, "tags": ["clear"], "comment": "Ü"}
+    assert who.put(f"/responses/{answered[0]['response_id']}/rating", rating).status == 200
+    turn_id, chosen = min(each["response_id"] for each in answered), answered[-1]["response_id"]
+    assert who.put(f"{path}/turns/{turn_id}/vote", {"response_id": chosen}).status == 200
+    for each in who.post(f"{path}/chat", {"prompt_text": "And a canon?"}).json["results"]:
+        assert who.delete(f"/responses/{each['response_id']}").status == 204
     who.add_response(session, token_usage={"total_tokens": 3}, latency_ms=5)
     who.open_session(title="Empty")
     exported = [json.loads(line) for line in who.get("/export").body.splitlines()]
-    turn = next(line for line in exported if line["type"] == "turn")
+    turn, emptied = [line for line in exported if line["type"] in ("turn", "deleted_turn")]
+    left = {name: emptied[name] for name in ("turn_id", "created_at", "after_turn_id")}
+    exported[exported.index(emptied)] = {"type": "deleted_turn", **left}
+    assert {line["type"] for line in exported} >= {*KINDS}
     asked = turn["asked"][0]
     turn["errors"] = [
         {
@@ -91,15 +101,20 @@ def read_everything(who: Learner, counts: dict[str, int]) -> None:
         turns += sum(each["settings"] is not None for each in listed)
         for turn in listed:
             assert ok(who.get(f"{path}/turns/{turn['turn_id']}")).status == 200
+            ok(who.get(f"{path}/turns/{turn['turn_id']}/blind"))
+            ok(who.get(f"{path}/turns/{turn['turn_id']}/vote"))
         assert sorted(result["response_id"] for turn in listed for result in turn["results"]) == sorted(
             each["response_id"] for each in found
         )
         for response in found:
+            ok(who.get(f"/responses/{response['response_id']}/rating"))
             assert ok(who.patch(f"/responses/{response['response_id']}", {"latency_ms": 1})).status == 200
         assert ok(who.patch(path, {"title": "Other"})).status == 200
         assert ok(who.patch(f"{path}/settings", {"style_params": {"a": 1}})).status == 200
         assert ok(who.patch(f"{path}/settings", {"few_shot_example_ids": []})).status == 200
         ok(who.post(f"{path}/chat", {"prompt_text": "And now?"}))
+        for turn in listed:
+            ok(who.put(f"{path}/turns/{turn['turn_id']}/vote", {"tie": "good"}))
     assert (responses, turns) == (counts["responses"], counts["turns"])
     for example in examples:
         assert ok(who.patch(f"/few-shot-examples/{example['example_id']}", {"title": "T"})).status == 200
@@ -140,7 +155,7 @@ def try_all(
         assert answer.status == 201, (str(mutation), answer.status, answer.body[:300])
         assert items_of(who) != before
         seen["taken"] += 1
-        problems = broken(items_of(who))
+        problems = broken(items_of(who)) + own_miscounts(items_of(who))
         assert problems == [], (str(mutation), problems)
         try:
             read_everything(who, answer.json)

@@ -741,11 +741,13 @@ def test_imported_votes_count_for_their_user_alone(
         updated_at=now,
     )
 
-    writes = [
-        *votes.of_imported(ada.user_id, imported),
-        *tallies.of_imported(ada.user_id, class_id, [imported]),
-    ]
-    Context().run(table.write, *writes)
+    def written() -> None:
+        table.write(
+            *votes.of_imported(ada.user_id, imported),
+            *tallies.of_imported(ada.user_id, class_id, [imported]),
+        )
+
+    Context().run(written)
 
     assert session_id == imported.answers[0].session_model_id // 2**15 * 2**15
     assert standings(ada, class_id, "&blind=1")["votes"] == 1

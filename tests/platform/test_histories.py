@@ -136,6 +136,12 @@ class History(RuleBasedStateMachine):
         self.used: dict[tuple[str, str], Counter[str]] = {}
         """What each model took on each day, whatever was deleted since."""
         self.turns_run = 0
+        self.rated: dict[int, dict[str, Any]] = {}
+        """By response; those of deleted responses too, which nothing brings back."""
+        self.votes: dict[int, dict[str, Any]] = {}
+        """By turn, with the answers that each compares."""
+        self.revealed: set[int] = set()
+        """Turns whose models a vote has shown."""
         self.steps = 0
         self.keys = 0
         self.names: list[str] = []
@@ -596,7 +602,7 @@ class History(RuleBasedStateMachine):
         """What each turn follows, also those whose answers were all deleted."""
         stored = [turn["turn_id"] for turn in self.turns[session_id]]
         nodes = sorted({*stored, *(turn["turn_id"] for turn in shown)})
-        before = dict(zip(nodes, [None, *nodes[:-1]], strict=True))
+        before = dict(zip(nodes, [None, *nodes], strict=False))
         return {each: self.after[each] if each in self.after else before[each] for each in nodes}
 
     @staticmethod
@@ -750,6 +756,111 @@ class History(RuleBasedStateMachine):
         found = (each for each in self.session[session_id]["responses"] if each["response_id"] == response_id)
         response = next(found, None)
         return response if response and response["session_model_id"] in live else None
+
+    # Judging
+
+    @rule(place=responses, score=st.one_of(st.none(), st.integers(1, 5)), comment=texts)
+    def rate(self, place: tuple[int, int], score: int | None, comment: str | None) -> None:
+        """None withdraws the rating."""
+        session_id, response_id = place
+        path = f"/responses/{response_id}/rating"
+        there = self._response(session_id, response_id) is not None
+        if score is None:
+            answer = self.learner.delete(path)
+            assert answer.status == (204 if there and response_id in self.rated else 404)
+            self.rated.pop(response_id, None)
+        else:
+            body = {"score": score, "tags": ["clear"], "comment": comment}
+            missing(self.other_learner.put(path, body))
+            answer = self.learner.put(path, body)
+            if not there:
+                return missing(answer)
+            self.rated[response_id] = body
+            shown = expect(answer, 200)
+            assert same({name: shown[name] for name in body}, body)
+        return self._read_rating(session_id, response_id)
+
+    def _read_rating(self, session_id: int, response_id: int) -> None:
+        answer = self.learner.get(f"/responses/{response_id}/rating")
+        rating = self.rated.get(response_id)
+        if rating is None or self._response(session_id, response_id) is None:
+            return missing(answer)
+        shown = expect(answer, 200)
+        assert same({name: shown[name] for name in rating}, rating)
+        return None
+
+    @rule(
+        session_id=sessions,
+        which=st.integers(0, 9),
+        choice=st.sampled_from(["A", "B", 0, 1, "good", "bad"]),
+        is_blind=st.booleans(),
+    )
+    def vote(self, session_id: int, which: int, choice: str | int, is_blind: bool) -> None:
+        """By label, by the place of the answer, or a tie."""
+        if session_id not in self.session or not (shown := self._shown_turns(session_id)):
+            return None
+        turn = shown[which % len(shown)]
+        turn_id, answers = turn["turn_id"], [each["response_id"] for each in turn["answers"]]
+        path = f"/sessions/{session_id}/turns/{turn_id}"
+        body = {"label": choice} if choice in ("A", "B") else {"tie": choice, "blind": is_blind}
+        if isinstance(choice, int):
+            body = {"response_id": answers[choice] if choice < len(answers) else 5}
+        missing(self.other_learner.put(f"{path}/vote", body))
+        answer = self.learner.put(f"{path}/vote", body)
+        if turn["status"] == "queued":
+            assert (answer.status, answer.detail) == (409, "turn_not_finished")
+            return None
+        if len(answers) < 2:
+            assert (answer.status, answer.detail) == (409, "too_few_answers")
+            return self._read_vote(session_id, turn_id)
+        labels = {each["label"]: each["response_id"] for each in expect(answer, 200)["revealed"]}
+        assert sorted(labels.values()) == sorted(answers)
+        blind = self.learner.get(f"{path}/blind")
+        assert [each["label"] for each in expect(blind, 200)["answers"]] == sorted(labels)
+        vote = {
+            "winner": labels[str(choice)] if "label" in body else body.get("response_id"),
+            "tie": body.get("tie"),
+            "blind": turn_id not in self.revealed and ("label" in body or body.get("blind") is True),
+        }
+        before = self.votes.get(turn_id)
+        if before and same(
+            {name: before[name] for name in ("winner", "tie")}, {n: vote[n] for n in ("winner", "tie")}
+        ):
+            vote["blind"] = answer.json[
+                "blind"
+            ]  # the same choice once more changes nothing, unless it opens a blind one
+        self.votes[turn_id] = {**vote, "answers": answers}
+        self.revealed.add(turn_id)
+        return self._read_vote(session_id, turn_id)
+
+    @rule(session_id=sessions, which=st.integers(0, 9))
+    def withdraw_a_vote(self, session_id: int, which: int) -> None:
+        if session_id not in self.session or not (shown := self._shown_turns(session_id)):
+            return
+        turn_id = shown[which % len(shown)]["turn_id"]
+        there = self._vote(session_id, turn_id) is not None
+        answer = self.learner.delete(f"/sessions/{session_id}/turns/{turn_id}/vote")
+        assert answer.status == (204 if there else 404)
+        self.votes.pop(turn_id, None)
+        self._read_vote(session_id, turn_id)
+
+    def _vote(self, session_id: int, turn_id: int) -> dict[str, Any] | None:
+        """It goes with the first of the answers that it compares."""
+        vote = self.votes.get(turn_id)
+        if vote is None or any(self._response(session_id, each) is None for each in vote["answers"]):
+            return None
+        return vote
+
+    def _read_vote(self, session_id: int, turn_id: int) -> None:
+        answer = self.learner.get(f"/sessions/{session_id}/turns/{turn_id}/vote")
+        vote = self._vote(session_id, turn_id)
+        if vote is None:
+            return missing(answer)
+        shown = expect(answer, 200)
+        assert {name: shown[name] for name in ("winner", "tie", "blind")} == {
+            name: vote[name] for name in ("winner", "tie", "blind")
+        }
+        return None
 
     # Examples
 

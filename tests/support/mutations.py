@@ -5,13 +5,21 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from practice.limits import MAX_ID
-from practice.schemas.transfer import ExampleLine, Header, ResponseLine, SessionLine, TurnLine
+from practice.schemas.transfer import (
+    DeletedTurnLine,
+    ExampleLine,
+    Header,
+    ResponseLine,
+    SessionLine,
+    TurnLine,
+    VoteLine,
+)
 from tests.api.test_bad_input import WRONG, Raw, nested, written
 
 Json = dict[str, Any]
 Place = tuple[str | int, ...]
-KINDS: Final = ("practice-export", "example", "session", "turn", "response")
-MODELS: Final = (Header, ExampleLine, SessionLine, TurnLine, ResponseLine)
+KINDS: Final = ("practice-export", "example", "session", "turn", "deleted_turn", "response", "vote")
+MODELS: Final = (Header, ExampleLine, SessionLine, TurnLine, DeletedTurnLine, ResponseLine, VoteLine)
 
 OF_ANY_KIND: Final[list[Any]] = [
     None,

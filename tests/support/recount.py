@@ -53,6 +53,23 @@ def as_counted(pairs: Iterable[Mapping[str, Any]]) -> Counter[tuple[str, ...]]:
     return +counts
 
 
+def own_miscounts(items: Items) -> list[str]:
+    """What a learner's counts in any class say otherwise than the votes do."""
+    votes = votes_in(items)
+    stored = {
+        int(sk[6:]): as_counted(document(item)["pairs"])
+        for (_, sk), item in items.items()
+        if sk[:6] == "VOTES#"
+    }
+    classes = stored.keys() | {vote["class_id"] for vote in votes if vote["class_id"]}
+    expected = {each: recount(vote for vote in votes if vote["class_id"] == each) for each in classes}
+    return [
+        f"counts in class {each} are {stored.get(each)}, the votes {counts}"
+        for each, counts in expected.items()
+        if stored.get(each, Counter()) != counts
+    ]
+
+
 def class_items(stack: Stack, class_id: int) -> dict[str, Any]:
     answer = stack.engine.client().query(
         TableName=stack.template.environment["TABLE_NAME"],

@@ -29,10 +29,12 @@ from practice.schemas.fields import (
     distinct,
 )
 from practice.schemas.generation import Generation
+from practice.schemas.rating import NewRating
 from practice.schemas.response import NewResponse
 from practice.schemas.session import SessionFields
 from practice.schemas.settings import StylePreset
 from practice.schemas.turn import ErrorCode, NewTurn, TurnStatus
+from practice.schemas.vote import LABELS, Tie
 
 ASKED_BYTES: Final = 8 * limits.KB
 """Generation parameters as they were sent for one model: ours, and 2 KB of others."""
@@ -202,6 +204,7 @@ class TurnLine(BaseModel):
 
     type: Literal["turn"] = "turn"
     turn_id: Id
+    class_id: Id | None = None
     status: TurnStatus
     prompt_text: Annotated[str, NewTurn.model_fields["prompt_text"]]
     created_at: Moment
@@ -222,12 +225,36 @@ class DeletedTurnLine(BaseModel):
     """As for a turn."""
 
 
+class RatingLine(NewRating):
+    created_at: Moment
+    updated_at: Moment
+
+
 class ResponseLine(NewResponse):
     type: Literal["response"] = "response"
     response_id: Id
     session_model_id: Id
     model_name: ModelName
     created_at: Moment
+    rating: RatingLine | None = None
+
+
+class JudgedLine(BaseModel):
+    label: Annotated[str, Field(pattern=f"^[{LABELS}]$")]
+    response_id: Id
+
+
+class VoteLine(BaseModel):
+    """It follows the responses of its session. Its class is that of its turn."""
+
+    type: Literal["vote"] = "vote"
+    turn_id: Id
+    blind: bool
+    winner: Id | None
+    tie: Tie | None
+    answers: Annotated[list[JudgedLine], Field(min_length=2, max_length=limits.JUDGED_ANSWERS)]
+    created_at: Moment
+    updated_at: Moment
 
 
 class UsageLine(BaseModel):
@@ -236,7 +263,7 @@ class UsageLine(BaseModel):
     type: Literal["usage"] = "usage"
 
 
-Line = Header | UsageLine | ExampleLine | SessionLine | TurnLine | DeletedTurnLine | ResponseLine
+Line = Header | UsageLine | ExampleLine | SessionLine | TurnLine | DeletedTurnLine | ResponseLine | VoteLine
 LINE: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="type")], config=DEFERRED)
 
 

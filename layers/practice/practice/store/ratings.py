@@ -4,6 +4,7 @@ A rating is an item beside its response. The response is marked as rated, so tha
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 from practice import table
 from practice.caller import Caller
@@ -15,6 +16,9 @@ from practice.schemas.session_model import StoredModels
 from practice.store import accounts
 from practice.store.views import live_responses
 from practice.table import ExpectedVersions, Versioned, keys
+
+MARK: Final = {"rated": table.flag(True)}
+"""Of a response that has or had a rating."""
 
 
 @table.optimistic
@@ -53,15 +57,17 @@ def _insertion(user_id: int, response: Response, rating: Rating) -> list[table.W
         table.check(keys.models(user_id, response.session_id), "contains(#live, :model)", model),
         table.update(
             keys.response(user_id, response.response_id),
-            set_to={"rated": table.flag(True)},
+            set_to=MARK,
             condition="attribute_exists(#of_model)",
         ),
-        *table.put(
-            keys.rating(user_id, response.response_id),
-            rating,
-            attributes={"model": table.number(response.session_model_id)},
-        ),
+        *item(user_id, response, rating),
     ]
+
+
+def item(user_id: int, response: Response, rating: Rating) -> list[table.Write]:
+    """The rating alone; its response is to have `MARK`."""
+    of_model = {"model": table.number(response.session_model_id)}
+    return table.put(keys.rating(user_id, response.response_id), rating, attributes=of_model)
 
 
 def get(caller: Caller, response_id: int) -> Versioned[Rating]:

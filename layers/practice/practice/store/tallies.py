@@ -36,10 +36,10 @@ class Tallies:
     class_document: table.Document | None
 
     @classmethod
-    def read(cls, user_id: int, class_id: int) -> Self:
-        """One request."""
+    def read(cls, user_id: int, class_id: int, *, is_imported: bool = False) -> Self:
+        """One request. An imported vote changes no count of the class."""
         user_key, class_key = keys.user_votes(user_id, class_id), keys.class_votes(class_id)
-        found = table.fetch([user_key, class_key])
+        found = table.fetch([user_key] if is_imported else [user_key, class_key])
         return cls(user_id, class_id, found.get(user_key), found.get(class_key))
 
     def writes(self, before: StoredVote | None, after: StoredVote | None) -> list[table.Write]:
@@ -110,15 +110,34 @@ class Tallies:
 
 
 def of_imported(user_id: int, class_id: int, votes: Iterable[StoredVote]) -> list[table.Write]:
-    """What the imported votes of one class add up to, for an account without votes. Raises TooManyComparedModels."""
-    tally = UserTally()
+    """For the transaction that writes these imported votes of one class. One request."""
+    key = keys.user_votes(user_id, class_id)
+    document = table.get(key)
+    tally = _user_tally(document)
     for vote in votes:
         tally = _added(tally, _changes(None, vote))
         tally.votes += 1
         tally.blind_votes += vote.blind
-    if not _fits(tally):
-        raise TooManyComparedModels
-    return table.put(keys.user_votes(user_id, class_id), tally)
+    return table.revise(document, tally) if document else table.put(key, tally)
+
+
+class ComparedModels:
+    """The models that the votes of a file compare in one class."""
+
+    def __init__(self) -> None:
+        self._pairs: set[Pair] = set()
+        self._names: set[str] = set()
+        self._bytes = 0
+
+    def add(self, vote: StoredVote) -> None:
+        """Raises TooManyComparedModels."""
+        for pair, _ in comparisons(vote):
+            if pair not in self._pairs:
+                self._pairs.add(pair)
+                self._names.update(pair)
+                self._bytes += len(Comparisons(a=pair[0], b=pair[1]).model_dump_json().encode())
+        if len(self._names) > COMPARED_MODELS or self._bytes > COMPARED_BYTES:
+            raise TooManyComparedModels
 
 
 def _user_tally(document: table.Document | None) -> UserTally:

@@ -178,10 +178,7 @@ def cast(
 
 def of_imported(user_id: int, vote: StoredVote) -> list[table.Write]:
     """A vote that comes with an import; `tallies.of_imported` counts those of a class."""
-    revealed = {"revealed": table.flag(True)}
-    return table.put(
-        keys.vote(user_id, vote.turn_id), vote.model_copy(update={"imported": True}), attributes=revealed
-    )
+    return table.put(keys.vote(user_id, vote.turn_id), vote, attributes={"revealed": table.flag(True)})
 
 
 def _never_revealed(document: table.Document | None) -> bool:

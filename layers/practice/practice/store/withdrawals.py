@@ -17,8 +17,12 @@ def stored(document: table.Document | None) -> StoredVote | None:
 
 def counting(user_id: int, before: StoredVote | None, after: StoredVote | None) -> list[table.Write]:
     """The counts that change with the vote. One request, none without a class. Its class never changes."""
-    class_id = next((vote.class_id for vote in (after, before) if vote), None)
-    return [] if class_id is None else Tallies.read(user_id, class_id).writes(before, after)
+    votes = [vote for vote in (after, before) if vote]
+    class_id = next((vote.class_id for vote in votes), None)
+    if class_id is None:
+        return []
+    is_imported = all(vote.imported for vote in votes)
+    return Tallies.read(user_id, class_id, is_imported=is_imported).writes(before, after)
 
 
 def withdrawal(user_id: int, document: table.Document, vote: StoredVote) -> list[table.Write]:

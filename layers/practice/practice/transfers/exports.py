@@ -1,4 +1,4 @@
-"""All of a user as NDJSON lines: examples, then session by session its settings, models, turns and responses.
+"""All of a user as NDJSON lines: examples, then session by session its settings, models, turns, responses and votes.
 
 A line holds what is stored, unchecked: what was stored under other limits is exported too. `schemas/transfer.py` says what
 an import accepts.
@@ -11,8 +11,10 @@ from pydantic_core import from_json, to_json
 
 from practice import table
 from practice.errors import SessionNotFound
+from practice.limits import MAX_ID
 from practice.runtime import clock
 from practice.schemas.example import Example
+from practice.schemas.rating import Rating
 from practice.schemas.session_model import StoredModels
 from practice.schemas.settings import StoredSettings
 from practice.schemas.turn import StoredTurn, TurnStatus
@@ -20,6 +22,7 @@ from practice.schemas.usage import ModelUsage
 from practice.store import accounts
 from practice.store.usage_views import by_model
 from practice.store.views import View, live_responses, read_view
+from practice.store.withdrawals import stored
 from practice.table import keys
 
 _ENDED = (TurnStatus.DONE, TurnStatus.FAILED, TurnStatus.CANCELLED)
@@ -27,6 +30,10 @@ _ENDED = (TurnStatus.DONE, TurnStatus.FAILED, TurnStatus.CANCELLED)
 
 _TURN = StoredTurn.model_fields.keys() - {"session_id", "ancestry", "is_deleted", "reserved"}
 _OF_DELETED = {"turn_id", "created_at", "after_turn_id"}
+_OF_VOTE: dict[str, Any] = {
+    **dict.fromkeys(("turn_id", "blind", "winner", "tie", "created_at", "updated_at"), True),
+    "answers": {"__all__": {"label", "response_id"}},
+}
 
 
 def is_importing(user_id: int) -> bool:
@@ -40,7 +47,8 @@ def header(*, is_complete: bool) -> str:
 
 
 def lines(user_id: int, *, is_complete: bool = True) -> Iterator[str]:
-    """JSON lines without their line ends, read as they are taken: one request for a hundred examples, two for a session.
+    """JSON lines without their line ends, read as they are taken: one request for a hundred examples, two for a session, one
+    more each for its ratings and votes if it may have any.
 
     Each session is as of the moment its own items are read: what is added to it afterwards has later ids and is left out.
     What is deleted meanwhile may be missing, never half there.
@@ -58,8 +66,12 @@ def lines(user_id: int, *, is_complete: bool = True) -> Iterator[str]:
             continue
         yield _line("session", **_session(view, examples))
         end = view.models_document.number("next_id")
-        yield from _turns(user_id, session_id, end)
-        yield from _responses(user_id, session_id, end, view.models)
+        compared: set[int] = set()
+        yield from _turns(user_id, session_id, end, compared)
+        answers: set[int] = set()
+        yield from _responses(user_id, session_id, end, view.models, answers)
+        if compared:
+            yield from _votes(user_id, session_id, compared, answers)
 
 
 def _usage(user_id: int) -> Iterator[str]:
@@ -119,8 +131,11 @@ def _settings(settings: StoredSettings, examples: set[int]) -> dict[str, Any]:
     return {**own, "few_shot_links": links}
 
 
-def _turns(user_id: int, session_id: int, end: int) -> Iterator[str]:
-    """Those that have ended: of a turn under way the answers alone are there yet."""
+def _turns(user_id: int, session_id: int, end: int, compared: set[int]) -> Iterator[str]:
+    """Those that have ended: of a turn under way the answers alone are there yet.
+
+    Adds to `compared` those that asked several models.
+    """
     for document in table.walk(keys.turns(user_id, session_id, end), backwards=False):
         status = TurnStatus(document.string("status"))
         if status not in _ENDED:
@@ -130,11 +145,40 @@ def _turns(user_id: int, session_id: int, end: int) -> Iterator[str]:
         if turn.is_deleted:
             yield _line("deleted_turn", **turn.model_dump(include=kept & _OF_DELETED))
             continue
+        if len(turn.asked) > 1:
+            compared.add(turn.turn_id)
         errors = from_json(document.string("errors")) if "errors" in document.item else []
         yield _line("turn", **turn.model_dump(include=kept), status=status, errors=errors)
 
 
-def _responses(user_id: int, session_id: int, end: int, models: StoredModels) -> Iterator[str]:
+def _responses(
+    user_id: int, session_id: int, end: int, models: StoredModels, answers: set[int]
+) -> Iterator[str]:
+    """Each with its rating. Adds their ids to `answers`."""
+    ratings = _ratings(user_id, session_id)
+    rated_id, rating = 0, None
     for document in table.walk(keys.responses(user_id, session_id, end), backwards=False):
         for response in live_responses([document], models):
-            yield _line("response", **response.model_dump(exclude={"session_id"}))
+            answers.add(response.response_id)
+            fields = response.model_dump(exclude={"session_id"})
+            if "rated" in document.item:
+                while rated_id < response.response_id:
+                    rated_id, rating = next(ratings, (MAX_ID, None))
+                if rated_id == response.response_id:
+                    fields["rating"] = rating
+            yield _line("response", **fields)
+
+
+def _ratings(user_id: int, session_id: int) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """With the ids of their responses, in their order."""
+    for document in table.walk(keys.ratings(user_id, session_id), backwards=False):
+        rating = Rating.model_validate_json(document.text)
+        yield rating.response_id, rating.model_dump(exclude={"response_id"})
+
+
+def _votes(user_id: int, session_id: int, turns: set[int], answers: set[int]) -> Iterator[str]:
+    """Those on turns and answers that are in the export. Others were cast meanwhile, or an answer was deleted."""
+    for document in table.walk(keys.votes(user_id, session_id), backwards=False):
+        vote = stored(document)
+        if vote and vote.turn_id in turns and answers.issuperset(each.response_id for each in vote.answers):
+            yield _line("vote", **vote.model_dump(include=_OF_VOTE))

@@ -17,11 +17,19 @@ from pydantic import TypeAdapter, ValidationError
 
 from practice import limits, table
 from practice.caller import Caller
-from practice.errors import AccountNotEmpty, ImportInProgress, Invalid, Problem, Unauthorized
+from practice.errors import (
+    AccountNotEmpty,
+    ImportInProgress,
+    Invalid,
+    Problem,
+    TooManyComparedModels,
+    Unauthorized,
+)
 from practice.runtime.deadline import Deadline
 from practice.schemas.base import DEFERRED
 from practice.schemas.example import Example
 from practice.schemas.json_text import parse_json
+from practice.schemas.rating import Rating
 from practice.schemas.response import Response
 from practice.schemas.session import OwnSession
 from practice.schemas.session_model import StoredModel, StoredModels
@@ -36,9 +44,11 @@ from practice.schemas.transfer import (
     ResponseLine,
     SessionLine,
     TurnLine,
+    VoteLine,
 )
 from practice.schemas.turn import AskedModel, StoredTurn, TurnError, TurnSettings, TurnStatus
-from practice.store import accounts, sweeps
+from practice.schemas.vote import JudgedAnswer, StoredVote
+from practice.store import accounts, ratings, sweeps, tallies, votes
 from practice.store.examples import insertion as example_insertion
 from practice.store.responses import of_model
 from practice.store.sessions import insertion
@@ -105,6 +115,41 @@ def _wrong(number: int, kind: str, message: str, *where: str | int) -> Invalid:
     return Invalid([Problem(kind, ("body", number, *where), message)])
 
 
+class _Judged(NamedTuple):
+    """What a vote needs of its turn; ids are those of the file."""
+
+    class_id: int | None
+    asked: dict[int, tuple[int, str]]
+    """The id and name of each model, by the response that it gave."""
+
+    @classmethod
+    def of(cls, line: TurnLine) -> "_Judged":
+        asked = {each.response_id: (each.session_model_id, each.model_name) for each in line.asked}
+        return cls(line.class_id, asked)
+
+    def vote(self, line: VoteLine, shift: int) -> StoredVote:
+        """Its ids are written `shift` higher."""
+        answers = []
+        for each in line.answers:
+            session_model_id, model_name = self.asked[each.response_id]
+            answers.append(
+                JudgedAnswer(
+                    label=each.label,
+                    response_id=each.response_id + shift,
+                    model_name=model_name,
+                    session_model_id=session_model_id + shift,
+                )
+            )
+        return StoredVote(
+            **line.model_dump(include={"blind", "tie", "created_at", "updated_at"}),
+            turn_id=line.turn_id + shift,
+            class_id=self.class_id,
+            winner=line.winner + shift if line.winner else None,
+            answers=answers,
+            imported=True,
+        )
+
+
 class _Structure:
     """What a line means depends on those before it: each must refer to what the file holds, in the order of time.
 
@@ -122,7 +167,13 @@ class _Structure:
         """The models that turns asked, by the ids of the responses they were to give."""
         self.turns: set[int] = set()
         self.deleted: set[int] = set()
-        self.last_turn = self.last_response = 0
+        self.answers: set[int] = set()
+        """The responses that are those of turns."""
+        self.judged: dict[int, _Judged] = {}
+        """The turns that asked several models."""
+        self.compared: dict[int, tallies.ComparedModels] = {}
+        """By class."""
+        self.last_turn = self.last_response = self.last_vote = 0
         self.last_moment = ""
 
     def take(self, number: int, line: Line) -> None:
@@ -139,6 +190,8 @@ class _Structure:
             self._take_turn(number, line)
         elif isinstance(line, ResponseLine):
             self._take_response(number, line)
+        elif isinstance(line, VoteLine):
+            self._take_vote(number, line)
 
     def end(self) -> None:
         if not self.is_begun:
@@ -156,8 +209,8 @@ class _Structure:
         self.session = line
         self.model_names = {model.session_model_id: model.model_name for model in line.models}
         self.asked = {}
-        self.turns, self.deleted = set(), set()
-        self.last_turn = self.last_response = 0
+        self.turns, self.deleted, self.answers, self.judged = set(), set(), set(), {}
+        self.last_turn = self.last_response = self.last_vote = 0
         self.last_moment = ""
 
     def _take_models(self, number: int, line: SessionLine) -> None:
@@ -202,7 +255,9 @@ class _Structure:
         if isinstance(line, TurnLine):
             reserved = [asked.response_id for asked in line.asked]
         self._check_after(number, line, session)
-        is_in_place = line.turn_id == reserved[0] > self.last_turn and not self.last_response
+        is_in_place = (
+            line.turn_id == reserved[0] > self.last_turn and not self.last_response and not self.last_vote
+        )
         if not is_in_place or reserved != sorted({*reserved}) or not self._are_free(session, reserved):
             message = "Turns should follow their session, in the order of their ids"
             raise _wrong(number, "id", message, "turn_id")
@@ -222,6 +277,8 @@ class _Structure:
         if len({*failed}) < len(failed) or not {*failed} <= {*asked}:
             raise _wrong(number, "id", "Errors should be of models that were asked, each once", "errors")
         self.asked |= zip(reserved, asked, strict=True)
+        if len(asked) > 1:
+            self.judged[line.turn_id] = _Judged.of(line)
 
     def _check_after(self, number: int, line: TurnLine | DeletedTurnLine, session: SessionLine) -> None:
         """An id that nothing in the file has is that of a response which was deleted."""
@@ -236,7 +293,7 @@ class _Structure:
     def _take_response(self, number: int, line: ResponseLine) -> None:
         session = self._session(number)
         is_free = self._are_free(session, [line.response_id]) and line.response_id not in self.deleted
-        if line.response_id <= self.last_response or not is_free:
+        if line.response_id <= self.last_response or self.last_vote or not is_free:
             message = "Responses should follow their session, in the order of their ids"
             raise _wrong(number, "id", message, "response_id")
         if not self.last_moment <= line.created_at <= session.last_answered_at:
@@ -248,6 +305,38 @@ class _Structure:
         if line.model_name != self.model_names[line.session_model_id]:
             raise _wrong(number, "model", "The name should be that of the session's model", "model_name")
         self.last_response, self.last_moment = line.response_id, line.created_at
+        if line.response_id in self.asked:
+            self.answers.add(line.response_id)
+
+    def _take_vote(self, number: int, line: VoteLine) -> None:
+        self._session(number)
+        turn = self.judged.get(line.turn_id)
+        if turn is None or line.turn_id <= self.last_vote:
+            message = (
+                "Votes should follow their session's responses, in the order of their turns of several models"
+            )
+            raise _wrong(number, "id", message, "turn_id")
+        self.last_vote = line.turn_id
+        labels = [each.label for each in line.answers]
+        if sorted({*labels}) != labels:
+            raise _wrong(
+                number, "order", "Answers should come in the order of their labels, each once", "answers"
+            )
+        named = {each.response_id for each in line.answers}
+        names = {turn.asked[each][1] for each in named & turn.asked.keys()}
+        if len(names) < len(line.answers) or not named <= self.answers:
+            message = "Answers should be responses of the turn, each model once"
+            raise _wrong(number, "id", message, "answers")
+        if (line.winner is None) is (line.tie is None):
+            raise _wrong(number, "one_choice", "A vote should have either a winner or a tie", "winner")
+        if line.winner is not None and line.winner not in named:
+            raise _wrong(number, "id", "The winner should be one of the answers", "winner")
+        if turn.class_id is not None:
+            try:
+                self.compared.setdefault(turn.class_id, tallies.ComparedModels()).add(turn.vote(line, 0))
+            except TooManyComparedModels:
+                message = "The votes of a class should not compare more models than the API allows"
+                raise _wrong(number, "too_long", message, "answers") from None
 
     def _are_free(self, session: SessionLine, numbers: list[int]) -> bool:
         """Ids of the session's that none of its models has."""
@@ -458,6 +547,9 @@ class _Writer:
         self.turn_of: dict[int, int] = {}
         """By the id of a response, both as the file has them."""
         self.branches = Branches(StoredModels(), 0, 0)
+        self.judged: dict[int, _Judged] = {}
+        self.votes: list[StoredVote] = []
+        """Those among what is pending: all of one class."""
         self.pending: list[table.Write] = []
         self.pending_bytes = 0
         self.added = {"examples": 0, "sessions": 0}
@@ -479,6 +571,8 @@ class _Writer:
                 self._deleted_turn(line, session, shift)
             elif isinstance(line, ResponseLine) and session:
                 self._response(line, session, shift)
+            elif isinstance(line, VoteLine):
+                self._vote(self.judged[line.turn_id].vote(line, shift))
             _count(self.counts, line)
         self._close_session()
         self._flush()
@@ -492,7 +586,7 @@ class _Writer:
 
     def _open_session(self, line: SessionLine, shift: int) -> None:
         """Its own items wait for all that is below it: until then no reader sees any of it."""
-        self.turn_of = {}
+        self.turn_of, self.judged = {}, {}
         self.branches = Branches(_models(line, shift), line.session_id, shift)
         session_id = line.session_id + shift
         session = OwnSession(
@@ -538,6 +632,7 @@ class _Writer:
         turn = StoredTurn(
             turn_id=line.turn_id + shift,
             session_id=session.session_id + shift,
+            class_id=line.class_id,
             prompt_text=line.prompt_text,
             created_at=line.created_at,
             asked=[
@@ -560,6 +655,8 @@ class _Writer:
             ancestry=self.branches.add(line),
         )
         self.turn_of |= {asked.response_id: line.turn_id for asked in line.asked}
+        if len(line.asked) > 1:
+            self.judged[line.turn_id] = _Judged.of(line)
         errors = [
             TurnError(
                 **error.model_dump(exclude={"session_model_id"}),
@@ -590,7 +687,7 @@ class _Writer:
 
     def _response(self, line: ResponseLine, session: SessionLine, shift: int) -> None:
         response = Response(
-            **line.model_dump(exclude={"type", "response_id", "session_model_id"}),
+            **line.model_dump(exclude={"type", "response_id", "session_model_id", "rating"}),
             response_id=line.response_id + shift,
             session_model_id=line.session_model_id + shift,
             session_id=session.session_id + shift,
@@ -601,8 +698,23 @@ class _Writer:
             attributes["turn"] = table.number(turn_id + shift)
             self.branches.count_answer(turn_id, response.session_model_id)
             attributes |= self.branches.attributes(turn_id)
+        puts: list[table.Write] = []
+        if line.rating:
+            attributes |= ratings.MARK
+            rating = Rating(
+                **line.rating.model_dump(exclude={"tags"}),
+                response_id=response.response_id,
+                tags=line.rating.tags or [],
+            )
+            puts = ratings.item(self.caller.user_id, response, rating)
         key = keys.response(self.caller.user_id, response.response_id)
-        self._later(table.put(key, response, attributes=attributes))
+        self._later([*table.put(key, response, attributes=attributes), *puts])
+
+    def _vote(self, vote: StoredVote) -> None:
+        if self.votes and self.votes[0].class_id != vote.class_id:
+            self._flush()
+        self._later(votes.of_imported(self.caller.user_id, vote))
+        self.votes.append(vote)
 
     def _later(self, writes: list[table.Write], counted: str | None = None) -> None:
         """In one transaction with what is pending, or in the next. Marked: an import that dies is deleted by its marks, and
@@ -622,10 +734,26 @@ class _Writer:
 
     def _flush(self) -> None:
         if self.pending:
-            self.claim.commit(*self.pending, **{name: n for name, n in self.added.items() if n})
-            self.pending, self.pending_bytes = [], 0
+            self._commit()
+            self.pending, self.pending_bytes, self.votes = [], 0, []
             self.added = dict.fromkeys(self.added, 0)
             self.progress(self.counts)
+
+    def _commit(self) -> None:
+        """With what the votes add to the counts, which a sweep of other votes may change meanwhile."""
+        added = {name: n for name, n in self.added.items() if n}
+        class_id = self.votes[0].class_id if self.votes else None
+        if class_id is None:
+            self.claim.commit(*self.pending, **added)
+            return
+        for _ in table.attempts():
+            counting = tallies.of_imported(self.caller.user_id, class_id, self.votes)
+            try:
+                self.claim.commit(*self.pending, *counting, **added)
+            except table.ConditionFailed:
+                continue
+            return
+        raise AssertionError("attempts() ends by raising")
 
 
 def _models(line: SessionLine, shift: int) -> StoredModels:
