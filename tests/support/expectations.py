@@ -105,6 +105,22 @@ def two_texts_too_long(_: AnyCase, problem: Json) -> bool:
     return (problem["type"], problem["loc"]) == ("too_long", ["body"])
 
 
+def not_one_choice(case: AnyCase, problem: Json) -> bool:
+    """Several of the fields, or none; or an answer that the turn does not have."""
+    chosen = [
+        name for name in ("label", "response_id", "tie") if cast("Json", case.body).get(name) is not None
+    ]
+    if problem["type"] == "one_choice":
+        return len(chosen) != 1
+    unknown = {"label_unknown": ["label"], "response_unknown": ["response_id"]}
+    return chosen == unknown.get(problem["type"])
+
+
+def days_too_many(case: AnyCase, problem: Json) -> bool:
+    """Or from a day after the last."""
+    return problem["type"] in ("too_many_days", "date_range") and "from" in case.query
+
+
 def an_unstorable_object(case: AnyCase, problem: Json) -> bool:
     """In what is free-form a schema names no depth, no bytes, and no text that is refused."""
     kind, (root, *rest) = problem["type"], problem["loc"]
@@ -253,6 +269,15 @@ EXPECTED_PROBLEMS: Final = (
         WITH_BODY,
         "NUL and lone surrogates are 422. `NaN`/`Infinity` are 422. [...] 64 KB and depth 32 per free-form object",
         an_unstorable_object,
+    ),
+    ExpectedProblem(
+        POSITIVE,
+        frozenset({"put_vote"}),
+        "exactly one of `label`, `response_id`, `tie` [...] 422 for an unknown label or foreign response",
+        not_one_choice,
+    ),
+    ExpectedProblem(
+        POSITIVE, frozenset({"get_usage"}), "UTC days, at most 92, default the last 30", days_too_many
     ),
     ExpectedProblem(
         POSITIVE, frozenset({"run_session", "chat"}), "`prompt_text` (not blank: 422)", a_blank_prompt
