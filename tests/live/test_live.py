@@ -20,6 +20,7 @@ from practice.turns.run import POLL_SECONDS
 from tests.live.conftest import Gate
 from tests.support.learners import Learner, made
 from tests.support.live import Socket, joined
+from tests.support.processes import wait_until
 from tests.support.providers import FakeProvider, Part, Played
 
 
@@ -62,6 +63,12 @@ def started(
     return socket, socket.wait("turn.started", "c")["turn_id"]
 
 
+def connections_in(items: dict[tuple[str, str], Any]) -> list[Any]:
+    [listed] = [item["open"]["L"] for (_, sk), item in items.items() if sk == "CONNECTIONS"]
+    assert isinstance(listed, list)
+    return listed
+
+
 def in_background(act: Callable[[], None]) -> threading.Thread:
     thread = threading.Thread(target=act, daemon=True)
     thread.start()
@@ -91,6 +98,18 @@ def test_a_run_opens_a_session_and_shows_its_first_turn(
     assert joined(socket.of("r")) == texts_of(ada, session, begun["turn_id"])
 
 
+def test_a_run_with_an_agent_has_its_snapshot(
+    stack: Stack, ada: Learner, class_of: Any, provider: FakeProvider, announce_agent: Callable[..., int]
+) -> None:
+    agent_id, socket = announce_agent(ada.user_id), Socket.open(stack, ada)
+
+    socket.say("run", class_id=class_of("alpha"), prompt_text="Why?", agent_id=agent_id)
+
+    session_id = socket.wait("turn.started")["session_id"]
+    settings = made(ada.get(f"/sessions/{session_id}/settings"), 200)
+    assert settings["agent_snapshot"]["system_prompt"] == "Answer with a question."
+
+
 def test_who_comes_in_the_middle_gets_what_is_answered_within_two_seconds(
     stack: Stack, ada: Learner, class_of: Any, provider: FakeProvider, deliver_turns: Any, gate: Gate
 ) -> None:
@@ -112,26 +131,40 @@ def test_who_comes_in_the_middle_gets_what_is_answered_within_two_seconds(
     assert joined(second.of("f")) == joined(first.of("c")) == texts_of(ada, session, turn_id)
 
 
+@pytest.mark.parametrize("function", ["chat", "run_session"])
 def test_a_turn_begun_over_http_is_followed_too(
-    stack: Stack, ada: Learner, class_of: Any, provider: FakeProvider, gate: Gate
+    stack: Stack,
+    ada: Learner,
+    class_of: Any,
+    provider: FakeProvider,
+    gate: Gate,
+    items_of: Any,
+    function: str,
 ) -> None:
-    session = ada.open_session(class_id=class_of("alpha", "beta"))
+    class_id = class_of("alpha", "beta")
     provider.plays["alpha"] = gate.play("late")
-    path = f"/sessions/{session['session_id']}"
+    if function == "chat":
+        path = f"/sessions/{ada.open_session(class_id=class_id)['session_id']}/chat"
+    else:
+        path = f"/sessions/run?class_id={class_id}"
     answers: list[Any] = []
-    asking = in_background(lambda: answers.append(ada.post(path + "/chat", {"prompt_text": "Why?"})))
+    asking = in_background(lambda: answers.append(ada.post(path, {"prompt_text": "Why?"})))
     assert gate.asked["late"].wait(30)
-    [turn] = made(ada.get(path + "/turns"), 200)["items"]
+    [session] = made(ada.get(f"/sessions?class_id={class_id}"), 200)["items"]
+    [turn] = made(ada.get(f"/sessions/{session['session_id']}/turns"), 200)["items"]
 
-    socket = Socket.open(stack, ada)
-    socket.say("follow", session_id=session["session_id"], turn_id=turn["turn_id"])
-    socket.wait("answer.done")
+    socket, gone = Socket.open(stack, ada), Socket.open(stack, ada)
+    for each in (socket, gone):
+        each.say("follow", session_id=session["session_id"], turn_id=turn["turn_id"])
+        each.wait("answer.done")
+    gone.is_gone = True
     gate.open("late")
     asking.join()
     socket.wait("turn.done")
 
     assert answers[0].status == 201
     assert joined(socket.of("1")) == texts_of(ada, session, turn["turn_id"])
+    wait_until(lambda: len(connections_in(items_of(ada))) == 1)
 
 
 def test_a_turn_that_has_ended_comes_at_once(
@@ -306,7 +339,7 @@ def test_a_client_that_has_left_harms_no_turn(
     deliver_turns()
 
     assert texts_of(ada, session, turn_id)
-    assert not [sk for pk, sk in items_of(ada) if sk == "CONNECTIONS" and items_of(ada)[pk, sk]["open"]["L"]]
+    wait_until(lambda: not connections_in(items_of(ada)))
 
 
 def test_a_client_that_does_not_read_is_closed_and_follows_again(
