@@ -367,7 +367,7 @@ class Claim(NamedTuple):
         """The first write of each of its transactions; fails once the claim has lapsed, or is another's."""
         return table.update(
             keys.account(self.user_id),
-            set_to={"import_until": accounts.milliseconds(CLAIM_SECONDS)},
+            set_to={"import_until": table.ms_from_now(CLAIM_SECONDS)},
             add=counted,
             condition=_HELD,
             values=self._values(),
@@ -383,7 +383,7 @@ class Claim(NamedTuple):
         )
 
     def _values(self) -> dict[str, table.Value]:
-        return {":claim": table.text(self.token), ":now": accounts.milliseconds()}
+        return {":claim": table.text(self.token), ":now": table.ms_from_now()}
 
     def commit(self, *writes: table.Write, **counted: int) -> None:
         """Raises ImportInProgress when the claim is lost."""
@@ -441,12 +441,12 @@ def claim(user_id: int, transfer_id: int) -> Claim:
         condition, values = f"attribute_not_exists(#importing) AND {_EMPTY}", {":none": table.number(0)}
         if "importing" in item:
             condition = "#importing = :dead AND #import_until < :now"
-            values = {":dead": item["importing"], ":now": accounts.milliseconds()}
+            values = {":dead": item["importing"], ":now": table.ms_from_now()}
         taken = table.update(
             keys.account(user_id),
             set_to={
                 "importing": table.text(mine.token),
-                "import_until": accounts.milliseconds(CLAIM_SECONDS),
+                "import_until": table.ms_from_now(CLAIM_SECONDS),
                 "ttl": None,
             },
             condition=f"attribute_not_exists(#erasing) AND {condition}",
