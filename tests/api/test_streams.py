@@ -18,7 +18,7 @@ from local.stack import Stack
 from practice.schemas.response import Response
 from practice.schemas.turn import AskedModel, FinishReason, TurnError
 from practice.store import turns
-from practice.store.turns import TurnState
+from practice.store.turn_state import TurnState
 from practice.turns import ask, configuration, run, worker
 from practice.turns.draft import Draft
 from practice.turns.live import Live

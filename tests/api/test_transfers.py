@@ -19,7 +19,7 @@ from practice import table
 from practice.errors import StorageFull
 from practice.store import accounts
 from practice.table import keys
-from practice.transfers import files, imports, jobs
+from practice.transfers import checking, claims, files, imports, jobs
 from tests.support.learners import Answer, Learner
 from tests.support.processes import Killed
 
@@ -297,14 +297,14 @@ def test_a_failing_import_removes_what_it_wrote_and_ends_with_its_reason(
 ) -> None:
     work(ada)
     file = ada.get("/export").body
-    commit, done = imports.Claim.commit, count(1)
+    commit, done = claims.Claim.commit, count(1)
 
-    def full(claim: imports.Claim, *writes: table.Write, **counted: int) -> None:
+    def full(claim: claims.Claim, *writes: table.Write, **counted: int) -> None:
         if writes and "Item" in writes[0].params and next(done) == 3:
             raise StorageFull
         commit(claim, *writes, **counted)
 
-    monkeypatch.setattr(imports.Claim, "commit", full)
+    monkeypatch.setattr(claims.Claim, "commit", full)
     monkeypatch.setattr(imports, "_CHUNK_WRITES", 2)
     failed = ben.post("/import", raw=file, headers=PLAIN)
 
@@ -329,7 +329,7 @@ def test_a_large_dead_import_is_cleared_by_the_worker(
         ada.add_example(title=str(number))
     file = ada.get("/export").body
     monkeypatch.setattr(imports, "_CHUNK_WRITES", 10)
-    monkeypatch.setattr(imports, "_DELETIONS", 5)
+    monkeypatch.setattr(claims, "_DELETIONS", 5)
     monkeypatch.setattr(jobs, "CLEARED_AT_ONCE", 2)
     with killed_at(5, WRITING):
         assert ben.post("/import", raw=file, headers=PLAIN).status == 500
@@ -502,13 +502,13 @@ def test_an_import_that_two_workers_are_given_is_done(
     ada.add_example()
     waiting = ben.post("/import")
     by_link("PUT", waiting.json["upload_url"], ada.get("/export").body)
-    check, other = imports.check, iter([lambda: deliver(stack, ben, waiting.json["import_id"])])
+    check, other = checking.check, iter([lambda: deliver(stack, ben, waiting.json["import_id"])])
 
     def overtaken(lines: Callable[[], Any]) -> Any:
         next(other, lambda: None)()
         return check(lines)
 
-    monkeypatch.setattr(imports, "check", overtaken)
+    monkeypatch.setattr(checking, "check", overtaken)
     deliver(stack, ben, waiting.json["import_id"])
 
     job = ben.get(waiting.headers["location"]).json

@@ -17,7 +17,7 @@ from practice import table
 from practice.errors import StoreUnavailable
 from practice.runtime import queues
 from practice.schemas.turn import TurnError
-from practice.store import turns
+from practice.store import followers, turns
 from practice.table.keys import Key
 from practice.turns import configuration, run, worker
 from tests.support.learners import BASE_URL, Answer, Learner, Send, made, walk
@@ -1384,20 +1384,20 @@ def test_a_running_turn_reads_whether_it_was_cancelled_in_one_request(
     session, turn = underway()
     quiet, measured = threading.Event(), threading.Event()
     looks: list[Any] = []
-    sees = turns.look
+    sees = followers.look
 
-    def look(user_id: int, turn_id: int, followers: turns.Followers) -> turns.Sighting:
+    def look(user_id: int, turn_id: int, known: followers.Followers) -> followers.Sighting:
         assert quiet.wait(30)
         if not looks:
             looks.append("failed")
             raise StoreUnavailable("injected")
         with requests_to_table() as requests:
-            answer = sees(user_id, turn_id, followers)
+            answer = sees(user_id, turn_id, known)
         looks.append(requests)
         measured.set()
         return answer
 
-    monkeypatch.setattr(turns, "look", look)
+    monkeypatch.setattr(followers, "look", look)
     path = turn.begin(lambda: chat(ada, session))
     quiet.set()
     assert measured.wait(30)

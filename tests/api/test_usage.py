@@ -16,7 +16,7 @@ from practice.runtime import clock as practice_clock
 from practice.runtime.config import ConfigurationError, config
 from practice.schemas.response import Response
 from practice.schemas.spending import Spending
-from practice.store import sweeps, turns, usage
+from practice.store import reservations, sweeps, turn_state, turns, usage
 from practice.turns import configuration, worker
 from tests.support.learners import Answer, Learner, at_once, made
 from tests.support.providers import FakeProvider, Played, completion, replies
@@ -278,10 +278,10 @@ def test_a_turn_counts_whose_session_is_deleted_while_it_runs(
 
     total = usage_of(ada)["total"]
     assert (total["turns"], total["answers"], total["prompt_tokens"]) == (1, 0, 3)
-    assert reservations(items_of(ada)) == []
+    assert reserved(items_of(ada)) == []
 
 
-def reservations(items: dict[tuple[str, str], Any]) -> list[str]:
+def reserved(items: dict[tuple[str, str], Any]) -> list[str]:
     return [sk for _, sk in items if sk.startswith("RESERVED#")]
 
 
@@ -479,7 +479,7 @@ def died(ada: Learner, session: dict[str, Any], *answers: str) -> int:
     """A turn whose worker died a while ago, after these models had answered."""
     turn_id: int = made(chat(ada, session, headers=ASYNC), 202)["turn_id"]
     claim = turns.claim(ada.user_id, turn_id, worker.WORKER_LEASE)
-    state = turns.read(ada.user_id, turn_id)
+    state = turn_state.read(ada.user_id, turn_id)
     assert claim
     assert state
     for asked in state.turn.asked:
@@ -544,7 +544,7 @@ def test_a_turn_that_died_after_its_session_was_deleted_counts_with_what_it_had_
 
     total = usage_of(ada)["total"]
     assert (total["turns"], total["answers"], total["prompt_tokens"]) == (1, 1, 70)
-    assert reservations(items_of(ada)) == []
+    assert reserved(items_of(ada)) == []
 
 
 @pytest.mark.usefixtures("provider")
@@ -565,8 +565,8 @@ def test_a_turn_that_goes_on_after_its_reservation_was_given_back_reserves_anew(
     class_id = class_of("alpha", "beta", daily_turns=2)
     session = open_in(ada, class_id)
     turn_id = died(ada, session, "beta")
-    assert turns.give_back_lapsed(ada.user_id)
-    assert not turns.give_back_lapsed(ada.user_id)
+    assert reservations.give_back_lapsed(ada.user_id)
+    assert not reservations.give_back_lapsed(ada.user_id)
     assert usage_of(ada)["total"]["turns"] == 1
 
     work(turn_id)
@@ -593,7 +593,7 @@ def test_a_turn_that_goes_on_without_a_budget_ends_as_daily_budget_spent(
 
     shown = ada.get(f"/sessions/{session['session_id']}/turns/{turn_id}").json
     assert (shown["status"], [each["code"] for each in shown["errors"]]) == ("failed", ["daily_budget_spent"])
-    assert reservations(items_of(ada)) == []
+    assert reserved(items_of(ada)) == []
 
 
 @pytest.mark.usefixtures("provider")

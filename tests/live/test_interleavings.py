@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from local.stack import Stack
 from practice.schemas.response import Response
 from practice.schemas.spending import Spending
-from practice.schemas.turn import AskedModel, ErrorCode, TurnStatus
-from practice.store import turns
+from practice.schemas.turn import IN_PROGRESS, AskedModel, ErrorCode, TurnStatus
+from practice.store import followers, turn_state, turns
 from practice.turns import live as live_module
 from practice.turns.live import Live
 from tests.support.learners import Learner, made
@@ -62,7 +62,7 @@ class World:
         first.follows.append("begun")
         self.turn_id = first.socket.wait("turn.started", "begun")["turn_id"]
         self.live: Live | None = None
-        self.state: turns.TurnState | None = None
+        self.state: turn_state.TurnState | None = None
         self.written: dict[int, str] = {}
         self.ended: set[int] = set()
         self.is_settled = False
@@ -78,10 +78,10 @@ class World:
         """The next worker takes the message of the queue, as `run_queued_turn` does."""
         user_id = self.ada.user_id
         claim = turns.claim(user_id, self.turn_id, LAPSED)
-        state = turns.read(user_id, self.turn_id)
+        state = turn_state.read(user_id, self.turn_id)
         assert state
         if claim is None:
-            assert state.status not in turns.IN_PROGRESS
+            assert state.status not in IN_PROGRESS
             self.is_settled = True
             if not state.followers:
                 return
@@ -131,7 +131,7 @@ class World:
         if kept is None:  # cancelled while its lease had lapsed: the places of its answers are gone
             self.live.failed(asked, asked.error(ErrorCode.NOT_STORED, "the session was deleted meanwhile"))
             return
-        self.state = turns.read(self.ada.user_id, self.turn_id)
+        self.state = turn_state.read(self.ada.user_id, self.turn_id)
         self.live.answered(asked, kept, {})
 
     def fail(self, number: int) -> None:
@@ -143,12 +143,12 @@ class World:
 
     def look(self) -> None:
         if self.live and not self.is_settled:
-            sighting = turns.look(self.ada.user_id, self.turn_id, self.live.followers)
+            sighting = followers.look(self.ada.user_id, self.turn_id, self.live.followers)
             self.live.sight(sighting.followers, sighting.refused)
 
     def settle(self) -> None:
         if self.live and not self.is_settled:
-            state = turns.read(self.ada.user_id, self.turn_id)
+            state = turn_state.read(self.ada.user_id, self.turn_id)
             assert state
             if state.status == TurnStatus.RUNNING:
                 self.state = turns.settle_turn(self.ada.user_id, state)
@@ -161,7 +161,7 @@ class World:
         if self.live:
             self.settle()
             assert self.state
-            state = turns.read(self.ada.user_id, self.turn_id)
+            state = turn_state.read(self.ada.user_id, self.turn_id)
             assert state
             self.live.end(state, 20.0)
             self.live = None
@@ -201,13 +201,13 @@ class World:
         """With the id of before, while it still follows: nothing comes twice."""
         client = self._client(number)
         if client.follows and not any(e["type"] == "turn.done" for e in client.socket.of(client.follows[0])):
-            state = turns.read(self.ada.user_id, self.turn_id)
+            state = turn_state.read(self.ada.user_id, self.turn_id)
             assert state
-            if state.status in turns.IN_PROGRESS:
-                turns.follow(
+            if state.status in IN_PROGRESS:
+                followers.follow(
                     self.ada.user_id,
                     self.turn_id,
-                    turns.Follower(client.socket.connection.connection_id, client.follows[0]),
+                    followers.Follower(client.socket.connection.connection_id, client.follows[0]),
                 )
 
     def drop(self, number: int) -> None:

@@ -212,6 +212,7 @@ ELSEWHERE = {
     "transfers.jobs.LINES_AT_ONCE": ("an export or import at once", "1,000 lines"),
     "transfers.jobs.KEPT": ("a job of that kind", "24 hours"),
     "transfers.jobs.FILE_BYTES": ("a job of that kind", "1 GB"),
+    "transfers.claims.CLAIM_SECONDS": ("the claim of an import", "60 seconds"),
     "transfers.files.LINK_SECONDS": ("a link to a file", "60 minutes"),
 }
 """The same of constants in other modules, with the words of the page."""

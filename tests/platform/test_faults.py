@@ -21,7 +21,7 @@ import pytest
 from local.functions import FunctionError
 from local.stack import Stack
 from practice.runtime import clock
-from practice.store import turns
+from practice.store import reservations, turns
 from practice.transfers import jobs as transfers
 from practice.turns import worker
 from practice.turns.providers import Parts, echo
@@ -842,7 +842,7 @@ def test_usage_is_the_sum_over_all_turns_and_budgets_get_all_else_back(
     for where, world, _ in each_request(name, fault, prepare, act):
         assert broken(items_of(world.learner)) == [], where
         with later(3 * 24 * 3600):
-            turns.give_back_lapsed(world.learner.user_id)
+            reservations.give_back_lapsed(world.learner.user_id)
         items = items_of(world.learner)
         assert broken(items) == [], where
         assert [sk for _, sk in items if sk.startswith("RESERVED#")] == [], where

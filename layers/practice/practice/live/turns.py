@@ -17,10 +17,10 @@ from practice.live.connection import Client, ConnectionClosed
 from practice.runtime.deadline import Deadline
 from practice.schemas.live import Cancel, Chat, Follow, Run, TurnDone, TurnStarted, shown_title
 from practice.schemas.session import OwnSession
-from practice.schemas.turn import NewPrompt, StoredTurn, Turn, TurnModel, TurnStatus
-from practice.store import turn_views, turns
+from practice.schemas.turn import IN_PROGRESS, NewPrompt, StoredTurn, Turn, TurnModel, TurnStatus
+from practice.store import followers, turn_views
+from practice.store.followers import Follower
 from practice.store.idempotency import IdempotentAttempt
-from practice.store.turns import Follower
 from practice.table import keys
 from practice.turns import routes
 from practice.turns.beginning import TurnRequest
@@ -129,10 +129,10 @@ def _follow(client: Client, session_id: int, turn_id: int) -> None:
     """
     turn = turn_views.whole(client.caller, session_id, turn_id)
     follower = Follower(client.connection_id, client.id)
-    if turn.status in turns.IN_PROGRESS:
-        turns.admit_follower(client.caller.user_id, turn_id, follower)
+    if turn.status in IN_PROGRESS:
+        followers.admit(client.caller.user_id, turn_id, follower)
         _greet(client, turn)
-        if turns.follow(client.caller.user_id, turn_id, follower):
+        if followers.follow(client.caller.user_id, turn_id, follower):
             return
         turn = turn_views.whole(client.caller, session_id, turn_id)
         is_greeted = True

@@ -28,6 +28,9 @@ class TurnStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+IN_PROGRESS: Final = (TurnStatus.QUEUED, TurnStatus.RUNNING)
+
+
 class ErrorCode(StrEnum):
     TIMEOUT = "timeout"
     ANSWER_TOO_LONG = "answer_too_long"

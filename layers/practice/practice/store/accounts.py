@@ -113,7 +113,7 @@ def count_write(caller: Caller, name: str, amount: int) -> table.Write:
     (see `refusal`). The claim of an import that has lapsed refuses nothing.
     """
     condition, values = not_erased(caller)
-    values[":now"] = milliseconds()
+    values[":now"] = table.ms_from_now()
     return table.update(
         keys.account(caller.user_id),
         set_to={"ttl": None},  # a user who comes back after an erasure has an account that must not expire
@@ -158,10 +158,6 @@ def count_refusal(failed: table.ConditionFailed) -> PracticeError:
 def importing(account: table.Item) -> bool:
     """Whether an import is at work: its claim stands and has not lapsed."""
     return "importing" in account and int(account["import_until"]["N"]) >= time.time() * 1000
-
-
-def milliseconds(seconds_from_now: float = 0.0) -> table.Value:
-    return table.number(int((time.time() + seconds_from_now) * 1000))
 
 
 def total(account: table.Document | None, name: str) -> int:

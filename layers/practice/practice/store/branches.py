@@ -19,14 +19,9 @@ from practice import table
 from practice.errors import TurnNotFinished, TurnNotFound
 from practice.schemas.response import Response
 from practice.schemas.session_model import StoredModels
-from practice.schemas.turn import StoredTurn, TurnError, TurnStatus
-from practice.store.turns import (
-    IN_PROGRESS,
-    Followed,
-    TurnState,
-    build_state,
-    holds_only_models,
-)
+from practice.schemas.turn import IN_PROGRESS, StoredTurn, TurnError, TurnStatus
+from practice.store.turn_state import TurnState, build_state
+from practice.store.turns import Followed, holds_only_models
 from practice.store.views import View, is_live
 from practice.table import keys
 

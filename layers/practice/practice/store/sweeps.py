@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 
 from practice import table
 from practice.schemas.session_model import StoredModels
-from practice.schemas.turn import StoredTurn, TurnStatus
+from practice.schemas.turn import IN_PROGRESS, StoredTurn, TurnStatus
 from practice.store import ratings, withdrawals
+from practice.store.reservations import note_usage_of_deleted
 from practice.store.settings import unlink
-from practice.store.turns import IN_PROGRESS, note_usage_of_deleted
 from practice.table import keys
 
 

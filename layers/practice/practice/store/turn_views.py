@@ -26,7 +26,8 @@ from practice.schemas.turn import (
 from practice.store import branches
 from practice.store.branches import Node
 from practice.store.paging import Budget, Pager
-from practice.store.turns import cancel_queued, cancel_running, read
+from practice.store.turn_state import read
+from practice.store.turns import cancel_queued, cancel_running
 from practice.store.views import live_responses
 from practice.table import keys
 

@@ -8,7 +8,6 @@ The transaction that begins a turn writes a reservation and adds to the budgets 
 deletes the reservation and adds to them the difference to what it did cost.
 """
 
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -194,7 +193,7 @@ def settle_alone(user_id: int, reserved: Reserved, spent: ByModel, *, turns: int
 
 def reserve_title(user_id: int, session_id: int, claim: Claim, seconds: float) -> None:
     """One request. Raises DailyBudgetSpent, or SessionNotFound for a session that was deleted."""
-    lost = table.number(int((time.time() + seconds) * 1000))
+    lost = table.ms_from_now(seconds)
     exists = table.check(keys.session(user_id, session_id), "attribute_exists(#pk)")
     writes = [exists, *reserve(user_id, claim, lost)]
     try:

@@ -26,11 +26,11 @@ from practice.runtime import clock
 from practice.runtime.config import config
 from practice.runtime.secrets import secret
 from practice.schemas.session_model import StoredModels
-from practice.schemas.turn import AskedModel, StoredTurn
+from practice.schemas.turn import IN_PROGRESS, AskedModel, StoredTurn
 from practice.schemas.vote import LABELS, BlindAnswer, BlindTurn, JudgedAnswer, NewVote, StoredVote, Vote
 from practice.store import accounts
 from practice.store.paging import Pager
-from practice.store.turns import IN_PROGRESS, build_state
+from practice.store.turn_state import build_state
 from practice.store.views import live_responses
 from practice.store.withdrawals import counting, stored, withdrawal
 from practice.table import ExpectedVersions, Versioned, keys

@@ -8,6 +8,7 @@ or a condition needs.
 
 import base64
 import re
+import time
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -78,6 +79,11 @@ def text(value: str) -> Value:
 
 def number(value: int) -> Value:
     return {"N": str(value)}
+
+
+def ms_from_now(seconds: float = 0.0) -> Value:
+    """A moment, as leases and claims store it: in milliseconds of Unix time."""
+    return number(int((time.time() + seconds) * 1000))
 
 
 def flag(value: bool) -> Value:  # an attribute value like the two above

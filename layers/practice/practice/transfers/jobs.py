@@ -41,7 +41,7 @@ from practice.schemas.transfer import (
 from practice.store import accounts
 from practice.store.idempotency import IdempotentAttempt
 from practice.table import Versioned, ids, keys
-from practice.transfers import exports, files, imports
+from practice.transfers import checking, claims, exports, files, imports
 
 AT_ONCE_SECONDS: Final = 15.0
 LINES_AT_ONCE: Final = 1_000
@@ -95,8 +95,8 @@ def restore(caller: Caller, raw: bytes, attempt: IdempotentAttempt, deadline: De
         lines = raw.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError:
         raise BodyNotUtf8 from None
-    counts = imports.check(lambda: lines)
-    imports.accept(accounts.read(caller.user_id))
+    counts = checking.check(lambda: lines)
+    claims.accept(accounts.read(caller.user_id))
     if len(lines) > LINES_AT_ONCE or not _at_once(caller, lines, counts, attempt, deadline):
         return wire_import(caller, start(caller, "import", TransferStatus.QUEUED, attempt, lines))
     return counts
@@ -110,9 +110,9 @@ def _at_once(
     user_id, transfer_id = caller.user_id, transfer.transfer_id
     working = deadline.less(MARGIN_SECONDS)
     try:
-        _ask(user_id, transfer_id, delay=int(imports.CLAIM_SECONDS) + 5)
-        claim = imports.claim(user_id, transfer_id)
-        if not imports.clear(claim, working, CLEARED_AT_ONCE):
+        _ask(user_id, transfer_id, delay=int(claims.CLAIM_SECONDS) + 5)
+        claim = claims.claim(user_id, transfer_id)
+        if not claims.clear(claim, working, CLEARED_AT_ONCE):
             claim.lapse()
             _change(user_id, transfer_id, status=TransferStatus.FAILED, problem=INTERRUPTED)
             return False
@@ -128,8 +128,8 @@ def _at_once(
 
 def _write(
     user_id: int,
-    claim: imports.Claim,
-    source: imports.Source,
+    claim: claims.Claim,
+    source: checking.Source,
     counts: Counts,
     transfer_id: int,
     attempt: IdempotentAttempt,
@@ -147,7 +147,7 @@ def _write(
             _change(user_id, transfer_id, status=TransferStatus.RUNNING, counts=so_far)
 
     try:
-        imports.accept_cleared(accounts.read(user_id))
+        claims.accept_cleared(accounts.read(user_id))
         imports.write(claim, source, progress)
         _end(user_id, claim, counts, transfer_id, attempt)
     except AccountNotEmpty:
@@ -159,7 +159,7 @@ def _write(
 
 
 def _end(
-    user_id: int, claim: imports.Claim, counts: Counts, transfer_id: int, attempt: IdempotentAttempt
+    user_id: int, claim: claims.Claim, counts: Counts, transfer_id: int, attempt: IdempotentAttempt
 ) -> None:
     """One transaction frees the account, ends the job, and keeps the answer."""
     for _ in table.attempts():
@@ -178,10 +178,10 @@ def _end(
     raise AssertionError("attempts() ends by raising")
 
 
-def _abandon(claim: imports.Claim, deadline: Deadline) -> None:
+def _abandon(claim: claims.Claim, deadline: Deadline) -> None:
     """What cannot be deleted now is left to the worker."""
     try:
-        if imports.clear(claim, deadline):
+        if claims.clear(claim, deadline):
             claim.release()
         else:
             claim.lapse()
@@ -390,16 +390,16 @@ def _import(user_id: int, transfer: StoredTransfer, deadline: Deadline) -> None:
             _clean_up(user_id, transfer_id, working)
             return
         counts = _checked(key)
-        claim = imports.claim(user_id, transfer_id)
+        claim = claims.claim(user_id, transfer_id)
         _change(user_id, transfer_id, status=TransferStatus.RUNNING, attempts=transfer.attempts + 1)
-        if not imports.clear(claim, working):
+        if not claims.clear(claim, working):
             claim.lapse()
             _ask(user_id, transfer_id)
             return
         _write(user_id, claim, lambda: files.lines(key), counts, transfer_id, IdempotentAttempt(), working)
     except ImportInProgress:
         # Another import's claim, or that of a worker that died: the message comes again when it has lapsed.
-        _ask(user_id, transfer_id, int(imports.CLAIM_SECONDS) + 1)
+        _ask(user_id, transfer_id, int(claims.CLAIM_SECONDS) + 1)
     except (Invalid, AccountNotEmpty, UnicodeDecodeError, StorageFull) as error:
         _change(user_id, transfer_id, status=TransferStatus.FAILED, problem=_problem_text(error))
     except Unauthorized:
@@ -410,8 +410,8 @@ def _clean_up(user_id: int, transfer_id: int, deadline: Deadline) -> None:
     """After an import whose function died, or that workers began in vain."""
     account = accounts.read(user_id)
     if account and "importing" in account.item:
-        claim = imports.claim(user_id, transfer_id)
-        if not imports.clear(claim, deadline):
+        claim = claims.claim(user_id, transfer_id)
+        if not claims.clear(claim, deadline):
             claim.lapse()
             _ask(user_id, transfer_id)
             return
@@ -423,7 +423,7 @@ def _checked(key: str) -> Counts:
     if (files.size(key) or 0) > FILE_BYTES:
         files.delete(key)
         raise Invalid([Problem("too_long", ("body",), "The file should have at most 1 GB")])
-    return imports.check(lambda: files.lines(key))
+    return checking.check(lambda: files.lines(key))
 
 
 def _problem_text(error: Exception) -> str:

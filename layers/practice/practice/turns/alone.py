@@ -6,7 +6,7 @@ from typing import Any, Final
 from practice.runtime import clock
 from practice.runtime.deadline import Deadline
 from practice.schemas.spending import Spending
-from practice.store import catalogue, turns, usage
+from practice.store import catalogue, reservations, usage
 from practice.turns.ask import ask
 from practice.turns.budgets import estimate, reserving
 from practice.turns.configuration import model_named
@@ -39,7 +39,7 @@ class AskedAlone:
         def reserve() -> None:
             usage.reserve_title(self._user_id, self._session_id, claim, seconds)
 
-        turns.within_budget(self._user_id, reserve)
+        reservations.within_budget(self._user_id, reserve)
         spent: Spending | None = None
         try:
             answer = ask(model_name, prompt, params, deadline, unchosen=[CAP])

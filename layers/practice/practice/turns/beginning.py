@@ -25,13 +25,14 @@ from practice.schemas.session_model import StoredModel, StoredModels
 from practice.schemas.settings import StoredSettings
 from practice.schemas.spending import Reserved, Spending
 from practice.schemas.turn import AskedModel, NewPrompt, NewRun, NewTurn, StoredTurn, TurnSettings, TurnStatus
-from practice.store import accounts, branches, catalogue, sessions, turns, usage
+from practice.store import accounts, branches, catalogue, reservations, sessions, turns, usage
 from practice.store.branches import History
 from practice.store.classes import revise_models, sync_with_class, unchanged_checks
+from practice.store.followers import Follower
 from practice.store.idempotency import IdempotentAttempt
 from practice.store.paging import Pager
 from practice.store.settings import initial_settings, mark_linked
-from practice.store.turns import Follower, Lease
+from practice.store.turns import Lease
 from practice.store.usage import Budget, Claim
 from practice.store.views import View, examples_in, read_view, versioned_examples
 from practice.table import keys
@@ -63,8 +64,8 @@ def open_session(class_id: int, new: NewRun, request: TurnRequest) -> Reserved:
 
     Without the budget there is no session.
     """
-    lost = accounts.milliseconds(request.deadline.remaining())
-    return turns.within_budget(
+    lost = table.ms_from_now(request.deadline.remaining())
+    return reservations.within_budget(
         request.caller.user_id,
         lambda: _open_session(request.caller, class_id, new, request.attempt, lost),
     )
@@ -135,7 +136,7 @@ def prepare_turn(
         next(tries)
         prepare = partial(_prepare_turn, request, session_id, status, lease, reserved)
         try:
-            return turns.within_budget(user_id, prepare)
+            return reservations.within_budget(user_id, prepare)
         except (table.ConditionFailed, ModelNotFound):
             # The session or one of its models has changed or gone, or the reservation was given back.
             reserved = reserved and usage.held(user_id, reserved.name)

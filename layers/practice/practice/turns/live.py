@@ -33,10 +33,11 @@ from practice.schemas.live import (
     shown_title,
 )
 from practice.schemas.response import Response
-from practice.schemas.turn import AskedModel, Turn, TurnError, TurnModel, TurnStatus
+from practice.schemas.turn import IN_PROGRESS, AskedModel, Turn, TurnError, TurnModel, TurnStatus
 from practice.store import connections as stored_connections
-from practice.store import turns
-from practice.store.turns import Follower, Followers, TurnState
+from practice.store import followers
+from practice.store.followers import Follower, Followers
+from practice.store.turn_state import TurnState
 
 DELTA_SECONDS: Final = 0.1
 """Between two deltas of an answer that is being written."""
@@ -134,7 +135,7 @@ class Live:
         turn = state.turn
         live = cls(user_id, turn.turn_id, turn.session_id, turn.asked, title)
         live._fill(state)
-        if state.status not in turns.IN_PROGRESS:
+        if state.status not in IN_PROGRESS:
             live.status = state.status
         return live
 
@@ -247,10 +248,10 @@ class Live:
             self.changed.notify_all()
         if not (state.followers or self.followers):
             return
-        sighting = turns.look(self._user_id, self.turn_id, self.followers)
+        sighting = followers.look(self._user_id, self.turn_id, self.followers)
         self.sight(sighting.followers, sighting.refused)
         self.finish(seconds)
-        turns.forget_followers(self._user_id, self.turn_id)
+        followers.forget(self._user_id, self.turn_id)
 
     def finish(self, seconds: float) -> None:
         ends_at = time.monotonic() + seconds
@@ -270,7 +271,7 @@ class Live:
     def refuse(self, error: NotFound, seconds: float) -> None:
         """The turn is gone, with its session or with its user. One request when somebody follows."""
         if self.followers:
-            self.sight(frozenset(), turns.look(self._user_id, self.turn_id, self.followers).refused)
+            self.sight(frozenset(), followers.look(self._user_id, self.turn_id, self.followers).refused)
         with self.changed:
             self.error = error
             self.changed.notify_all()
@@ -303,7 +304,7 @@ class Live:
         connections.close(follower.connection_id)
         try:
             stored_connections.remove(self._user_id, follower.connection_id)
-            turns.unfollow(self._user_id, self.turn_id, [follower])
+            followers.unfollow(self._user_id, self.turn_id, [follower])
         except PracticeError as error:
             logger.warning("a connection was not removed", extra={"cause": type(error).__name__})
 

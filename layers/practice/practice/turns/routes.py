@@ -24,6 +24,7 @@ from practice.errors import (
 from practice.runtime import queues
 from practice.schemas.spending import Reserved
 from practice.schemas.turn import (
+    IN_PROGRESS,
     NewRun,
     NoModelAnsweredBody,
     QueuedTurn,
@@ -32,8 +33,9 @@ from practice.schemas.turn import (
     TurnAnswer,
     TurnStatus,
 )
-from practice.store import turns, usage
-from practice.store.turns import Lease, TurnState
+from practice.store import turn_state, turns, usage
+from practice.store.turn_state import TurnState
+from practice.store.turns import Lease
 from practice.store.views import View, read_view
 from practice.table import keys
 from practice.turns.beginning import TurnRequest, open_session, prepare_turn
@@ -96,7 +98,7 @@ def run(class_id: int, new: NewRun, request: TurnRequest) -> TurnOutcome:
 def _resumed(turn_id: int, request: TurnRequest) -> TurnOutcome:
     """Continues where an attempt with the same key died: asks only the models that have no answer yet."""
     user_id, session_id = request.caller.user_id, keys.session_of(turn_id)
-    state = turns.read(user_id, turn_id)
+    state = turn_state.read(user_id, turn_id)
     if state is None:
         # Only the session had been opened, or it was deleted since with all that was in it.
         return _queue_or_run(session_id, request, usage.held(user_id, str(session_id)))
@@ -137,7 +139,7 @@ def _lease(request: TurnRequest) -> Lease:
 def _to_outcome(view: View, state: TurnState, request: TurnRequest) -> TurnOutcome:
     turn = state.turn
     status, errors = state.shown()
-    if status in turns.IN_PROGRESS or (status == TurnStatus.CANCELLED and request.is_queued):
+    if status in IN_PROGRESS or (status == TurnStatus.CANCELLED and request.is_queued):
         return _accepted(view, turn, status)
     if not state.answers:
         body = NoModelAnsweredBody(detail=NoModelAnswered.detail, session_id=turn.session_id, errors=errors)

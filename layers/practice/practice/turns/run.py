@@ -17,8 +17,8 @@ from practice.schemas.example import Example
 from practice.schemas.response import Response
 from practice.schemas.spending import Spending
 from practice.schemas.turn import AskedModel, ErrorCode, FinishReason, StoredTurn, TurnError
-from practice.store import turns
-from practice.store.turns import TurnState
+from practice.store import followers, turns
+from practice.store.turn_state import TurnState
 from practice.turns.ask import answer_of, log_failure, spent_in_vain, write
 from practice.turns.configuration import configuration, model_named
 from practice.turns.draft import Draft, DraftEnded
@@ -120,7 +120,7 @@ def _watched(user_id: int, turn_id: int, stop: Callable[[], None], live: Live) -
     def watch() -> None:
         while not done.wait(POLL_SECONDS):
             try:
-                sighting = turns.look(user_id, turn_id, live.followers)
+                sighting = followers.look(user_id, turn_id, live.followers)
                 live.sight(sighting.followers, sighting.refused)
                 if sighting.is_over:
                     stop()

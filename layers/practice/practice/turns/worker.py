@@ -10,10 +10,11 @@ from typing import Final
 from practice.errors import DailyBudgetSpent, PracticeError, SessionNotFound
 from practice.runtime.deadline import Deadline
 from practice.runtime.log import logger
-from practice.schemas.turn import ErrorCode, QueuedTurn
-from practice.store import catalogue, turns, usage
+from practice.schemas.turn import IN_PROGRESS, ErrorCode, QueuedTurn
+from practice.store import catalogue, followers, reservations, turn_state, turns, usage
 from practice.store.branches import History
-from practice.store.turns import Lease, TurnState
+from practice.store.turn_state import TurnState
+from practice.store.turns import Lease
 from practice.store.views import View, examples_in, read_view
 from practice.table import keys
 from practice.turns.live import Live
@@ -68,7 +69,7 @@ def answer_turn(
 
 def _send_the_rest(user_id: int, state: TurnState) -> None:
     """Of a turn that has ended while its runner was dead, or before one began."""
-    if not (state.followers and turns.claim_followers(user_id, state.turn.turn_id)):
+    if not (state.followers and followers.claim(user_id, state.turn.turn_id)):
         return
     view = read_view(user_id, state.turn.session_id, with_responses=False)
     live = Live.of_state(user_id, state, view.session.title)
@@ -80,9 +81,10 @@ def _send_the_rest(user_id: int, state: TurnState) -> None:
 def _held_anew(user_id: int, state: TurnState, deadline: Deadline) -> TurnState:
     """Its models without an answer have failed when a budget does not hold it any more."""
     budgets = usage.budgets_for(catalogue.look_up(state.turn.class_id, None).practice_class)
-    lost = Lease(0, deadline.remaining())
     try:
-        return turns.within_budget(user_id, lambda: turns.renew_reservation(user_id, state, budgets, lost))
+        return reservations.within_budget(
+            user_id, lambda: reservations.renew(user_id, state, budgets, deadline.remaining())
+        )
     except DailyBudgetSpent:
         refused = [asked.error(ErrorCode.DAILY_BUDGET_SPENT, NO_BUDGET) for asked in state.pending()]
         return replace(state, errors=[*state.errors, *refused])
@@ -99,16 +101,16 @@ def run_queued_turn(message: QueuedTurn, deadline: Deadline) -> None:
     """
     user_id, turn_id = message.user_id, message.turn_id
     while (claim := turns.claim(user_id, turn_id, WORKER_LEASE)) is None:
-        state = turns.read(user_id, turn_id)
+        state = turn_state.read(user_id, turn_id)
         if state is None:
             return
-        if state.status not in turns.IN_PROGRESS:
+        if state.status not in IN_PROGRESS:
             _send_the_rest(user_id, state)
             return
         if deadline.remaining() < 2 * WORKER_LEASE.seconds:
             raise TurnInProgress
         time.sleep(PAUSE_SECONDS)
-    state = turns.read(user_id, turn_id)
+    state = turn_state.read(user_id, turn_id)
     if state is None:
         return
     try:
