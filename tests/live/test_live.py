@@ -464,6 +464,29 @@ def test_a_flood_is_refused_and_the_connection_stays(
     rates.clear_cache()
 
 
+def test_a_turn_over_the_daily_budget_is_refused_as_over_http(
+    stack: Stack, ada: Learner, class_of: Any, provider: FakeProvider, deliver_turns: Any
+) -> None:
+    class_id = class_of("alpha", daily_turns=1)
+    session = ada.open_session(class_id=class_id)
+    socket = Socket.open(stack, ada)
+    socket.say("chat", "first", session_id=session["session_id"], prompt_text="Why?")
+    deliver_turns()
+    socket.wait("turn.done", "first")
+    sessions = made(ada.get("/sessions"), 200)["total"]
+
+    socket.say("chat", "second", session_id=session["session_id"], prompt_text="Why not?")
+    socket.say("run", "third", class_id=class_id, prompt_text="Why not?")
+    deliver_turns()
+
+    for own_id in ("second", "third"):
+        refused = {"type": "error", "id": own_id, "status": 429, "detail": "daily_budget_spent"}
+        assert socket.of(own_id) == [refused]
+    assert socket.closed is None
+    assert len(provider.requests) == 1
+    assert made(ada.get("/sessions"), 200)["total"] == sessions, "a run that is refused opens none"
+
+
 # Idempotency
 
 
