@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from local.engine import create_table
 from local.stack import Stack
+from practice.store import accounts
+from practice.table import ids
 from tests.support import deliveries
 from tests.support.learners import (
     BASE_URL,
@@ -49,6 +52,18 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
         request.config.stash[STACK] = running
         yield running
         del request.config.stash[STACK]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _empty_table(request: pytest.FixtureRequest) -> None:
+    """For each file of tests: the engine counts all records of its streams at every write, and a restore copies the table."""
+    running = request.config.stash.get(STACK, None)
+    if running and running.engine.name == "dynoxide":
+        running.engine.empty()
+        create_table(running.engine.client(), running.template.table)
+        deliveries.forget(running)
+        ids.clear_lease()
+        accounts.clear_cache()
 
 
 @pytest.fixture(autouse=True)
