@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,11 +11,14 @@ from typing import Any
 
 import pytest
 
+from local.consumers import QueueConsumer
 from local.engine import create_table
 from local.stack import Stack
 from practice.store import accounts
 from practice.table import ids
+from practice.turns import configuration
 from tests.support import deliveries
+from tests.support.hooks import hooked
 from tests.support.learners import (
     BASE_URL,
     Learner,
@@ -25,6 +29,7 @@ from tests.support.learners import (
     new_user_id,
     over_http,
 )
+from tests.support.providers import FakeProvider
 from tests.support.recording import Recording
 from tests.support.unreliable import Unreliable
 
@@ -147,7 +152,6 @@ Requests = list[tuple[str, float]]
 @pytest.fixture
 def requests_to_table(stack: Stack) -> Callable[[], Any]:
     """`with requests_to_table() as requests:` collects each request's operation and the capacity it consumed."""
-    from practice import table
 
     @contextmanager
     def collect() -> Iterator[Requests]:
@@ -158,12 +162,8 @@ def requests_to_table(stack: Stack) -> Callable[[], Any]:
             each = [consumed] if isinstance(consumed, dict) else consumed
             requests.append((model.name, sum(float(units["CapacityUnits"]) for units in each)))
 
-        events = table.dynamodb().meta.events
-        events.register("after-call.dynamodb", note)
-        try:
+        with hooked("after-call.dynamodb", note):
             yield requests
-        finally:
-            events.unregister("after-call.dynamodb", note)
 
     return collect
 
@@ -248,6 +248,18 @@ def announce(hand_in: Callable[[str, dict[str, Any]], Any]) -> Callable[..., Any
 
 
 @pytest.fixture
+def class_of(announce: Callable[..., Any]) -> Callable[..., int]:
+    """Announces a new class with these models and returns its id."""
+
+    def make(*models: str, **fields: Any) -> int:
+        class_id = random.SystemRandom().randrange(1, 2**50)
+        announce(class_id, *models, **fields)
+        return class_id
+
+    return make
+
+
+@pytest.fixture
 def announce_agent(hand_in: Callable[[str, dict[str, Any]], Any]) -> Callable[..., int]:
     """Announces an agent, a new one without `agent_id`, and returns its id."""
 
@@ -264,6 +276,30 @@ def announce_agent(hand_in: Callable[[str, dict[str, Any]], Any]) -> Callable[..
         }
         hand_in("AgentUpdated", agent)
         return int(agent["agent_id"])
+
+    return deliver
+
+
+@pytest.fixture
+def provider(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProvider]:
+    """Serves every model, for one test."""
+    with FakeProvider() as fake:
+        monkeypatch.setenv("MODELS", json.dumps({"*": {"provider": "openai", "base_url": f"{fake.url}/v1"}}))
+        configuration.clear_cache()
+        yield fake
+    monkeypatch.undo()
+    configuration.clear_cache()
+
+
+@pytest.fixture
+def deliver_turns(stack: Stack) -> Callable[[], None]:
+    """Brings what waits in the queue of turns to its worker."""
+    [trigger] = [each for each in stack.template.queue_triggers if each.function == "work_turn"]
+    consumer = QueueConsumer(stack.triggers, trigger)
+
+    def deliver() -> None:
+        while consumer.step():
+            pass
 
     return deliver
 

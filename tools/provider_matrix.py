@@ -26,13 +26,15 @@ def measured() -> str:
         os.environ["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"] = stand_in.url
         ada = learner(in_process(stack), stack.token_secret, new_user_id())
 
-        def announce(class_id: int, *models: str) -> None:
+        def class_of(*models: str) -> int:
+            class_id = new_user_id()
             detail = {"version": 1, "updated_at": "2026-01-01T00:00:00Z", "class_id": class_id}
             detail |= {"status": "active", "primary_model": None, "allowed_models": list(models)}
             event = {"source": "practice.catalogue", "detail-type": "ClassUpdated", "detail": detail}
             stack.invoker.invoke("update_catalogue", event)
+            return class_id
 
-        return matrix.page(matrix.run(ada, announce))
+        return matrix.page(matrix.run(ada, class_of))
 
 
 def main(arguments: list[str]) -> int:

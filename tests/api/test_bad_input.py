@@ -362,7 +362,7 @@ BODIES: dict[str, tuple[bytes, str, Json]] = {
     "Infinity": (b'{"title": Infinity}', JSON_TYPE, malformed(10)),
     "-Infinity": (b'{"title": [-Infinity]}', JSON_TYPE, malformed(11)),
     "NaN beside a text about NaN": (b'{"a": "NaN", "b": "\\"NaN", "c": NaN}', JSON_TYPE, malformed(32)),
-    "NaN in an unknown field": (b'{"nobody knows": {"a": NaN}}', JSON_TYPE, malformed(23)),
+    "NaN in an unknown field": (b'{"unknown name": {"a": NaN}}', JSON_TYPE, malformed(23)),
     "5,000 digits": (b'{"class_id": ' + b"9" * 5000 + b"}", JSON_TYPE, malformed(13)),
     "minus 5,000 digits": (b'{"a": "1", "b": [-' + b"9" * 5000 + b"]}", JSON_TYPE, malformed(17)),
     "100,000 brackets": (b"[" * 100_000, JSON_TYPE, malformed(0)),

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from local.stack import Stack
-from practice import table
 from tests.support.learners import Answer, Learner
-from tests.support.processes import Killed
+from tests.support.processes import Killed, killed_at
 
 KEY = {"idempotency-key": "lesson-1"}
 
@@ -134,20 +133,9 @@ def test_after_a_crash_the_retry_waits_for_the_dead_attempt_and_makes_one_sessio
 
 def crash_at(operation: str, number: int, moment: str, act: Callable[[], Any]) -> bool:
     """Whether the process ended at its request of that number."""
-    seen = 0
-
-    def kill(**_: Any) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == number:
-            raise Killed
-
-    events = table.dynamodb().meta.events
-    events.register_first(f"{moment}.dynamodb.{operation}", kill)
     try:
-        answer = act()
+        with killed_at(number, operation, moment=moment):
+            answer = act()
     except Killed:
         return True
-    finally:
-        events.unregister(f"{moment}.dynamodb.{operation}", kill)
     return bool(answer.status >= 500)

@@ -27,18 +27,6 @@ ItemsOf = Callable[[Learner], dict[tuple[str, str], Any]]
 
 
 @pytest.fixture
-def class_of(announce: Announce) -> Callable[..., int]:
-    """Announces a new class with these models and returns its id."""
-
-    def make(*models: str) -> int:
-        class_id = random.SystemRandom().randrange(1, 2**50)
-        announce(class_id, *models)
-        return class_id
-
-    return make
-
-
-@pytest.fixture
 def class_id(class_of: Callable[..., int]) -> int:
     return class_of(*MODELS)
 

@@ -1,7 +1,6 @@
 """Turns with the models of today: what goes out to a service, and what becomes of its answer."""
 
 import json
-import random
 import threading
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -34,7 +33,7 @@ def fake() -> Iterator[FakeProvider]:
 @pytest.fixture
 def chat(
     ada: Learner,
-    announce: Callable[..., Any],
+    class_of: Callable[..., int],
     fake: FakeProvider,
     stack: Stack,
     monkeypatch: pytest.MonkeyPatch,
@@ -49,8 +48,7 @@ def chat(
         monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", fake.url)
         configuration.clear_cache()
         bedrock.clear_cache()
-        class_id = random.SystemRandom().randrange(1, 2**50)
-        announce(class_id, "m")
+        class_id = class_of("m")
         first, *others = prompts or ("Why?",)
         answer = ada.post(f"/sessions/run?class_id={class_id}", {"prompt_text": first, **fields})
         for prompt in others:

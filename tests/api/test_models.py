@@ -5,18 +5,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.learners import Learner, at_once, made, new_user_id
+from tests.support.learners import DEFAULT_PARAMS, Learner, at_once, made, new_user_id
 
 Json = dict[str, Any]
 Announce = Callable[..., Any]
-
-DEFAULT_PARAMS = {
-    "temperature": 0.7,
-    "top_p": 0.9,
-    "response_length_preset": None,
-    "max_completion_tokens": 10240,
-    "max_tokens": 10240,
-}
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -37,11 +36,11 @@ def serve(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
 
 @pytest.mark.parametrize("streams", [True, False], ids=["streamed", "whole"])
 def test_every_model_answers_whatever_was_chosen(
-    ada: Learner, announce: Callable[..., Any], serve: Serve, streams: bool
+    ada: Learner, class_of: Callable[..., int], serve: Serve, streams: bool
 ) -> None:
     with StandIn() as stand_in:
         serve(stand_in.url, streams=streams)
-        outcomes = matrix.run(ada, announce)
+        outcomes = matrix.run(ada, class_of)
 
     failed = {
         (name, choice): (outcome["code"], outcome["reason"])
@@ -64,12 +63,12 @@ def test_every_model_answers_whatever_was_chosen(
 @pytest.mark.parametrize("streams", [True, False], ids=["streamed", "whole"])
 @pytest.mark.parametrize("choice", ["nothing", "all", "history"])
 def test_every_model_answers_through_the_stand_in_of_others(
-    ada: Learner, announce: Callable[..., Any], serve: Serve, tmp_path: Path, choice: str, streams: bool
+    ada: Learner, class_of: Callable[..., int], serve: Serve, tmp_path: Path, choice: str, streams: bool
 ) -> None:
     """It refuses nothing; what goes out and comes back is read and written by code that is not ours."""
     with aimock(tmp_path, answer("capital of France", content="Paris.")) as url:
         serve(url, streams=streams)
-        outcomes = matrix.run(ada, announce, {choice: matrix.CHOICES[choice]})
+        outcomes = matrix.run(ada, class_of, {choice: matrix.CHOICES[choice]})
 
     assert outcomes.keys() == PROFILES.keys()
     for name, of_model in outcomes.items():

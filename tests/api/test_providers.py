@@ -221,7 +221,7 @@ def test_counts_that_are_no_counts_are_left_out(fake: FakeProvider, deployment: 
         "[]",
         '{"a": 1}',
         '{"a": {}}',
-        '{"a": {"provider": "nobody"}}',
+        '{"a": {"provider": "unknown"}}',
         '{"a": {"provider": "openai"}}',
         '{"a": {"provider": "echo", "colour": "green"}}',
         '{"a": {"provider": "echo", "defaults": {"temperature": "hot"}}}',

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.learners import Learner, at_once, new_user_id, walk
+from tests.support.learners import DEFAULT_PARAMS, Learner, at_once, new_user_id, walk
 
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 OWN_FIELDS = {
@@ -30,13 +30,6 @@ SENT = {
     "agent_id": 9,
     "title": "Prompting 101",
     "notes": "First try.\nÇa va 🐍",
-}
-DEFAULT_PARAMS = {
-    "temperature": 0.7,
-    "top_p": 0.9,
-    "response_length_preset": None,
-    "max_completion_tokens": 10240,
-    "max_tokens": 10240,
 }
 
 Json = dict[str, Any]

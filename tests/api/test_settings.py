@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.learners import Answer, Learner, made, new_user_id
+from tests.support.learners import DEFAULT_PARAMS, Answer, Learner, made, new_user_id
 
 Json = dict[str, Any]
 Announce = Callable[..., Any]
@@ -24,13 +24,6 @@ OWN_FIELDS = {
     "few_shot_links",
     "created_at",
     "updated_at",
-}
-DEFAULT_PARAMS = {
-    "temperature": 0.7,
-    "top_p": 0.9,
-    "response_length_preset": None,
-    "max_completion_tokens": 10240,
-    "max_tokens": 10240,
 }
 
 

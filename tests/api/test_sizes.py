@@ -47,7 +47,7 @@ BIG = 100_000
 BODIES: dict[str, bytes] = {
     "an integer": b'{"class_id": 1' + b"0" * BIG + b"}",
     "a negative integer": b'{"title": -1' + b"0" * BIG + b"}",
-    "an integer nobody asked for": b'{"nobody knows": [{"a": 1' + b"0" * BIG + b"}]}",
+    "an integer in an unknown field": b'{"unknown name": [{"a": 1' + b"0" * BIG + b"}]}",
     "an integer in an array": b"[1" + b"0" * BIG + b"]",
     "an integer alone": b"9" * BIG,
     "minuses": b"-" * BIG,
@@ -56,9 +56,9 @@ BODIES: dict[str, bytes] = {
     "backslashes": b'{"title": "' + b"\\" * (BIG + 1) + b'"}',
     "escapes that end early": b'{"title": "' + b"\\u00" * BIG + b'"}',
     "commas": b'{"title": 1' + b"," * BIG + b"}",
-    "brackets": b'{"nobody knows": ' + b"[" * BIG + b"]" * BIG + b"}",
-    "objects in arrays": b'{"nobody knows": ' + b'[{"":' * BIG + b"1" + b"}]" * BIG + b"}",
-    "brackets that never close": b'{"nobody knows": ' + b"[" * BIG,
+    "brackets": b'{"unknown name": ' + b"[" * BIG + b"]" * BIG + b"}",
+    "objects in arrays": b'{"unknown name": ' + b'[{"":' * BIG + b"1" + b"}]" * BIG + b"}",
+    "brackets that never close": b'{"unknown name": ' + b"[" * BIG,
     "an array of a million": b"[" + b"1," * 1_000_000 + b"1]",
     "spaces": b" " * BIG,
     "control characters": b"\x00\x01" * BIG,
@@ -145,7 +145,7 @@ HEADERS: dict[str, str] = {
     "prefer": "respond-async;" * 500,
     "content-type": "application/json;" + "a=b;" * 2000,
     "accept": "*/*," * 2000,
-    "x-nobody-knows": "x" * 9000,
+    "x-unknown-name": "x" * 9000,
 }
 
 

@@ -1,7 +1,6 @@
 """Answers that providers stream: what is read of a stream, what is kept when it is cut, and what followers of a turn see."""
 
 import json
-import random
 import re
 import threading
 import time
@@ -113,7 +112,7 @@ def watching(monkeypatch: pytest.MonkeyPatch) -> Watching:
 
 @pytest.fixture
 def serve(
-    fake: FakeProvider, announce: Callable[..., Any], stack: Stack, monkeypatch: pytest.MonkeyPatch
+    fake: FakeProvider, class_of: Callable[..., int], stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., int]]:
     """Configures these models and announces a class of them."""
 
@@ -126,9 +125,7 @@ def serve(
         monkeypatch.setattr(ask, "FIRST_PAUSE_SECONDS", 0.01)
         configuration.clear_cache()
         bedrock.clear_cache()
-        class_id = random.SystemRandom().randrange(1, 2**50)
-        announce(class_id, *entries)
-        return class_id
+        return class_of(*entries)
 
     yield configure
     monkeypatch.undo()

@@ -1,7 +1,6 @@
 """Ratings and votes go with an export, and come back with an import as what its user alone thinks."""
 
 import json
-import random
 from collections.abc import Callable
 from contextvars import Context
 from itertools import count
@@ -15,8 +14,10 @@ from practice.limits import COMPARED_MODELS
 from practice.table import keys
 from practice.transfers import imports
 from tests.api.test_judging import a_turn, results_of, standings, vote, winner
-from tests.api.test_transfers import PLAIN, WRITING, killed_at
+from tests.api.test_transfers import PLAIN, WRITING
+from tests.support.hooks import hooked
 from tests.support.learners import Answer, Learner, made
+from tests.support.processes import killed_at
 from tests.support.recount import miscounts
 
 Json = dict[str, Any]
@@ -25,10 +26,8 @@ MODELS = ("model-a", "model-b", "model-c")
 
 
 @pytest.fixture
-def class_id(announce: Callable[..., Any]) -> int:
-    new: int = random.SystemRandom().randrange(1, 2**50)
-    announce(new, *MODELS)
-    return new
+def class_id(class_of: Callable[..., int]) -> int:
+    return class_of(*MODELS)
 
 
 def judge(who: Learner, class_id: int) -> list[str]:
@@ -175,7 +174,6 @@ def test_an_import_that_dies_leaves_no_votes_and_no_counts_behind(
 def test_an_export_taken_while_a_judged_answer_is_deleted_imports(
     another_learner: Callable[[], Learner], class_id: int
 ) -> None:
-    events = table.dynamodb().meta.events
     for at in count(1):
         who = another_learner()
         turn = a_turn(who, class_id)
@@ -190,11 +188,8 @@ def test_an_export_taken_while_a_judged_answer_is_deleted_imports(
             if seen == at:
                 Context().run(who.delete, f"/responses/{chosen['response_id']}")
 
-        events.register_first("before-call.dynamodb", between)
-        try:
+        with hooked("before-call.dynamodb", between):
             exported = who.get("/export")
-        finally:
-            events.unregister("before-call.dynamodb", between)
         imported = another_learner().post("/import", raw=exported.body, headers=PLAIN)
         assert imported.status == 201, (at, imported.body)
         if seen < at:

@@ -2,8 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import Context
 from datetime import timedelta
 from http.client import HTTPConnection
@@ -20,8 +19,9 @@ from practice.errors import StorageFull
 from practice.store import accounts
 from practice.table import keys
 from practice.transfers import checking, claims, files, imports, jobs
+from tests.support.hooks import hooked
 from tests.support.learners import Answer, Learner
-from tests.support.processes import Killed
+from tests.support.processes import killed_at
 
 PLAIN = {"content-type": "application/x-ndjson"}
 ItemsOf = Callable[[Learner], dict[tuple[str, str], Any]]
@@ -184,25 +184,6 @@ def test_what_is_no_text_is_a_400(ada: Learner) -> None:
     assert ada.post("/import", raw=b"\xff\xfe", headers=PLAIN).status == 400
 
 
-@contextmanager
-def killed_at(number: int, operation: str = "") -> Iterator[list[int]]:
-    """The process ends at its request of that number to the table; the list holds how many there were."""
-    seen = [0]
-
-    def kill(**_: Any) -> None:
-        seen[0] += 1
-        if seen[0] == number:
-            raise Killed
-
-    events = table.dynamodb().meta.events
-    event = f"before-call.dynamodb.{operation}".rstrip(".")
-    events.register_first(event, kill)
-    try:
-        yield seen
-    finally:
-        events.unregister(event, kill)
-
-
 WRITING = "TransactWriteItems"
 """The first of an import begins its job, the second claims the account."""
 
@@ -343,18 +324,23 @@ def test_a_large_dead_import_is_cleared_by_the_worker(
     assert everything(ben) == everything(ada)
 
 
+@pytest.fixture
+def queued_import(ada: Learner, ben: Learner, monkeypatch: pytest.MonkeyPatch) -> Answer:
+    """Of all that ada has into ben's account, for a worker."""
+    work(ada)
+    monkeypatch.setattr(jobs, "LINES_AT_ONCE", 1)
+    return ben.post("/import", raw=ada.get("/export").body, headers=PLAIN)
+
+
 def test_a_job_whose_worker_is_killed_waits_for_its_claim_and_is_begun_anew(
     ada: Learner,
     ben: Learner,
     stack: Stack,
+    queued_import: Answer,
     minutes_pass: Callable[[float], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    work(ada)
-    file = ada.get("/export").body
-    monkeypatch.setattr(jobs, "LINES_AT_ONCE", 1)
-    accepted = ben.post("/import", raw=file, headers=PLAIN)
-    job = accepted.json["import_id"]
+    accepted, job = queued_import, queued_import.json["import_id"]
     asked: list[int] = []
     monkeypatch.setattr(jobs, "_ask", lambda user_id, transfer_id, delay=0: asked.append(delay))
 
@@ -372,18 +358,13 @@ def test_a_job_whose_worker_is_killed_waits_for_its_claim_and_is_begun_anew(
 
 
 def test_a_job_that_kills_its_worker_again_and_again_ends_as_failed(
-    ada: Learner,
     ben: Learner,
     stack: Stack,
+    queued_import: Answer,
     items_of: ItemsOf,
     minutes_pass: Callable[[float], None],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    work(ada)
-    file = ada.get("/export").body
-    monkeypatch.setattr(jobs, "LINES_AT_ONCE", 1)
-    accepted = ben.post("/import", raw=file, headers=PLAIN)
-    job = accepted.json["import_id"]
+    accepted, job = queued_import, queued_import.json["import_id"]
 
     for _ in range(jobs.ATTEMPTS):
         with killed_at(2, WRITING), pytest.raises(FunctionError, match="Killed"):
@@ -555,7 +536,6 @@ def test_an_export_taken_beside_a_writer_imports(
     work(ada)
     session = ada.get("/sessions").json["items"][-1]
     path = f"/sessions/{session['session_id']}"
-    events = table.dynamodb().meta.events
 
     def writes() -> None:
         ada.add_response(session)
@@ -576,11 +556,8 @@ def test_an_export_taken_beside_a_writer_imports(
             if seen == at:
                 Context().run(writes)
 
-        events.register_first("before-call.dynamodb", between)
-        try:
+        with hooked("before-call.dynamodb", between):
             exported = ada.get("/export")
-        finally:
-            events.unregister("before-call.dynamodb", between)
         imported = another_learner().post("/import", raw=exported.body, headers=PLAIN)
         assert (exported.status, imported.status) == (200, 201), (at, imported.body)
         if seen < at or at > 25:

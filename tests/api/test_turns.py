@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from local.consumers import QueueConsumer
 from local.stack import Stack
 from practice import table
 from practice.errors import StoreUnavailable
@@ -20,46 +19,12 @@ from practice.schemas.turn import TurnError
 from practice.store import followers, turns
 from practice.table.keys import Key
 from practice.turns import configuration, run, worker
+from tests.support.hooks import hooked
 from tests.support.learners import BASE_URL, Answer, Learner, Send, made, walk
 from tests.support.processes import SECONDS, Killed, mortal, time_is_up_after, wait_until
 from tests.support.providers import FakeProvider, Played, completion, in_turn, replies
 
 Announce = Callable[..., Any]
-
-
-@pytest.fixture
-def provider(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProvider]:
-    """Serves every model, for one test."""
-    with FakeProvider() as fake:
-        monkeypatch.setenv("MODELS", json.dumps({"*": {"provider": "openai", "base_url": f"{fake.url}/v1"}}))
-        configuration.clear_cache()
-        yield fake
-    configuration.clear_cache()
-
-
-@pytest.fixture
-def class_of(announce: Announce) -> Callable[..., int]:
-    """Announces a new class with these models and returns its id."""
-
-    def make(*models: str, **fields: Any) -> int:
-        class_id = random.SystemRandom().randrange(1, 2**50)
-        announce(class_id, *models, **fields)
-        return class_id
-
-    return make
-
-
-@pytest.fixture
-def deliver_turns(stack: Stack) -> Callable[[], None]:
-    """Brings what waits in the queue of turns to its worker."""
-    [trigger] = [each for each in stack.template.queue_triggers if each.function == "work_turn"]
-    consumer = QueueConsumer(stack.triggers, trigger)
-
-    def deliver() -> None:
-        while consumer.step():
-            pass
-
-    return deliver
 
 
 @pytest.fixture
@@ -155,7 +120,7 @@ def test_only_the_models_that_are_named_answer_and_unknown_names_are_ignored(
 ) -> None:
     session = ada.open_session(class_id=class_of("alpha", "beta", "gamma"))
 
-    answer = chat(ada, session, body={"model_names": ["gamma", "nobody", "beta", "gamma"]})
+    answer = chat(ada, session, body={"model_names": ["gamma", "unknown", "beta", "gamma"]})
 
     assert [each["model_name"] for each in answer.json["results"]] == ["beta", "gamma"]
 
@@ -317,7 +282,7 @@ def test_a_run_without_options_has_the_defaults_of_a_session(ada: Learner, class
 @pytest.mark.parametrize(
     ("body", "status", "detail"),
     [
-        ({"model_names": ["nobody"]}, 400, "requested model_names not configured for this class"),
+        ({"model_names": ["unknown"]}, 400, "requested model_names not configured for this class"),
         ({"few_shot_example_ids": [2**50]}, 403, "invalid_few_shot_example_ids"),
     ],
 )
@@ -352,12 +317,8 @@ def test_an_example_deleted_meanwhile_is_not_linked(ada: Learner, class_of: Any,
             assert ada.delete(f"/few-shot-examples/{example}").status == 204
 
     body = {"prompt_text": "Why?", "few_shot_example_ids": [example]}
-    events = table.dynamodb().meta.events
-    events.register_first("before-call.dynamodb.TransactWriteItems", delete_it)
-    try:
+    with hooked("before-call.dynamodb.TransactWriteItems", delete_it):
         answer = ada.post(f"/sessions/run?class_id={class_id}", body)
-    finally:
-        events.unregister("before-call.dynamodb.TransactWriteItems", delete_it)
 
     assert (answer.status, answer.detail) == (403, "invalid_few_shot_example_ids")
     assert ada.get("/sessions").json["total"] == 0
@@ -450,7 +411,7 @@ def test_a_session_without_a_class_asks_no_model(ada: Learner) -> None:
 
 
 def test_unknown_models_alone_are_refused(ada: Learner) -> None:
-    answer = chat(ada, ada.open_session(), body={"model_names": ["nobody", "nothing"]})
+    answer = chat(ada, ada.open_session(), body={"model_names": ["unknown", "nothing"]})
 
     assert (answer.status, answer.detail) == (400, "requested model_names not found in this session")
 
@@ -458,7 +419,7 @@ def test_unknown_models_alone_are_refused(ada: Learner) -> None:
 TWENTY_ONE = [f"model-{n}" for n in range(21)]
 too_many = pytest.mark.parametrize(
     "names",
-    [{}, {"model_names": []}, {"model_names": [*TWENTY_ONE, "nobody"]}],
+    [{}, {"model_names": []}, {"model_names": [*TWENTY_ONE, "unknown"]}],
     ids=["no names", "an empty list", "their names"],
 )
 
@@ -491,7 +452,7 @@ def test_a_run_with_more_than_twenty_models_is_refused_and_opens_no_session(
 
 def test_twenty_models_of_a_larger_class_may_be_named(ada: Learner, class_of: Any) -> None:
     class_id = class_of(*TWENTY_ONE)
-    body = {"prompt_text": "Why?", "model_names": [*TWENTY_ONE[1:], "nobody"]}
+    body = {"prompt_text": "Why?", "model_names": [*TWENTY_ONE[1:], "unknown"]}
 
     ran = ada.post(f"/sessions/run?class_id={class_id}", body)
     chatted = chat(ada, {"session_id": ran.json["session_id"]}, body=body)

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from local.consumers import QueueConsumer
 from local.stack import Stack
 from practice.runtime import clock as practice_clock
 from practice.runtime.config import ConfigurationError, config
@@ -27,27 +26,12 @@ DAY = 24 * 3600
 
 
 @pytest.fixture
-def provider(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProvider]:
+def provider(provider: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
     """Serves every model at one price: 1,000 tokens of a prompt are 0.00015 dollars, of an answer 0.0006."""
-    with FakeProvider() as fake:
-        served = {"provider": "openai", "base_url": f"{fake.url}/v1", "prices": PRICES}
-        monkeypatch.setenv("MODELS", json.dumps({"*": served}))
-        configuration.clear_cache()
-        yield fake
-    monkeypatch.undo()
+    served = {"provider": "openai", "base_url": f"{provider.url}/v1", "prices": PRICES}
+    monkeypatch.setenv("MODELS", json.dumps({"*": served}))
     configuration.clear_cache()
-
-
-@pytest.fixture
-def class_of(announce: Callable[..., Any]) -> Callable[..., int]:
-    """Announces a new class with these models and budgets, and returns its id."""
-
-    def make(*models: str, **fields: Any) -> int:
-        class_id = random.SystemRandom().randrange(1, 2**50)
-        announce(class_id, *models, **fields)
-        return class_id
-
-    return make
+    return provider
 
 
 @pytest.fixture
@@ -61,18 +45,6 @@ def deployed_with(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], N
     yield set_to
     monkeypatch.undo()
     config.cache_clear()
-
-
-@pytest.fixture
-def deliver_turns(stack: Stack) -> Callable[[], None]:
-    [trigger] = [each for each in stack.template.queue_triggers if each.function == "work_turn"]
-    consumer = QueueConsumer(stack.triggers, trigger)
-
-    def deliver() -> None:
-        while consumer.step():
-            pass
-
-    return deliver
 
 
 @pytest.fixture

@@ -10,10 +10,9 @@ import pytest
 
 from local.stack import Stack, read_template, settings
 from local.tokens import mint
-from practice import table
 from practice.store import accounts, withdrawals
 from tests.support.learners import Learner
-from tests.support.processes import Killed
+from tests.support.processes import Killed, killed_at
 
 HandIn = Callable[[str, dict[str, Any]], Any]
 ItemsOf = Callable[[Learner], dict[tuple[str, str], Any]]
@@ -167,27 +166,16 @@ def test_an_erasure_that_dies_anywhere_is_finished_by_the_next_one_and_counts_ex
     fill(ada)
     before = len([sk for _, sk in items_of(ada) if sk != "ACCOUNT"])
     hand_in("UserErased", {"user_id": ada.user_id, "updated_at": later()})
-    events = table.dynamodb().meta.events
 
     deaths = 0
     for moment in ("before-call", "after-call"):
         for at in range(1, 6):
-            seen = 0
-
-            def kill(at: int = at, **_: Any) -> None:
-                nonlocal seen
-                seen += 1
-                if seen == at:
-                    raise Killed
-
-            events.register_first(f"{moment}.dynamodb", kill)
             try:
-                for _ in accounts.erase(ada.user_id, withdrawals.removal):
-                    pass
+                with killed_at(at, moment=moment):
+                    for _ in accounts.erase(ada.user_id, withdrawals.removal):
+                        pass
             except Killed:
                 deaths += 1
-            finally:
-                events.unregister(f"{moment}.dynamodb", kill)
     erase(stack, ada)
 
     [receipt] = items_of(ada).values()

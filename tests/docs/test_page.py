@@ -1,7 +1,6 @@
 """The page at the root of the local stack, used in a real browser as a learner uses it: ask, watch, stop, ask again."""
 
 import json
-import random
 import threading
 from collections.abc import Callable, Iterator
 from math import inf
@@ -9,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from local.consumers import QueueConsumer
 from local.stack import Stack
-from practice.turns import configuration
 from tests.support.browser import Browser, find_browser
 from tests.support.learners import new_user_id
 from tests.support.providers import (
@@ -61,24 +58,13 @@ pytestmark = pytest.mark.skipif(PROGRAM is None, reason="needs Chromium")
 
 
 @pytest.fixture
-def provider(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProvider]:
-    with FakeProvider() as fake:
-        monkeypatch.setenv("MODELS", json.dumps({"*": {"provider": "openai", "base_url": f"{fake.url}/v1"}}))
-        configuration.clear_cache()
-        yield fake
-    configuration.clear_cache()
-
-
-@pytest.fixture
-def worker(stack: Stack) -> Iterator[None]:
+def worker(deliver_turns: Callable[[], None]) -> Iterator[None]:
     """Turns are run as they are queued."""
-    [trigger] = [each for each in stack.template.queue_triggers if each.function == "work_turn"]
-    consumer = QueueConsumer(stack.triggers, trigger)
     ends = threading.Event()
 
     def work() -> None:
         while not ends.wait(0.02):
-            consumer.step()
+            deliver_turns()
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -158,11 +144,9 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(
-    browser: Browser, stack: Stack, worker: None, provider: FakeProvider, announce: Callable[..., Any]
+    browser: Browser, stack: Stack, worker: None, provider: FakeProvider, class_of: Callable[..., int]
 ) -> Page:
-    class_id = random.SystemRandom().randrange(1, 2**50)
-    announce(class_id, "alpha", "beta")
-    return Page(browser, stack, class_id)
+    return Page(browser, stack, class_of("alpha", "beta"))
 
 
 def slowly(*pieces: str, pause: float = 0.2) -> Play:

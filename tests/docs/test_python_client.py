@@ -242,7 +242,7 @@ def test_an_account_comes_out_as_text_and_goes_in_again(
 
 
 def test_a_wrong_token_is_refused(stack: Stack) -> None:
-    with Client(stack.url, "nobody") as unreachable, pytest.raises(Unauthorized, match="401 unauthorized"):
+    with Client(stack.url, "no-token") as unreachable, pytest.raises(Unauthorized, match="401 unauthorized"):
         unreachable.list_sessions()
 
 

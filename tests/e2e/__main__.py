@@ -2,20 +2,19 @@
 
 import fcntl
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from types import FrameType
 
 from local.stack import Stack
 from local.template import Template
 from tests.e2e.build import BUILD, FOLDER, LOGS, build_for_this_machine, runtime
-from tests.e2e.fleet import Fleet, with_parent
+from tests.e2e.fleet import Fleet
 from tests.e2e.gate import Gate
 from tests.support.roles import Roles
 from tools.build import ROOT
+from tools.processes import end_on_sigterm, with_parent
 
 ENDPOINTS = (
     "AWS_ENDPOINT_URL_DYNAMODB",
@@ -28,7 +27,7 @@ ENDPOINTS = (
 
 
 def main(arguments: list[str]) -> int:
-    signal.signal(signal.SIGTERM, stop)
+    end_on_sigterm()
     with one_run_at_a_time():
         build_for_this_machine()
         return serve_and_test(arguments)
@@ -76,12 +75,6 @@ def serve_and_test(arguments: list[str]) -> int:
     for use in sorted(set(refused)):
         print(f"not allowed: {use}", file=sys.stderr)
     return done.returncode or (1 if refused else 0)
-
-
-def stop(number: int, frame: FrameType | None) -> None:
-    """SIGTERM ends what was started, as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

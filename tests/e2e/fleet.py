@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import queue
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from typing import Any, Self
 from local.engine import free_port
 from local.functions import PAYLOAD_LIMIT, FunctionError, PayloadTooLargeError
 from local.template import Function
+from tools.processes import with_parent
 
 INVOKE = "/2015-03-31/functions/function/invocations"
 AWS_VARIABLES = (
@@ -223,9 +223,3 @@ def layers(environment: Mapping[str, str]) -> list[str]:
 
 def _is_error(result: Any) -> bool:
     return isinstance(result, dict) and {"errorType", "errorMessage"} <= result.keys()
-
-
-def with_parent() -> list[str]:
-    """A prefix for a command that is to end when this process is killed and cannot end it itself."""
-    setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []

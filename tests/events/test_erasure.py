@@ -20,6 +20,7 @@ from practice.transfers import files, jobs
 from tests.api.test_users import with_new_token
 from tests.platform.test_faults import BEFORE, EXPORT, OPERATIONS, PLAIN, READ, World
 from tests.support import torture
+from tests.support.hooks import hooked
 from tests.support.learners import Learner
 from tests.support.recount import miscounts
 
@@ -66,14 +67,8 @@ def before_request(number: int, happens: Callable[[], None]) -> Iterator[list[in
         if seen[0] == number:
             Context().run(happens)
 
-    emitters = [each.meta.events for each in (table.dynamodb(), files.client())]
-    for events in emitters:
-        events.register_first("before-send", before_send)
-    try:
+    with hooked("before-send", before_send, table.dynamodb(), files.client()):
         yield seen
-    finally:
-        for events in emitters:
-            events.unregister("before-send", before_send)
 
 
 def left_of(who: Learner, items_of: ItemsOf) -> list[str]:

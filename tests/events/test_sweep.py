@@ -20,6 +20,7 @@ from practice.table import keys
 from practice.turns.providers import Parts, echo
 from tests.support import deliveries
 from tests.support.deliveries import Deliveries
+from tests.support.hooks import hooked
 from tests.support.learners import Learner
 from tests.support.processes import Killed
 
@@ -103,14 +104,8 @@ def killed_at(number: int, moment: str) -> Iterator[list[str]]:
         if len(made) == number:
             raise Killed
 
-    clients = [table.dynamodb().meta.events, queues.client().meta.events, outbound.client().meta.events]
-    for events in clients:
-        events.register(f"{moment}.*", kill)
-    try:
+    with hooked(f"{moment}.*", kill, table.dynamodb(), queues.client(), outbound.client()):
         yield made
-    finally:
-        for events in clients:
-            events.unregister(f"{moment}.*", kill)
 
 
 def delete_session(ada: Learner) -> None:

@@ -286,7 +286,7 @@ def class_id() -> int:
         ("finish",),
     ]
 )
-def test_the_joined_deltas_are_the_stored_text_for_everybody_always(
+def test_the_joined_deltas_are_the_stored_text_for_every_follower(
     stack: Stack,
     another_learner: Callable[[], Learner],
     announce: Any,

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -110,14 +110,30 @@ def test_a_run_with_an_agent_has_its_snapshot(
     assert settings["agent_snapshot"]["system_prompt"] == "Answer with a question."
 
 
-def test_who_comes_in_the_middle_gets_what_is_answered_within_two_seconds(
+class HalfAnswered(NamedTuple):
+    session: dict[str, Any]
+    socket: Socket
+    turn_id: int
+    working: threading.Thread
+
+
+@pytest.fixture
+def half_answered(
     stack: Stack, ada: Learner, class_of: Any, provider: FakeProvider, deliver_turns: Any, gate: Gate
-) -> None:
+) -> HalfAnswered:
+    """A turn whose first model has answered; its second one does once the gate opens for `late`."""
     session = ada.open_session(class_id=class_of("alpha", "beta"))
     provider.plays["beta"] = gate.play("late")
-    first, turn_id = started(stack, ada, session)
+    socket, turn_id = started(stack, ada, session)
     working = in_background(deliver_turns)
-    first.wait("answer.done", "c")
+    socket.wait("answer.done", "c")
+    return HalfAnswered(session, socket, turn_id, working)
+
+
+def test_who_comes_in_the_middle_gets_what_is_answered_within_two_seconds(
+    stack: Stack, ada: Learner, half_answered: HalfAnswered, gate: Gate
+) -> None:
+    session, first, turn_id, working = half_answered
 
     second, came = Socket.open(stack, ada), time.monotonic()
     second.say("follow", "f", session_id=session["session_id"], turn_id=turn_id)
@@ -243,14 +259,8 @@ def test_what_does_not_fit_an_answers_message_is_null_in_it(stack: Stack, ada: L
 # Cancelling
 
 
-def test_cancel_ends_a_turn_for_all_who_follow_it(
-    stack: Stack, ada: Learner, class_of: Any, provider: FakeProvider, deliver_turns: Any, gate: Gate
-) -> None:
-    session = ada.open_session(class_id=class_of("alpha", "beta"))
-    provider.plays["beta"] = gate.play("never")
-    socket, turn_id = started(stack, ada, session)
-    working = in_background(deliver_turns)
-    socket.wait("answer.done", "c")
+def test_cancel_ends_a_turn_for_all_who_follow_it(ada: Learner, half_answered: HalfAnswered) -> None:
+    session, socket, turn_id, working = half_answered
 
     socket.say("cancel", "x", session_id=session["session_id"], turn_id=turn_id)
     own = socket.wait("turn.done", "x")
@@ -326,7 +336,7 @@ def test_the_next_worker_begins_every_answer_anew(
     assert joined(socket.of("c")) == texts_of(ada, session, turn_id)
 
 
-# What harms nobody
+# What does no harm
 
 
 def test_a_client_that_has_left_harms_no_turn(
@@ -452,6 +462,29 @@ def test_a_flood_is_refused_and_the_connection_stays(
     monkeypatch.undo()
     config.cache_clear()
     rates.clear_cache()
+
+
+def test_a_turn_over_the_daily_budget_is_refused_as_over_http(
+    stack: Stack, ada: Learner, class_of: Any, provider: FakeProvider, deliver_turns: Any
+) -> None:
+    class_id = class_of("alpha", daily_turns=1)
+    session = ada.open_session(class_id=class_id)
+    socket = Socket.open(stack, ada)
+    socket.say("chat", "first", session_id=session["session_id"], prompt_text="Why?")
+    deliver_turns()
+    socket.wait("turn.done", "first")
+    sessions = made(ada.get("/sessions"), 200)["total"]
+
+    socket.say("chat", "second", session_id=session["session_id"], prompt_text="Why not?")
+    socket.say("run", "third", class_id=class_id, prompt_text="Why not?")
+    deliver_turns()
+
+    for own_id in ("second", "third"):
+        refused = {"type": "error", "id": own_id, "status": 429, "detail": "daily_budget_spent"}
+        assert socket.of(own_id) == [refused]
+    assert socket.closed is None
+    assert len(provider.requests) == 1
+    assert made(ada.get("/sessions"), 200)["total"] == sessions, "a run that is refused opens none"
 
 
 # Idempotency

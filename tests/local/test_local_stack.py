@@ -391,7 +391,7 @@ def test_functions_fetch_the_local_secrets_and_no_others(stack: Stack) -> None:
     assert found["SecretString"] == stack.token_secret
     assert len(stack.token_secret) >= 32
     with pytest.raises(ClientError, match="ResourceNotFoundException"):
-        secrets.get_secret_value(SecretId="somebody-elses")
+        secrets.get_secret_value(SecretId="of-another-stack")
 
 
 def test_the_stack_shows_what_it_serves(stack: Stack) -> None:

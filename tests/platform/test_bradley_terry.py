@@ -19,8 +19,8 @@ from practice.store.standings import standings
 Table = dict[str, dict[str, int]]
 
 # Wins of the row over the column. The figures beside each table: strength and standard error by the logistic regression of
-# statsmodels 0.14 (binomial GLM, a row for each pair and one row 0.5 : 0.5 against nobody for each player), and the same
-# strengths to all digits by choix 0.4.1 (opt_pairwise over doubled counts, with a further player shifted to 0).
+# statsmodels 0.14 (binomial GLM, a row for each pair and one row 0.5 : 0.5 against no opponent for each player), and the
+# same strengths to all digits by choix 0.4.1 (opt_pairwise over doubled counts, with a further player shifted to 0).
 TABLES: dict[str, tuple[list[str], list[list[int]], list[tuple[float, float]]]] = {
     # Citations between four journals of statistics, 1987 to 1989 (Stigler 1994; Agresti, Categorical Data Analysis).
     "journals": (

@@ -111,8 +111,8 @@ def a_response(ada: Learner, session: Json, **fields: object) -> Json:
     return {
         "user_id": ada.user_id,
         "session_model_id": ada.models_of(session)[0]["session_model_id"],
-        "prompt_text": "a prompt nobody may read",
-        "response_text": "an answer nobody may read",
+        "prompt_text": "a prompt that stays private",
+        "response_text": "an answer that stays private",
         "token_usage": None,
         "latency_ms": None,
         **fields,
@@ -155,7 +155,7 @@ def test_what_failed_on_a_bug_is_taken_once_after_the_fix(
     assert "IngestionDeadLetters: 1 messages" in output
     assert f"user_id={ada.user_id} session_model_id={message['session_model_id']}" in output
     assert redrive.FAILED_TOO_OFTEN in output
-    assert "nobody may read" not in output
+    assert "that stays private" not in output
     assert len(delivered.dead_letters_in("IngestionDeadLetters")) == 1
     assert texts_of(ada, session) == []
 
@@ -163,7 +163,7 @@ def test_what_failed_on_a_bug_is_taken_once_after_the_fix(
     delivered.run()
 
     assert (code, "sent to IngestionQueue" in output) == (0, True)
-    assert texts_of(ada, session) == ["an answer nobody may read"]
+    assert texts_of(ada, session) == ["an answer that stays private"]
     assert delivered.dead_letters_in("IngestionDeadLetters") == []
 
 
@@ -194,7 +194,7 @@ def test_a_replay_that_dies_after_it_sent_is_started_again_and_adds_nothing_twic
     list(Redrive(LocalStack(stack.url), "IngestionDeadLetters").hand_back())
     delivered.run()
 
-    assert texts_of(ada, session) == ["an answer nobody may read"]
+    assert texts_of(ada, session) == ["an answer that stays private"]
 
 
 def test_what_fails_again_is_left_for_the_next_run(
@@ -358,7 +358,7 @@ def _taking_no_version_1() -> Any:
 
 def an_unread_record(ada: Learner, delivered: Deliveries, broken: pytest.MonkeyPatch) -> Json:
     """A deleted session of which the stream's function could not read the record."""
-    session = ada.open_session(notes="notes nobody may read")
+    session = ada.open_session(notes="notes that stays private")
     ada.add_response(session)
     delivered.run()
     broken.setitem(changes._CONSEQUENCES, "SESSION", missing)
@@ -387,7 +387,7 @@ def test_a_change_in_the_dead_letter_queue_is_read_again(
     _, output, _ = make_redrive("StreamDeadLetters")
     assert "1  KeyError" in output
     assert f"pk=USER#{ada.user_id}" in output
-    assert "nobody may read" not in output
+    assert "that stays private" not in output
 
     code, _, _ = make_redrive("StreamDeadLetters", dry=False)
     delivered.run()
@@ -399,56 +399,40 @@ def test_a_change_in_the_dead_letter_queue_is_read_again(
 
 @pytest.fixture
 def given_up(
-    delivered: Deliveries, broken: pytest.MonkeyPatch, empty: Callable[[str], None]
-) -> Callable[[], None]:
-    """What Lambda does with the newest records when they have failed for a day."""
-
-    def give_up() -> None:
-        broken.setattr(changes, "consequences", lambda record: iter(fails()))
-        broken.setattr(queues, "dead_letter", fails)
-        delivered.give_up_on_stream()
-        broken.undo()
-
-    return give_up
-
-
-def test_a_batch_that_lambda_gave_up_is_read_from_the_stream_again(
-    ada: Learner,
-    delivered: Deliveries,
-    empty: Callable[[str], None],
-    given_up: Callable[[], None],
-    make_redrive: Callable[..., tuple[int, str, str]],
-) -> None:
+    ada: Learner, delivered: Deliveries, broken: pytest.MonkeyPatch, empty: Callable[[str], None]
+) -> Json:
+    """A deleted session, of which Lambda gave up the records after they had failed for a day."""
     empty("StreamDeadLetters")
     session = ada.open_session()
     delivered.run()
     ada.delete(f"/sessions/{session['session_id']}")
-    given_up()
+    broken.setattr(changes, "consequences", lambda record: iter(fails()))
+    broken.setattr(queues, "dead_letter", fails)
+    delivered.give_up_on_stream()
+    broken.undo()
+    return session
 
+
+def test_a_batch_that_lambda_gave_up_is_read_from_the_stream_again(
+    delivered: Deliveries, given_up: Json, make_redrive: Callable[..., tuple[int, str, str]]
+) -> None:
     _, output, _ = make_redrive("StreamDeadLetters")
     assert "RetryAttemptsExhausted" in output
     code, output, complained = make_redrive("StreamDeadLetters", dry=False)
 
     assert (code, complained) == (0, "")
     sweeps = [json.loads(each["body"]) for each in delivered.waiting("SweepQueue")]
-    assert session["session_id"] in [each.get("session_id") for each in sweeps]
+    assert given_up["session_id"] in [each.get("session_id") for each in sweeps]
     delivered.run()
 
 
 def test_empty_pages_of_the_stream_are_not_its_end_and_are_not_read_for_ever(
-    ada: Learner,
     stack: Stack,
     delivered: Deliveries,
     broken: pytest.MonkeyPatch,
-    empty: Callable[[str], None],
-    given_up: Callable[[], None],
+    given_up: Json,
     make_redrive: Callable[..., tuple[int, str, str]],
 ) -> None:
-    empty("StreamDeadLetters")
-    session = ada.open_session()
-    delivered.run()
-    ada.delete(f"/sessions/{session['session_id']}")
-    given_up()
     streams = LocalStack(stack.url).client("dynamodbstreams")
     read, met = streams.get_records, set[str]()
 
@@ -471,7 +455,7 @@ def test_empty_pages_of_the_stream_are_not_its_end_and_are_not_read_for_ever(
     assert (code, complained) == (0, "")
     assert met
     sweeps = [json.loads(each["body"]) for each in delivered.waiting("SweepQueue")]
-    assert session["session_id"] in [each.get("session_id") for each in sweeps]
+    assert given_up["session_id"] in [each.get("session_id") for each in sweeps]
     delivered.run()
 
 
@@ -1077,7 +1061,7 @@ def test_a_stack_that_was_moved_hands_back_before_its_table_is_adopted(
     delivered.run()
 
     assert became == "sent to IngestionQueue"
-    assert texts_of(ada, session) == ["an answer nobody may read"]
+    assert texts_of(ada, session) == ["an answer that stays private"]
     assert Names.of(moved).table == stack.template.table["TableName"]
 
 
@@ -1199,9 +1183,9 @@ def test_an_erasure_request_leaves_a_proof_and_nothing_else(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     empty("IngestionDeadLetters")
-    session = ada.open_session(notes="notes nobody may read")
-    ada.add_response(session, prompt_text="a prompt nobody may read")
-    ada.add_example(input_text="an example nobody may read")
+    session = ada.open_session(notes="notes that stays private")
+    ada.add_response(session, prompt_text="a prompt that stays private")
+    ada.add_example(input_text="an example that stays private")
     ben.open_session()
     dead_letter_of_a_bug(broken, delivered, stack, "IngestionQueue", a_response(ada, session))
     others = items_of(ben)
@@ -1227,7 +1211,7 @@ def test_an_erasure_request_leaves_a_proof_and_nothing_else(
     assert delivered.dead_letters_in("IngestionDeadLetters") == []
     lines = [record.__dict__ for record in caplog.records]
     assert "UserErased" in str(lines)
-    assert "nobody may read" not in str(lines)
+    assert "that stays private" not in str(lines)
 
 
 # A class of 500 at nine

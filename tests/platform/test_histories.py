@@ -547,7 +547,7 @@ class History(RuleBasedStateMachine):
         twice=st.booleans(),
     )
     def chat(self, session_id: int, only: int | None, follow: Any, twice: bool) -> Any:
-        names = None if only is None else [self.names[only], "nobody"]
+        names = None if only is None else [self.names[only], "unknown"]
         body: dict[str, Any] = {"prompt_text": "Why?", "model_names": names}
         after, has_ended = self._followed(session_id, follow)
         if follow is not ...:

@@ -16,6 +16,7 @@ from practice.table import ids, keys
 from practice.transfers import files
 from practice.transfers import jobs as at_once
 from tests.support import deliveries
+from tests.support.hooks import hooked
 from tests.support.learners import Learner, made
 from tests.support.processes import Killed
 
@@ -26,8 +27,8 @@ PLAIN = {"content-type": "application/x-ndjson"}
     ("path", "body", "status"),
     [
         ("/models/3/responses", {"prompt_text": "Why?", "response_text": "Because."}, 404),
-        ("/sessions/{session_id}/chat", {"prompt_text": "Why?", "model_names": ["nobody's"]}, 400),
-        ("/sessions/run?class_id=1", {"prompt_text": "Why?", "model_names": ["nobody's"]}, 400),
+        ("/sessions/{session_id}/chat", {"prompt_text": "Why?", "model_names": ["unknown"]}, 400),
+        ("/sessions/run?class_id=1", {"prompt_text": "Why?", "model_names": ["unknown"]}, 400),
         ("/sessions", {"class_id": 0}, 400),
     ],
 )
@@ -84,12 +85,8 @@ def at_file(operation: str, happens: Callable[[], Any]) -> Iterator[None]:
     def before_send(**_: Any) -> None:
         Context().run(happens)
 
-    events = files.client().meta.events
-    events.register_first(f"before-send.s3.{operation}", before_send)
-    try:
+    with hooked(f"before-send.s3.{operation}", before_send, files.client()):
         yield
-    finally:
-        events.unregister(f"before-send.s3.{operation}", before_send)
 
 
 def die() -> None:

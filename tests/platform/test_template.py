@@ -375,7 +375,7 @@ def test_no_policy_allows_every_action_or_every_resource() -> None:
             continue
         for resource in as_list(statement["Resource"]):
             assert isinstance(resource, dict), resource
-            # Files and connections have names that nobody knows before, so only their bucket or API can be named.
+            # Files and connections have names that are not known before, so only their bucket or API can be named.
             named = re.sub(r"(\$\{TransfersBucket.Arn\}|/@connections)/\*", "", str(resource))
             assert "*" not in named, resource
 

@@ -15,12 +15,12 @@ from urllib.parse import urlencode
 
 import pytest
 
-from practice import table
 from practice.http.endpoint import Endpoint
 from practice.limits import MAX_ID
 from practice.store import accounts
 from practice.store.idempotency import IdempotentAttempt
 from tests.support.account import ENDPOINTS, Account, query_string
+from tests.support.hooks import hooked
 from tests.support.learners import BASE_URL, Answer, Learner
 from tests.support.torture import count
 from tools.openapi import document
@@ -70,12 +70,8 @@ def watched() -> Iterator[Seen]:
         operation = request.headers["X-Amz-Target"].decode().rpartition(".")[2]
         seen.requests.append((operation, {key.decode() for key in LEADING_KEY.findall(request.body)}))
 
-    events = table.dynamodb().meta.events
-    events.register_first("before-send.dynamodb", note)
-    try:
+    with hooked("before-send.dynamodb", note):
         yield seen
-    finally:
-        events.unregister("before-send.dynamodb", note)
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,6 @@ from pydantic import TypeAdapter
 import practice
 from local.functions import FunctionError
 from local.stack import ROOT, Stack, read_template
-from practice import table
 from practice.http.endpoint import Endpoint
 from practice.runtime.log import logger
 from practice.store import accounts
@@ -36,6 +35,7 @@ from practice.turns import configuration
 from practice.turns.providers import bedrock
 from tests.support import deliveries, faults
 from tests.support.account import ENDPOINTS, Account, one_choice
+from tests.support.hooks import hooked
 from tests.support.learners import Answer, Learner, made, new_user_id
 from tests.support.planted import each_filled, filled
 from tests.support.providers import FakeProvider, Play, Played, completion
@@ -247,12 +247,8 @@ def unreadable_documents() -> Iterator[None]:
             if "status" in item:
                 item["status"] = {"S": CANARY}
 
-    events = table.dynamodb().meta.events
-    events.register("after-call.dynamodb", after_call)
-    try:
+    with hooked("after-call.dynamodb", after_call):
         yield
-    finally:
-        events.unregister("after-call.dynamodb", after_call)
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda each: each.name)

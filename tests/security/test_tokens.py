@@ -317,7 +317,7 @@ def user_seen(send: Send, token: str, scheme: str = "Bearer") -> Answer:
         (valid(sub=str(2**53 - 1)), 2**53 - 1),
         (valid(iat=NOW - 5, nbf=NOW - 5, jti="a"), 7),
         (valid(iat=NOW - 5.25, exp=NOW + 36_000.5), 7),
-        (valid(iss="anybody", aud=["anything"]), 7),
+        (valid(iss="another", aud=["anything"]), 7),
         (valid(user_id=8, admin=True), 7),
     ],
 )

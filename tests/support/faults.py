@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from practice import table
 from practice.events import outbound
 from practice.runtime import queues
 from practice.transfers import files
+from tests.support.hooks import hooked
 from tests.support.processes import Killed, Process, mortal
 from tests.support.torture import count
 
@@ -142,17 +143,11 @@ def at(number: int, fault: Fault, *, times: int) -> Iterator[Injected]:
             seen.done -= 1  # it spares this one
         return answer
 
-    emitters = [
-        each.meta.events for each in (table.dynamodb(), queues.client(), outbound.client(), files.client())
-    ]
-    for events in emitters:
-        events.register_first("before-send", before_send)
+    clients = (table.dynamodb(), queues.client(), outbound.client(), files.client())
     try:
-        with mortal() as seen.process:
+        with hooked("before-send", before_send, *clients), mortal() as seen.process:
             yield seen
     finally:
-        for events in emitters:
-            events.unregister("before-send", before_send)
         count("faults", seen.done)
 
 
@@ -169,14 +164,13 @@ def empty_pages() -> Iterator[Injected]:
     def note(parsed: dict[str, Any], **_: Any) -> None:
         seen.done += not parsed.get("Items", True) and "LastEvaluatedKey" in parsed
 
-    events = table.dynamodb().meta.events
-    events.register("provide-client-params.dynamodb.Query", one_item)
-    events.register("after-call.dynamodb.Query", note)
     try:
-        yield seen
+        with (
+            hooked("provide-client-params.dynamodb.Query", one_item),
+            hooked("after-call.dynamodb.Query", note),
+        ):
+            yield seen
     finally:
-        events.unregister("provide-client-params.dynamodb.Query", one_item)
-        events.unregister("after-call.dynamodb.Query", note)
         count("faults", seen.done)
 
 
@@ -214,12 +208,10 @@ def partial_batches() -> Iterator[Injected]:
         ("provide-client-params.dynamodb.BatchWriteItem", put_off),
         ("after-call.dynamodb.BatchWriteItem", tell),
     ]
-    events = table.dynamodb().meta.events
-    for name, hook in hooks:
-        events.register(name, hook)
     try:
-        yield seen
+        with ExitStack() as hooking:
+            for name, hook in hooks:
+                hooking.enter_context(hooked(name, hook))
+            yield seen
     finally:
-        for name, hook in hooks:
-            events.unregister(name, hook)
         count("faults", seen.done)

@@ -31,6 +31,14 @@ BASE = "/user/practice"
 BASE_URL = os.environ.get("BASE_URL", "")
 CONNECTIONS = int(os.environ.get("CONNECTIONS") or 100)
 """Requests at once to BASE_URL."""
+DEFAULT_PARAMS = {
+    "temperature": 0.7,
+    "top_p": 0.9,
+    "response_length_preset": None,
+    "max_completion_tokens": 10240,
+    "max_tokens": 10240,
+}
+"""The generation parameters of new settings and models."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Every profile of the stand-in under every kind of choice, through the front door."""
 
 import json
-import random
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -55,13 +54,12 @@ def configuration(url: str, *, streams: bool = True) -> str:
     )
 
 
-def run(ada: Learner, announce: Callable[..., Any], choices: dict[str, dict[str, Any]] = CHOICES) -> Outcomes:
+def run(ada: Learner, class_of: Callable[..., int], choices: dict[str, dict[str, Any]] = CHOICES) -> Outcomes:
     outcomes: Outcomes = {name: {} for name in PROFILES}
     names = list(PROFILES)
     for start in range(0, len(names), MODELS_OF_A_TURN):
         models = names[start : start + MODELS_OF_A_TURN]
-        class_id = random.SystemRandom().randrange(1, 2**50)
-        announce(class_id, *models)
+        class_id = class_of(*models)
         for choice, fields in choices.items():
             for outcome in _last_turn(ada, class_id, fields, TURNS.get(choice, 1)):
                 outcomes[outcome["model_name"]][choice] = outcome

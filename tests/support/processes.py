@@ -9,6 +9,7 @@ from typing import Any, Final, NoReturn
 import pytest
 
 from practice.turns import run
+from tests.support.hooks import hooked
 
 SECONDS: Final = 60.0
 """How long a test waits for what has to happen; on a busy machine, too."""
@@ -16,6 +17,20 @@ SECONDS: Final = 60.0
 
 class Killed(BaseException):
     """The function's process ends here."""
+
+
+@contextmanager
+def killed_at(number: int, operation: str = "", *, moment: str = "before-call") -> Iterator[list[int]]:
+    """The process ends at its request of that number to the table; the list holds how many there were."""
+    seen = [0]
+
+    def kill(**_: Any) -> None:
+        seen[0] += 1
+        if seen[0] == number:
+            raise Killed
+
+    with hooked(f"{moment}.dynamodb.{operation}".rstrip("."), kill):
+        yield seen
 
 
 _KILLED: Final = object()

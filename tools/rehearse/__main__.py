@@ -6,22 +6,21 @@ PORT is where the emulator listens on loopback; STEPS names what is done, all of
 import fcntl
 import os
 import platform
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 from local.tokens import mint
 from tools.build import ROOT, build
+from tools.processes import end_on_sigterm, with_parent
 from tools.rehearse import stages
 from tools.rehearse.adapt import adapt
 from tools.rehearse.deployment import Deployment
 from tools.rehearse.drive import Drive, Failed
-from tools.rehearse.emulator import PYTHON, emulator, in_use, with_parent
+from tools.rehearse.emulator import PYTHON, emulator, in_use
 
 FOLDER = ROOT / ".aws-sam" / "rehearsal"
 ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64"}
@@ -38,7 +37,7 @@ started = time.monotonic()
 
 
 def main(arguments: list[str]) -> int:
-    signal.signal(signal.SIGTERM, stop)
+    end_on_sigterm()
     port = int(os.environ.get("PORT") or 4566)
     steps = (os.environ.get("STEPS") or "dev suite prod").split()
     with one_run_at_a_time():
@@ -157,12 +156,6 @@ def one_run_at_a_time(folder: Path = FOLDER) -> Iterator[None]:
 
 def say(text: str) -> None:
     print(f"{time.monotonic() - started:5.0f} s  {text}", flush=True)
-
-
-def stop(number: int, frame: FrameType | None) -> None:
-    """SIGTERM ends what was started, as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import boto3
 from botocore.config import Config
 
 from tools.build import ROOT
+from tools.processes import with_parent
 
 PYTHON = ROOT / ".tools" / "rehearse" / "bin" / "python"
 ACCOUNT_KEY = "test"
@@ -140,9 +141,3 @@ def remove(folder: Path) -> None:
 def in_use(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def with_parent() -> list[str]:
-    """A prefix for a command that is to end when this process is killed and cannot end it itself."""
-    setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []

@@ -1,7 +1,7 @@
 """How much one user may ask for: a token bucket for each, kept by the execution environment that counts it.
 
-No request is made for it, so it is approximate: N environments of a function hold N budgets. It keeps one client that
-went wild from taking everybody's share; what all of them may ask for together is the gateway's to bound.
+No request is made for it, so it is approximate: N environments of a function hold N budgets. It keeps one client
+that sends too much from using up the share of the others; the gateway bounds what all of them send together.
 """
 
 import threading

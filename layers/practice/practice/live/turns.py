@@ -108,7 +108,7 @@ def _turn_at(location: str | None) -> tuple[int, int]:
 
 
 def _greet(client: Client, turn: StoredTurn | Turn) -> None:
-    """Before a worker can send anything of the turn. Whoever has left meanwhile harms it no more than it had later."""
+    """Before a worker can send anything of the turn. A client that has left does not fail the turn."""
     models = [
         TurnModel(**{name: getattr(each, name) for name in TurnModel.model_fields}) for each in turn.asked
     ]

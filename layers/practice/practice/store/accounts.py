@@ -194,6 +194,7 @@ def was_erased_since(user_id: int, moment: float) -> bool:
     return account is not None and _moment(account.item, "erased_at") >= moment
 
 
+@table.optimistic
 def begin_erasure(user_id: int, moment: float) -> bool:
     """From here on the user's tokens are refused and nothing is created. False when it was done before. Two requests.
 
@@ -203,35 +204,33 @@ def begin_erasure(user_id: int, moment: float) -> bool:
         ["sessions", "examples", "importing", "import_until", "jobs", "ttl"]
     )
     none_yet: dict[str, table.Value | None] = {f"erased_{kind}": table.number(0) for kind in (*KINDS, *USED)}
-    for _ in table.attempts():
-        account = read(user_id)
-        tokens = account.item.get("revoked_tokens") if account else None
-        newer = [entry for entry in tokens["SS"] if float(entry.partition(" ")[0]) > moment] if tokens else []
-        unchanged = "attribute_not_exists(#revoked_tokens)"
-        values: dict[str, table.Value] = {":moment": _seconds(moment)}
-        if tokens:
-            unchanged = "size(#revoked_tokens) = :tokens"
-            values[":tokens"] = table.number(len(tokens["SS"]))
-        begun = table.update(
-            keys.account(user_id),
-            set_to={
-                "erased_at": _seconds(moment),
-                "erasing": table.flag(True),
-                "revoked_tokens": {"SS": newer} if newer else None,
-                **nothing,
-                **none_yet,
-            },
-            condition=f"(attribute_not_exists(#erased_at) OR #erased_at < :moment) AND {unchanged}",
-            values=values,
-        )
-        try:
-            table.write(begun)
-        except table.ConditionFailed as failed:
-            if failed.item and _moment(failed.item, "erased_at") >= moment:
-                return "erasing" in failed.item
-            continue  # a token was revoked meanwhile
-        return True
-    raise AssertionError("attempts() ends by raising")
+    account = read(user_id)
+    tokens = account.item.get("revoked_tokens") if account else None
+    newer = [entry for entry in tokens["SS"] if float(entry.partition(" ")[0]) > moment] if tokens else []
+    unchanged = "attribute_not_exists(#revoked_tokens)"
+    values: dict[str, table.Value] = {":moment": _seconds(moment)}
+    if tokens:
+        unchanged = "size(#revoked_tokens) = :tokens"
+        values[":tokens"] = table.number(len(tokens["SS"]))
+    begun = table.update(
+        keys.account(user_id),
+        set_to={
+            "erased_at": _seconds(moment),
+            "erasing": table.flag(True),
+            "revoked_tokens": {"SS": newer} if newer else None,
+            **nothing,
+            **none_yet,
+        },
+        condition=f"(attribute_not_exists(#erased_at) OR #erased_at < :moment) AND {unchanged}",
+        values=values,
+    )
+    try:
+        table.write(begun)
+    except table.ConditionFailed as failed:
+        if failed.item and _moment(failed.item, "erased_at") >= moment:
+            return "erasing" in failed.item
+        raise  # a token was revoked meanwhile
+    return True
 
 
 class Erasure(NamedTuple):
@@ -337,43 +336,39 @@ def _moment(item: Mapping[str, table.Value], name: str) -> float:
     return float(item.get(name, {"N": "-1"})["N"])
 
 
+@table.optimistic
 def move(user_id: int) -> bool:
     """Takes an account to its own partition from where accounts were kept before. Two requests; False when there is none.
 
     Idempotent. What was written to the new place meanwhile is added to.
     """
-    for _ in table.attempts():
-        found = table.fetch([keys.account(user_id), keys.account_of_before(user_id)])
-        before = found.get(keys.account_of_before(user_id))
-        if before is None:
-            return False
-        now = found.get(keys.account(user_id))
-        standing = now.item if now else {}
-        moved: dict[str, table.Value | None] = {
-            name: value
-            for name, value in before.item.items()
-            if name not in ("pk", "sk", "revoked_tokens", *_TOTALS)
-            and (name not in standing or (name in _MOMENTS and _moment(standing, name) < float(value["N"])))
-        }
-        tokens = set(standing.get("revoked_tokens", {}).get("SS", ()))
-        tokens |= {f"0 {token}" for token in _revoked(before.item)}
-        totals: dict[str, int] = {name: before.number(name) for name in _TOTALS if name in before.item}
-        conditions = [
-            f"#{name} = :was_{name}" if name in standing else f"attribute_not_exists(#{name})"
-            for name in _MOMENTS
-        ]
-        was = {f":was_{name}": standing[name] for name in _MOMENTS if name in standing}
-        if tokens:
-            moved["revoked_tokens"] = {"SS": sorted(tokens)}
-        taken = table.update(
-            keys.account(user_id), set_to=moved, add=totals, condition=" AND ".join(conditions), values=was
-        )
-        try:
-            table.write(taken, table.delete(keys.account_of_before(user_id), "attribute_exists(#pk)"))
-        except table.ConditionFailed:
-            continue
-        return True
-    raise AssertionError("attempts() ends by raising")
+    found = table.fetch([keys.account(user_id), keys.account_of_before(user_id)])
+    before = found.get(keys.account_of_before(user_id))
+    if before is None:
+        return False
+    now = found.get(keys.account(user_id))
+    standing = now.item if now else {}
+    moved: dict[str, table.Value | None] = {
+        name: value
+        for name, value in before.item.items()
+        if name not in ("pk", "sk", "revoked_tokens", *_TOTALS)
+        and (name not in standing or (name in _MOMENTS and _moment(standing, name) < float(value["N"])))
+    }
+    tokens = set(standing.get("revoked_tokens", {}).get("SS", ()))
+    tokens |= {f"0 {token}" for token in _revoked(before.item)}
+    totals: dict[str, int] = {name: before.number(name) for name in _TOTALS if name in before.item}
+    conditions = [
+        f"#{name} = :was_{name}" if name in standing else f"attribute_not_exists(#{name})"
+        for name in _MOMENTS
+    ]
+    was = {f":was_{name}": standing[name] for name in _MOMENTS if name in standing}
+    if tokens:
+        moved["revoked_tokens"] = {"SS": sorted(tokens)}
+    taken = table.update(
+        keys.account(user_id), set_to=moved, add=totals, condition=" AND ".join(conditions), values=was
+    )
+    table.write(taken, table.delete(keys.account_of_before(user_id), "attribute_exists(#pk)"))
+    return True
 
 
 _TOTALS: Final = ("sessions", "examples")

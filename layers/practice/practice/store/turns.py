@@ -85,7 +85,7 @@ def begin_turn(
     is_held: bool = False,
     follower: Follower | None = None,
 ) -> StoredTurn:
-    """Two requests: one sets the ids of the answers aside, a transaction writes the turn and their places.
+    """Two requests: one reserves the ids of the answers, a transaction writes the turn and their places.
 
     `claim` is what the turn reserves with its ids known; `is_held` when that was reserved with its session. Raises
     ConditionFailed or NotFound when the session or one of the models was deleted, DailyBudgetSpent.

@@ -26,7 +26,7 @@ from practice.runtime import clock
 from practice.runtime.config import config
 from practice.runtime.secrets import secret
 from practice.schemas.session_model import StoredModels
-from practice.schemas.turn import IN_PROGRESS, AskedModel, StoredTurn
+from practice.schemas.turn import IN_PROGRESS, AskedModel, StoredTurn, TurnStatus
 from practice.schemas.vote import LABELS, BlindAnswer, BlindTurn, JudgedAnswer, NewVote, StoredVote, Vote
 from practice.store import accounts
 from practice.store.paging import Pager
@@ -46,6 +46,11 @@ class _Judged:
     """The answers that it settled with, by label; some may be deleted."""
     vote: table.Document | None
     is_imported: bool
+    is_shown_unanswered: bool
+    """It failed, was cancelled, or has errors: it stays in sight without an answer."""
+
+    def too_few(self, answers: int) -> TooFewAnswers | TurnNotFound:
+        return TooFewAnswers() if answers or self.is_shown_unanswered else TurnNotFound()
 
 
 def blind_view(
@@ -65,7 +70,7 @@ def blind_view(
         if asked.response_id in texts
     ]
     if len(answers) < 2:
-        raise TooFewAnswers
+        raise judged.too_few(len(answers))
     view = BlindTurn(turn_id=turn_id, prompt_text=judged.turn.prompt_text, answers=[], next_cursor=None)
     budget = pager.budget()
     budget.spend(view.model_dump_json())
@@ -106,7 +111,11 @@ def _read(user_id: int, session_id: int, turn_id: int) -> _Judged:
     if len(settled) > len(LABELS):
         raise TooManyAnswers
     labelled = list(zip(LABELS, _shuffled(turn_id, settled), strict=False))
-    return _Judged(turn, models, labelled, found.get(vote_key), "imported" in document.item)
+    status, errors = state.shown()
+    is_shown_unanswered = status != TurnStatus.DONE or bool(errors)
+    return _Judged(
+        turn, models, labelled, found.get(vote_key), "imported" in document.item, is_shown_unanswered
+    )
 
 
 def _shuffled(turn_id: int, settled: Sequence[AskedModel]) -> list[AskedModel]:
@@ -186,7 +195,7 @@ def _never_revealed(document: table.Document | None) -> bool:
 
 
 def _answers(user_id: int, judged: _Judged) -> list[JudgedAnswer]:
-    """Those that are still there, by label. One request; raises TooFewAnswers."""
+    """Those that are still there, by label. One request; raises TooFewAnswers or TurnNotFound."""
     there = table.peek_all([keys.response(user_id, asked.response_id) for _, asked in judged.labelled])
     live = {model.session_model_id for model in judged.models.models}
     answers = [
@@ -200,7 +209,7 @@ def _answers(user_id: int, judged: _Judged) -> list[JudgedAnswer]:
         if asked.session_model_id in live and keys.response(user_id, asked.response_id) in there
     ]
     if len(answers) < 2:
-        raise TooFewAnswers
+        raise judged.too_few(len(answers))
     return answers
 
 

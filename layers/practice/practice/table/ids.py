@@ -1,6 +1,6 @@
 """Ids: integers unique over all users, never reused, without an item for each.
 
-A process leases a block of unit numbers with one request to a counter, and then makes ids from it without asking anybody:
+A process leases a block of unit numbers with one request to a counter, and then makes ids from it without further requests:
 a session takes a whole unit (`SESSION_IDS` numbers: its own and its children's), examples and links share an open one.
 One lease serves `UNITS` sessions, so it costs one request in sixteen, and one in the first create of a process. What a
 process does not use is lost: 2^38 units last for decades at a million new processes a day.

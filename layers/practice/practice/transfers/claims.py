@@ -98,36 +98,40 @@ def accept_cleared(account: table.Document | None) -> None:
 def claim(user_id: int, transfer_id: int) -> Claim:
     """Two requests. Raises as `accept` does, and Unauthorized once the user was erased. What is claimed is to be cleared."""
     mine = Claim(user_id, f"{transfer_id}.{secrets.token_hex(8)}")
-    for _ in table.attempts():
-        account = accounts.read(user_id)
-        item = account.item if account else {}
-        if item.get("importing") == table.text(mine.token):
-            return mine  # written by a request whose acknowledgement was lost
-        accept(account)
-        condition, values = f"attribute_not_exists(#importing) AND {_EMPTY}", {":none": table.number(0)}
-        if "importing" in item:
-            condition = "#importing = :dead AND #import_until < :now"
-            values = {":dead": item["importing"], ":now": table.ms_from_now()}
-        taken = table.update(
-            keys.account(user_id),
-            set_to={
-                "importing": table.text(mine.token),
-                "import_until": table.ms_from_now(CLAIM_SECONDS),
-                "ttl": None,
-            },
-            condition=f"attribute_not_exists(#erasing) AND {condition}",
-            values=values,
-        )
-        # The job was begun with a token that an erasure had not refused, and an erasure deletes it.
-        is_begun = table.check(keys.transfer(user_id, transfer_id), "attribute_exists(#pk)")
-        try:
-            table.write(taken, is_begun)
-        except table.ConditionFailed as failed:
-            if failed.index == 1 or "erasing" in (failed.item or {}):
-                raise Unauthorized("the user was erased since the import was begun") from None
-            continue
-        return mine
-    raise AssertionError("attempts() ends by raising")
+    _claim(mine, transfer_id)
+    return mine
+
+
+@table.optimistic
+def _claim(mine: Claim, transfer_id: int) -> None:
+    user_id = mine.user_id
+    account = accounts.read(user_id)
+    item = account.item if account else {}
+    if item.get("importing") == table.text(mine.token):
+        return  # written by a request whose acknowledgement was lost
+    accept(account)
+    condition, values = f"attribute_not_exists(#importing) AND {_EMPTY}", {":none": table.number(0)}
+    if "importing" in item:
+        condition = "#importing = :dead AND #import_until < :now"
+        values = {":dead": item["importing"], ":now": table.ms_from_now()}
+    taken = table.update(
+        keys.account(user_id),
+        set_to={
+            "importing": table.text(mine.token),
+            "import_until": table.ms_from_now(CLAIM_SECONDS),
+            "ttl": None,
+        },
+        condition=f"attribute_not_exists(#erasing) AND {condition}",
+        values=values,
+    )
+    # The job was begun with a token that an erasure had not refused, and an erasure deletes it.
+    is_begun = table.check(keys.transfer(user_id, transfer_id), "attribute_exists(#pk)")
+    try:
+        table.write(taken, is_begun)
+    except table.ConditionFailed as failed:
+        if failed.index == 1 or "erasing" in (failed.item or {}):
+            raise Unauthorized("the user was erased since the import was begun") from None
+        raise
 
 
 _EMPTY: Final = " AND ".join(

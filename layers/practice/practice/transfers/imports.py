@@ -256,17 +256,14 @@ class _Writer:
             self.progress(self.counts)
 
     def _commit(self) -> None:
-        """With what the votes add to the counts, which a sweep of other votes may change meanwhile."""
         added = {name: n for name, n in self.added.items() if n}
-        class_id = self.votes[0].class_id if self.votes else None
-        if class_id is None:
+        if self.votes and (class_id := self.votes[0].class_id) is not None:
+            self._commit_votes(class_id, added)
+        else:
             self.claim.commit(*self.pending, **added)
-            return
-        for _ in table.attempts():
-            counting = tallies.of_imported(self.caller.user_id, class_id, self.votes)
-            try:
-                self.claim.commit(*self.pending, *counting, **added)
-            except table.ConditionFailed:
-                continue
-            return
-        raise AssertionError("attempts() ends by raising")
+
+    @table.optimistic
+    def _commit_votes(self, class_id: int, added: dict[str, int]) -> None:
+        """With what the votes add to the counts, which a sweep of other votes may change meanwhile."""
+        counting = tallies.of_imported(self.caller.user_id, class_id, self.votes)
+        self.claim.commit(*self.pending, *counting, **added)

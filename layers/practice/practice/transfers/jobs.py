@@ -158,24 +158,22 @@ def _write(
         raise
 
 
+@table.optimistic
 def _end(
     user_id: int, claim: claims.Claim, counts: Counts, transfer_id: int, attempt: IdempotentAttempt
 ) -> None:
     """One transaction frees the account, ends the job, and keeps the answer."""
-    for _ in table.attempts():
-        document = _document(user_id, transfer_id)
-        if document is None:
-            raise ImportInProgress  # erased, and the claim with it
-        before = StoredTransfer.model_validate_json(document.text)
-        done = before.model_copy(update={"status": TransferStatus.DONE, "counts": counts, "problem": None})
-        try:
-            attempt.commit([claim.released(), *table.revise(document, done)], Versioned(counts, 1))
-        except table.ConditionFailed as failed:
-            if failed.index == 0:
-                raise ImportInProgress from None
-            continue
-        return
-    raise AssertionError("attempts() ends by raising")
+    document = _document(user_id, transfer_id)
+    if document is None:
+        raise ImportInProgress  # erased, and the claim with it
+    before = StoredTransfer.model_validate_json(document.text)
+    done = before.model_copy(update={"status": TransferStatus.DONE, "counts": counts, "problem": None})
+    try:
+        attempt.commit([claim.released(), *table.revise(document, done)], Versioned(counts, 1))
+    except table.ConditionFailed as failed:
+        if failed.index == 0:
+            raise ImportInProgress from None
+        raise
 
 
 def _abandon(claim: claims.Claim, deadline: Deadline) -> None:
@@ -223,6 +221,7 @@ def start(
     return transfer
 
 
+@table.optimistic
 def _new(
     caller: Caller, kind: Kind, status: TransferStatus, attempt: IdempotentAttempt, *, has_file: bool = True
 ) -> StoredTransfer:
@@ -230,52 +229,50 @@ def _new(
 
     Raises TooManyTransfers beside too many that have not ended.
     """
-    for _ in table.attempts():
-        account = accounts.read(caller.user_id)
-        before = account.item.get("jobs") if account else None
-        under_way = _under_way(caller.user_id, [int(each) for each in before["NS"]] if before else [])
-        for each in under_way:
-            if each.kind == kind and (kind == "export" or each.status == status == TransferStatus.WAITING):
-                return each
-        if len(under_way) >= TRANSFERS_AT_ONCE:
-            raise TooManyTransfers
-        now = datetime.now(UTC)
-        (transfer_id,) = ids.new_ids(1)
-        transfer = StoredTransfer(
-            transfer_id=transfer_id,
-            kind=kind,
-            status=status,
-            created_at=clock.to_timestamp(now),
-            expires_at=clock.to_timestamp(now + KEPT),
-            has_file=has_file,
-        )
-        condition, values = accounts.not_erased(caller)
-        begun = account.item.get("transfers") if account else None
-        if begun:
-            values[":begun"] = begun
-        counted = table.update(
-            keys.account(caller.user_id),
-            set_to={
-                "ttl": None,
-                "jobs": table.numbers([*(each.transfer_id for each in under_way), transfer_id]),
-            },
-            add={"transfers": 1},
-            condition=f"{condition} AND {'#transfers = :begun' if begun else 'attribute_not_exists(#transfers)'}",
-            values=values,
-        )
-        expiry = {"ttl": table.number(int((now + KEPT).timestamp()))}
-        puts = table.put(keys.transfer(caller.user_id, transfer_id), transfer, attributes=expiry)
-        pointer = attempt.resume_with(transfer_id)
-        try:
-            table.write(counted, *puts, *pointer)
-        except table.ConditionFailed as failed:
-            if failed.index > len(puts):
-                raise RequestInFlight(1) from None
-            if accounts.is_erased(failed.item or {}, caller):
-                raise accounts.count_refusal(failed) from None
-            continue
-        return transfer
-    raise AssertionError("attempts() ends by raising")
+    account = accounts.read(caller.user_id)
+    before = account.item.get("jobs") if account else None
+    under_way = _under_way(caller.user_id, [int(each) for each in before["NS"]] if before else [])
+    for each in under_way:
+        if each.kind == kind and (kind == "export" or each.status == status == TransferStatus.WAITING):
+            return each
+    if len(under_way) >= TRANSFERS_AT_ONCE:
+        raise TooManyTransfers
+    now = datetime.now(UTC)
+    (transfer_id,) = ids.new_ids(1)
+    transfer = StoredTransfer(
+        transfer_id=transfer_id,
+        kind=kind,
+        status=status,
+        created_at=clock.to_timestamp(now),
+        expires_at=clock.to_timestamp(now + KEPT),
+        has_file=has_file,
+    )
+    condition, values = accounts.not_erased(caller)
+    begun = account.item.get("transfers") if account else None
+    if begun:
+        values[":begun"] = begun
+    counted = table.update(
+        keys.account(caller.user_id),
+        set_to={
+            "ttl": None,
+            "jobs": table.numbers([*(each.transfer_id for each in under_way), transfer_id]),
+        },
+        add={"transfers": 1},
+        condition=f"{condition} AND {'#transfers = :begun' if begun else 'attribute_not_exists(#transfers)'}",
+        values=values,
+    )
+    expiry = {"ttl": table.number(int((now + KEPT).timestamp()))}
+    puts = table.put(keys.transfer(caller.user_id, transfer_id), transfer, attributes=expiry)
+    pointer = attempt.resume_with(transfer_id)
+    try:
+        table.write(counted, *puts, *pointer)
+    except table.ConditionFailed as failed:
+        if failed.index > len(puts):
+            raise RequestInFlight(1) from None
+        if accounts.is_erased(failed.item or {}, caller):
+            raise accounts.count_refusal(failed) from None
+        raise
+    return transfer
 
 
 def _under_way(user_id: int, transfer_ids: list[int]) -> list[StoredTransfer]:
@@ -436,17 +433,13 @@ def _problem_text(error: Exception) -> str:
     return error.detail if isinstance(error, PracticeError) else INTERRUPTED
 
 
+@table.optimistic
 def _change(user_id: int, transfer_id: int, **update: object) -> None:
     """Nothing for a job that has ended, which a worker that was given the same message may have seen to, or has gone."""
-    for _ in table.attempts():
-        document = _document(user_id, transfer_id)
-        if document is None:
-            return
-        before = StoredTransfer.model_validate_json(document.text)
-        if before.status.has_ended:
-            return
-        try:
-            table.write(*table.revise(document, before.model_copy(update=update)))
-        except table.ConditionFailed:
-            continue
+    document = _document(user_id, transfer_id)
+    if document is None:
         return
+    before = StoredTransfer.model_validate_json(document.text)
+    if before.status.has_ended:
+        return
+    table.write(*table.revise(document, before.model_copy(update=update)))

@@ -238,9 +238,9 @@ class Live:
         thread.start()
 
     def end(self, state: TurnState, seconds: float) -> None:
-        """Sends the rest to all who follow, for so long at most. Who has not got it by then is closed, and follows again.
+        """Sends the rest to all followers, within so many seconds. A slower one's connection is closed.
 
-        Three requests when somebody follows.
+        Three requests when there are followers.
         """
         with self.changed:
             self._fill(state)
@@ -269,7 +269,7 @@ class Live:
             self.drop(follower, is_gone=False)
 
     def refuse(self, error: NotFound, seconds: float) -> None:
-        """The turn is gone, with its session or with its user. One request when somebody follows."""
+        """The turn is gone, with its session or with its user. One request when there are followers."""
         if self.followers:
             self.sight(frozenset(), followers.look(self._user_id, self.turn_id, self.followers).refused)
         with self.changed:

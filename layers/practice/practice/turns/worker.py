@@ -40,7 +40,7 @@ def answer_turn(
     was_running: bool = False,
     live_seconds: float = LIVE_SECONDS,
 ) -> TurnState:
-    """One request when examples are selected, one for each answer, one at the end; two more when somebody follows it,
+    """One request when examples are selected, one for each answer, one at the end; two more when the turn has followers,
     and more for a history that is not among the newest responses of the session.
 
     `was_running`: another runner may have sent pieces of answers. Followers have `live_seconds` to take the rest.

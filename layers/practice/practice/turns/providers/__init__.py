@@ -103,7 +103,7 @@ def complete(model: ModelConfiguration, prompt: Prompt, params: dict[str, Any], 
 
 
 STREAMING: Final[dict[str, Any]] = {"stream": True, "stream_options": {"include_usage": True}}
-"""How it is asked for, by the names of chat completions. Nobody chooses it: what refuses one is asked without it."""
+"""How it is asked for, by the names of chat completions. No user chose it: what refuses one is asked without it."""
 
 TAKEN: Final[dict[str, frozenset[str]]] = {
     "bedrock": frozenset({"temperature", "top_p", "stop", CAP}),
