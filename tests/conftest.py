@@ -61,7 +61,7 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _empty_table(request: pytest.FixtureRequest) -> None:
-    """For each file of tests: the engine counts all records of its streams at every write, and a restore copies the table."""
+    """For each file: the engine counts all records of its streams at every write, and a restore copies the table."""
     running = request.config.stash.get(STACK, None)
     if running and running.engine.name == "dynoxide":
         running.engine.empty()
