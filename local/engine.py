@@ -45,9 +45,14 @@ class Engine:
     endpoint: str
     capabilities: frozenset[str]
     _stop: Callable[[], None] = field(default=lambda: None, repr=False)
+    _empty: Callable[[], None] = field(default=lambda: None, repr=False)
 
     def stop(self) -> None:
         self._stop()
+
+    def empty(self) -> None:
+        """One in memory begins anew, without tables and without what its streams had; others stay as they are."""
+        self._empty()
 
     def client(self) -> "DynamoDBClient":
         client: DynamoDBClient = self._client("dynamodb")
@@ -83,8 +88,10 @@ def start_engine(
     program = find_dynoxide(root, environment)
     if program:
         process = _Dynoxide(program, data, failed)
-        capabilities = CAPABILITIES if data is not None else CAPABILITIES - {"persistence"}
-        return Engine("dynoxide", f"http://127.0.0.1:{process.port}", capabilities, process.stop)
+        address = f"http://127.0.0.1:{process.port}"
+        if data is not None:
+            return Engine("dynoxide", address, CAPABILITIES, process.stop)
+        return Engine("dynoxide", address, CAPABILITIES - {"persistence"}, process.stop, process.begin_anew)
     if data is not None:
         print(
             "no dynoxide: moto serves the table, its data ends with this process (install Node.js and npm for dynoxide)",
@@ -131,7 +138,13 @@ class _Dynoxide:
         self._failed = failed
         self._stopping = threading.Event()
         self._start()
-        threading.Thread(target=self._watch, daemon=True).start()
+        self._begin_to_watch()
+
+    def begin_anew(self) -> None:
+        self.stop()
+        self._stopping = threading.Event()
+        self._start()
+        self._begin_to_watch()
 
     def stop(self) -> None:
         self._stopping.set()
@@ -175,11 +188,14 @@ class _Dynoxide:
             printed = " ".join(output.read(2000).decode(errors="replace").split())
         return f"exit code {code}" + (f", {printed}" if printed else "")
 
-    def _watch(self) -> None:
+    def _begin_to_watch(self) -> None:
+        threading.Thread(target=self._watch, args=(self._stopping,), daemon=True).start()
+
+    def _watch(self, stopping: threading.Event) -> None:
         while True:
             began = time.monotonic()
             code = self._process.wait()
-            if self._stopping.is_set():
+            if stopping.is_set():
                 return
             ended = f"the database engine ended by itself ({self._end(code)})"
             if self._pid_file is None or time.monotonic() - began < SHORTEST_LIFE_SECONDS:
@@ -191,7 +207,7 @@ class _Dynoxide:
             except EngineError as error:
                 self._failed(str(error))
                 return
-            if self._stopping.is_set():
+            if stopping.is_set():
                 self._process.kill()
 
 

@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 
 from local.consumers import QueueConsumer
+from local.engine import create_table
 from local.stack import Stack
+from practice.store import accounts
+from practice.table import ids
 from practice.turns import configuration
 from tests.support import deliveries
 from tests.support.hooks import hooked
@@ -54,6 +57,18 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
         request.config.stash[STACK] = running
         yield running
         del request.config.stash[STACK]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _empty_table(request: pytest.FixtureRequest) -> None:
+    """For each file: the engine counts all records of its streams at every write, and a restore copies the table."""
+    running = request.config.stash.get(STACK, None)
+    if running and running.engine.name == "dynoxide":
+        running.engine.empty()
+        create_table(running.engine.client(), running.template.table)
+        deliveries.forget(running)
+        ids.clear_lease()
+        accounts.clear_cache()
 
 
 @pytest.fixture(autouse=True)

@@ -52,6 +52,19 @@ HandIn = Callable[[str, dict[str, Any]], Any]
 Json = dict[str, Any]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _empty_table(stack: Stack) -> None:
+    """Restores copy and scan the whole table: these start without the items of other files."""
+    if "streams" not in stack.capabilities:
+        return
+    client, name = stack.engine.client(), stack.template.table["TableName"]
+    client.delete_table(TableName=name)
+    create_table(client, stack.template.table)
+    deliveries.forget(stack)
+    ids.clear_lease()
+    accounts.clear_cache()
+
+
 @pytest.fixture
 def delivered(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Deliveries:
     monkeypatch.setattr(consumers, "retry_delay", lambda attempts: 0)

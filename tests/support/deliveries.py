@@ -110,3 +110,9 @@ def cease(stack: Stack) -> None:
     """No change is a record any more, until the next `of`."""
     if "streams" in stack.capabilities:
         _to(stack).listen(on=False)
+
+
+def forget(stack: Stack) -> None:
+    """The table is another one, with a stream of its own."""
+    _to.cache_clear()
+    cease(stack)
