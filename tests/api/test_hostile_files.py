@@ -3,11 +3,13 @@
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from local.stack import Stack
+from practice.runtime import clock
 from practice.table import keys
 from tests.support import torture
 from tests.support.invariants import broken
@@ -283,6 +285,16 @@ REFUSED: dict[str, tuple[str, Callable[[Json], object], list[str | int]]] = {
         lambda line: line["settings"].update(agent_snapshot={"a": 1}),
         ["settings", "agent_snapshot"],
     ),
+    "a session answered the day after tomorrow": (
+        "session",
+        lambda line: line.update(last_answered_at=clock.to_timestamp(datetime.now(UTC) + timedelta(days=2))),
+        ["last_answered_at"],
+    ),
+    "the last moment of the year 2199": (
+        "session",
+        lambda line: line.update(last_answered_at="2199-12-31T23:59:59.999999Z"),
+        ["last_answered_at"],
+    ),
     "an error of a model that was not asked": (
         "turn",
         lambda line: line["errors"][0].update(session_model_id=line["errors"][0]["session_model_id"] + 7),
@@ -304,6 +316,30 @@ def test_a_field_that_the_api_would_refuse_is_refused_with_its_line_and_its_name
     assert answer.status == 422, answer.body[:200]
     [problem] = answer.detail
     assert problem["loc"][: 2 + len(place)] == ["body", number, *place], problem
+    assert items_of(ada) == before
+
+
+def test_a_response_of_its_own_within_the_ids_of_a_turn_is_refused(
+    lines: list[Json], ada: Learner, items_of: ItemsOf
+) -> None:
+    """The list of turns would show the turn twice."""
+    copied: list[Json] = json.loads(json.dumps(lines))
+    turn = next(line for line in copied if line["type"] == "turn")
+    responses = [line for line in copied if line["type"] == "response"]
+    [by_hand] = [each for each in responses if each["response_id"] > turn["asked"][-1]["response_id"]]
+    own = next(each for each in responses if each["response_id"] == turn["asked"][-1]["response_id"])
+    turn["asked"][-1]["response_id"] = by_hand["response_id"]
+    places = copied.index(own), copied.index(by_hand)
+    for name in ("response_id", "created_at"):
+        own[name], by_hand[name] = by_hand[name], own[name]
+    copied[places[0]], copied[places[1]] = by_hand, own
+    kept = [line for line in copied if line["type"] not in ("vote", "deleted_turn")]
+    before = items_of(ada)
+
+    answer = ada.post("/import", raw="\n".join(map(json.dumps, kept)).encode(), headers=PLAIN)
+
+    assert answer.status == 422, answer.body
+    assert answer.detail[0]["loc"] == ["body", 1 + kept.index(turn), "turn_id"]
     assert items_of(ada) == before
 
 

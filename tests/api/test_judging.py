@@ -111,6 +111,19 @@ def test_a_rating_can_be_put_over_an_expected_version_alone(ada: Learner) -> Non
     assert ada.get(path).json["score"] == 3
 
 
+def test_a_rating_after_a_deleted_one_is_another_version(ada: Learner) -> None:
+    path = f"/responses/{ada.add_response(ada.open_session())['response_id']}/rating"
+    deleted = ada.put(path, {"score": 4})
+    assert ada.delete(path).status == 204
+    made(ada.put(path, {"score": 1}), 200)
+
+    read = ada.get(path, headers={"if-none-match": deleted.etag})
+
+    assert (read.status, read.json["score"]) == (200, 1)
+    assert ada.put(path, {"score": 2}, headers={"if-match": deleted.etag}).status == 412
+    assert ada.delete(path, headers={"if-match": deleted.etag}).status == 412
+
+
 @pytest.mark.parametrize(
     ("body", "problem", "where"),
     [

@@ -126,6 +126,76 @@ def test_a_restored_export_exports_the_same_ratings_and_votes(
     assert standings(third, class_id) == standings(ada, class_id)
 
 
+def test_an_imported_turn_has_the_labels_of_its_vote(ada: Learner, ben: Learner, class_id: int) -> None:
+    """In the blind view too, and after the vote was withdrawn."""
+    for _ in range(6):
+        vote(ada, a_turn(ada, class_id), {"label": "A"})
+
+    made(ben.post("/import", raw=ada.get("/export").body, headers=PLAIN), 201)
+
+    for session in ben.get("/sessions").json["items"]:
+        path = f"/sessions/{session['session_id']}/turns"
+        [turn] = ben.get(path).json["items"]
+        texts = {each["response_id"]: each["response_text"] for each in turn["results"]}
+        judged = f"{path}/{turn['turn_id']}"
+        cast = made(ben.get(f"{judged}/vote"), 200)
+        revealed = {each["label"]: texts[each["response_id"]] for each in cast["revealed"]}
+        assert shown_blind(ben, judged) == revealed
+        assert vote(ben, judged, {"response_id": cast["winner"]}) == cast
+        assert vote(ben, judged, {"label": "C"})["revealed"] == cast["revealed"]
+        assert ben.delete(f"{judged}/vote").status == 204
+        assert shown_blind(ben, judged) == revealed
+
+
+def shown_blind(who: Learner, turn: str) -> dict[str, str]:
+    view = made(who.get(f"{turn}/blind"), 200)
+    assert [each["label"] for each in view["answers"]] == ["A", "B", "C"]
+    return {each["label"]: each["response_text"] for each in view["answers"]}
+
+
+def test_an_imported_vote_labels_the_answers_that_it_did_not_compare_anew(
+    ada: Learner, ben: Learner, class_of: Callable[..., int]
+) -> None:
+    """Nine were asked, and the one that failed has a label of the vote: a file may say so."""
+    turn = a_turn(ada, class_of(*(f"m{n}" for n in range(9))))
+    lines = lines_of(ada.get("/export"))
+    failed, judged, *_ = first(lines, "turn")["asked"]
+    first(lines, "turn")["errors"] = [
+        {
+            **{name: failed[name] for name in ("session_model_id", "model_name")},
+            "code": "timeout",
+            "detail": "",
+        }
+    ]
+    moment = first(lines, "turn")["created_at"]
+    lines.append(
+        {
+            "type": "vote",
+            "turn_id": int(turn.rpartition("/")[2]),
+            "blind": True,
+            "winner": judged["response_id"],
+            "tie": None,
+            "answers": [
+                {"label": "C", "response_id": failed["response_id"]},
+                {"label": "H", "response_id": judged["response_id"]},
+            ],
+            "created_at": moment,
+            "updated_at": moment,
+        }
+    )
+
+    made(ben.post("/import", raw=file_of(lines), headers=PLAIN), 201)
+
+    [session] = ben.get("/sessions").json["items"]
+    path = f"/sessions/{session['session_id']}/turns"
+    [imported] = ben.get(path).json["items"]
+    view = made(ben.get(f"{path}/{imported['turn_id']}/blind"), 200)
+    assert [each["label"] for each in view["answers"]] == list("ABCDEFGH")
+    texts = {each["response_id"]: each["response_text"] for each in imported["results"]}
+    cast = made(ben.get(f"{path}/{imported['turn_id']}/vote"), 200)
+    assert view["answers"][7]["response_text"] == texts[cast["winner"]]
+
+
 def test_an_imported_rating_and_vote_go_with_their_answer(
     ada: Learner, ben: Learner, class_id: int, stack: Stack, items_of: ItemsOf
 ) -> None:
@@ -261,7 +331,13 @@ def same_label_twice(lines: list[Json]) -> Json:
 def same_model_twice(lines: list[Json]) -> Json:
     asked = first(lines, "turn")["asked"]
     asked[1]["model_name"] = asked[0]["model_name"]
-    return first(lines, "vote")
+    return first(lines, "turn")
+
+
+def another_model(lines: list[Json]) -> Json:
+    turn = first(lines, "turn")
+    turn["asked"][0]["model_name"] = "another"
+    return turn
 
 
 def twice(lines: list[Json]) -> Json:
@@ -319,7 +395,8 @@ REFUSED: dict[str, tuple[Callable[[list[Json]], Json], list[str | int]]] = {
     "a winner of another turn": (foreign_winner, ["winner"]),
     "an answer twice": (same_answer_twice, ["answers"]),
     "a label twice": (same_label_twice, ["answers"]),
-    "a model twice": (same_model_twice, ["answers"]),
+    "a model twice": (same_model_twice, ["asked"]),
+    "a model under another name": (another_model, ["asked"]),
     "a label that no view has": (bad_label, ["answers", 0, "label"]),
     "a vote twice": (twice, ["turn_id"]),
     "a vote before its answers": (before_its_answers, ["answers"]),

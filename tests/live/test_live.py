@@ -256,6 +256,44 @@ def test_what_does_not_fit_an_answers_message_is_null_in_it(stack: Stack, ada: L
     assert joined(socket.of("1")) == {response["response_id"]: "Short."}
 
 
+def test_an_imported_turn_of_many_long_names_and_details_fits_its_messages(
+    stack: Stack, ada: Learner, ben: Learner, class_of: Callable[..., int]
+) -> None:
+    """Each name and the detail is as long as a file may have it."""
+    session = ada.open_session(class_id=class_of("a"))
+    made(ada.post(f"/sessions/{session['session_id']}/chat", {"prompt_text": "Why?"}), 201)
+    exported = [json.loads(line) for line in ada.get("/export").body.splitlines()]
+    lines = [line for line in exported if line["type"] not in ("usage", "response")]
+    own, turn = (next(line for line in lines if line["type"] == kind) for kind in ("session", "turn"))
+    own["next_id"] += 300
+    [asked] = turn["asked"]
+    turn["asked"] = [
+        {
+            **asked,
+            "session_model_id": asked["response_id"] + 150 + n,
+            "response_id": asked["response_id"] + n,
+            "model_name": f"{n:03}" + "\x01" * 253,
+        }
+        for n in range(100)
+    ]
+    failed = {name: turn["asked"][0][name] for name in ("session_model_id", "model_name")}
+    turn["errors"] = [{**failed, "code": "timeout", "detail": "d" * 31_000}]
+    turn["status"] = "failed"
+    file = "\n".join(map(json.dumps, lines)).encode()
+    made(ben.post("/import", raw=file, headers={"content-type": "application/x-ndjson"}), 201)
+    [imported] = ben.get("/sessions").json["items"]
+    socket = Socket.open(stack, ben)
+
+    turn_id = turn["turn_id"] - own["session_id"] + imported["session_id"]
+    socket.say("follow", session_id=imported["session_id"], turn_id=turn_id)
+
+    kinds = [event["type"] for event in socket.of("1")]
+    assert kinds == ["turn.started", "answer.failed", "turn.done"]
+    shown = socket.wait("turn.started")["models"]
+    assert [each["model_name"][:3] for each in shown] == [f"{n:03}" for n in range(100)]
+    assert len(socket.wait("answer.failed")["error"]["detail"]) > 10_000
+
+
 # Cancelling
 
 

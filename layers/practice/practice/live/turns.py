@@ -15,16 +15,16 @@ from practice.limits import MAX_ID
 from practice.live.action import Body, parsed
 from practice.live.connection import Client, ConnectionClosed
 from practice.runtime.deadline import Deadline
-from practice.schemas.live import Cancel, Chat, Follow, Run, TurnDone, TurnStarted, shown_title
+from practice.schemas.live import Cancel, Chat, Follow, Run, TurnDone, shown_title
 from practice.schemas.session import OwnSession
-from practice.schemas.turn import IN_PROGRESS, NewPrompt, StoredTurn, Turn, TurnModel, TurnStatus
+from practice.schemas.turn import IN_PROGRESS, NewPrompt, StoredTurn, Turn, TurnStatus
 from practice.store import followers, turn_views
 from practice.store.followers import Follower
 from practice.store.idempotency import IdempotentAttempt
 from practice.table import keys
 from practice.turns import routes
 from practice.turns.beginning import TurnRequest
-from practice.turns.live import Live
+from practice.turns.live import Live, started
 from practice.turns.routes import TurnOutcome
 
 CHAT: Final = "POST /user/practice/sessions/{session_id}/chat"
@@ -109,12 +109,8 @@ def _turn_at(location: str | None) -> tuple[int, int]:
 
 def _greet(client: Client, turn: StoredTurn | Turn) -> None:
     """Before a worker can send anything of the turn. A client that has left does not fail the turn."""
-    models = [
-        TurnModel(**{name: getattr(each, name) for name in TurnModel.model_fields}) for each in turn.asked
-    ]
-    started = TurnStarted(id=client.id, turn_id=turn.turn_id, session_id=turn.session_id, models=models)
     with suppress(ConnectionClosed):
-        client.send(started)
+        client.send(started(client.id, turn.turn_id, turn.session_id, turn.asked))
 
 
 def follow(client: Client, body: Body, deadline: Deadline) -> None:

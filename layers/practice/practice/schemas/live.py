@@ -84,6 +84,7 @@ class TurnStarted(_Event):
     turn_id: int
     session_id: int
     models: list[TurnModel]
+    """Their names are cut where the message would be too large."""
 
 
 class AnswerDelta(_Event):
@@ -145,6 +146,7 @@ class AnswerFailed(_Event):
     type: Literal["answer.failed"] = "answer.failed"
     turn_id: int
     error: TurnError
+    """Its detail is cut where the message would be too large."""
 
 
 def shown_title(title: str | None) -> str | None:

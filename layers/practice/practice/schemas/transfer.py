@@ -1,6 +1,6 @@
 """Exports and imports: the lines of a file, whose fields have the types of the API's own, and the jobs."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -42,13 +42,19 @@ ERRORS_BYTES: Final = 32 * limits.KB
 """They are attributes of their turn's item, which has at most 350 KB beside them."""
 
 
+_EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_AHEAD: Final = timedelta(days=1)
+"""How far the clock of an export may be ahead of this one. The next turns of a session come after its moments, and count on
+their day: a file that chose these days would choose budgets too."""
+
+
 def _real(value: str) -> str:
     try:
-        datetime.fromisoformat(value)
+        moment = datetime.fromisoformat(value)
     except ValueError:
         raise PydanticCustomError("datetime_parsing", "Input should be a valid datetime") from None
-    if not "1970" <= value < "2200":
-        raise PydanticCustomError("datetime_range", "Input should be a datetime from 1970 to 2199")
+    if not _EARLIEST <= moment <= datetime.now(UTC) + _AHEAD:
+        raise PydanticCustomError("datetime_range", "Input should be a datetime from 1970 on that has passed")
     return value
 
 

@@ -41,16 +41,17 @@ def put(caller: Caller, response_id: int, new: NewRating, expected: ExpectedVers
             return Versioned(before, document.version)
         table.write(*table.revise(document, after))
         return Versioned(after, document.version + 1)
+    version = clock.version()  # not that of a rating that was deleted
     try:
-        table.write(accounts.admitted(caller), *_insertion(caller.user_id, response, after))
+        table.write(accounts.admitted(caller), *_insertion(caller.user_id, response, after, version))
     except table.ConditionFailed as failed:
         if failed.index == 0:
             raise accounts.count_refusal(failed) from None
         raise
-    return Versioned(after, 1)
+    return Versioned(after, version)
 
 
-def _insertion(user_id: int, response: Response, rating: Rating) -> list[table.Write]:
+def _insertion(user_id: int, response: Response, rating: Rating, version: int) -> list[table.Write]:
     """The rating, if its response, the model and the session are still there."""
     model = {":model": table.number(response.session_model_id)}
     return [
@@ -60,14 +61,14 @@ def _insertion(user_id: int, response: Response, rating: Rating) -> list[table.W
             set_to=MARK,
             condition="attribute_exists(#of_model)",
         ),
-        *item(user_id, response, rating),
+        *item(user_id, response, rating, version),
     ]
 
 
-def item(user_id: int, response: Response, rating: Rating) -> list[table.Write]:
+def item(user_id: int, response: Response, rating: Rating, version: int = 1) -> list[table.Write]:
     """The rating alone; its response is to have `MARK`."""
     of_model = {"model": table.number(response.session_model_id)}
-    return table.put(keys.rating(user_id, response.response_id), rating, attributes=of_model)
+    return table.put(keys.rating(user_id, response.response_id), rating, version=version, attributes=of_model)
 
 
 def get(caller: Caller, response_id: int) -> Versioned[Rating]:

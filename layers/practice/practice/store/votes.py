@@ -110,12 +110,24 @@ def _read(user_id: int, session_id: int, turn_id: int) -> _Judged:
     settled = [asked for asked in turn.asked if asked.session_model_id not in failed]
     if len(settled) > len(LABELS):
         raise TooManyAnswers
-    labelled = list(zip(LABELS, _shuffled(turn_id, settled), strict=False))
+    labelled = _labelled(turn_id, settled, found.get(vote_key))
     status, errors = state.shown()
     is_shown_unanswered = status != TurnStatus.DONE or bool(errors)
     return _Judged(
         turn, models, labelled, found.get(vote_key), "imported" in document.item, is_shown_unanswered
     )
+
+
+def _labelled(
+    turn_id: int, settled: Sequence[AskedModel], vote: table.Document | None
+) -> list[tuple[str, AskedModel]]:
+    """By label. An imported vote brings the labels of its answers with it."""
+    given = vote.item["labels"]["M"] if vote and "labels" in vote.item else {}
+    ids = {asked.response_id for asked in settled}
+    labels = {int(each["N"]): label for label, each in given.items() if int(each["N"]) in ids}
+    free = iter(sorted({*LABELS} - {*labels.values()}))
+    labelled = [(labels.get(asked.response_id) or next(free), asked) for asked in _shuffled(turn_id, settled)]
+    return sorted(labelled, key=lambda each: each[0])
 
 
 def _shuffled(turn_id: int, settled: Sequence[AskedModel]) -> list[AskedModel]:
@@ -187,7 +199,9 @@ def cast(
 
 def of_imported(user_id: int, vote: StoredVote) -> list[table.Write]:
     """A vote that comes with an import; `tallies.of_imported` counts those of a class."""
-    return table.put(keys.vote(user_id, vote.turn_id), vote, attributes={"revealed": table.flag(True)})
+    labels: table.Value = {"M": {each.label: table.number(each.response_id) for each in vote.answers}}
+    attributes = {"revealed": table.flag(True), "labels": labels}
+    return table.put(keys.vote(user_id, vote.turn_id), vote, attributes=attributes)
 
 
 def _never_revealed(document: table.Document | None) -> bool:

@@ -15,6 +15,7 @@ from practice.schemas.json_text import parse_json
 from practice.schemas.session_model import StoredModel, StoredModels
 from practice.schemas.transfer import (
     LINE,
+    AskedLine,
     Counts,
     DeletedTurnLine,
     ExampleLine,
@@ -243,11 +244,10 @@ class _Structure:
         if isinstance(line, TurnLine):
             reserved = [asked.response_id for asked in line.asked]
         self._check_after(number, line, session)
-        is_in_place = (
-            line.turn_id == reserved[0] > self.last_turn and not self.last_response and not self.last_vote
-        )
-        if not is_in_place or reserved != sorted({*reserved}) or not self._are_free(session, reserved):
-            message = "Turns should follow their session, in the order of their ids"
+        is_in_place = line.turn_id > self.last_turn and not self.last_response and not self.last_vote
+        in_a_row = list(range(line.turn_id, line.turn_id + len(reserved)))
+        if not is_in_place or reserved != in_a_row or not self._are_free(session, reserved):
+            message = "Turns should follow their session, in the order of their ids, which are those of their answers"
             raise _wrong(number, "id", message, "turn_id")
         if line.created_at > session.last_answered_at:
             raise _wrong(number, "order", "No turn should be later than `last_answered_at`", "created_at")
@@ -261,6 +261,9 @@ class _Structure:
         asked = [each.session_model_id for each in line.asked]
         if len({*asked}) < len(asked) or not self._are_models(session, asked):
             raise _wrong(number, "id", "Models should be numbered from their session, each once", "asked")
+        if not self._are_named(line.asked):
+            message = "Models should have the names that they have in their session, each once"
+            raise _wrong(number, "model", message, "asked")
         failed = [each.session_model_id for each in line.errors]
         if len({*failed}) < len(failed) or not {*failed} <= {*asked}:
             raise _wrong(number, "id", "Errors should be of models that were asked, each once", "errors")
@@ -335,6 +338,14 @@ class _Structure:
     def _are_models(session: SessionLine, numbers: list[int]) -> bool:
         """Models of the session, deleted ones too."""
         return all(session.session_id + 1 < each < session.next_id for each in numbers)
+
+    def _are_named(self, asked: list[AskedLine]) -> bool:
+        """A deleted model may have had any name."""
+        names = {each.model_name for each in asked}
+        known = self.model_names
+        return len(names) == len(asked) and all(
+            known.get(each.session_model_id, each.model_name) == each.model_name for each in asked
+        )
 
     def _session(self, number: int) -> SessionLine:
         if self.session is None:

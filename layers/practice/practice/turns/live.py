@@ -17,7 +17,12 @@ from typing import Any, Final
 from pydantic_core import to_json
 
 from practice.errors import NotFound, PracticeError
-from practice.limits import DELTA_BYTES, FOLLOWER_BACKLOG_BYTES, LIVE_MESSAGE_BYTES
+from practice.limits import (
+    DELTA_BYTES,
+    FOLLOWER_BACKLOG_BYTES,
+    LIVE_MESSAGE_BYTES,
+    MODEL_NAME_CHARACTERS,
+)
 from practice.runtime import connections
 from practice.runtime.log import count, logger
 from practice.schemas.base import BaseModel
@@ -355,10 +360,8 @@ class _Sender:
         live, own_id = self._live, self._follower.id
         if self._greets:
             self._greets = False
-            models = [TurnModel(**_fields(answer.model)) for answer in live.answers.values()]
-            return TurnStarted(
-                id=own_id, turn_id=live.turn_id, session_id=live.session_id, models=models
-            ), None
+            models = [answer.model for answer in live.answers.values()]
+            return started(own_id, live.turn_id, live.session_id, models), None
         if live.error:
             return self._last(LiveError(id=own_id, status=HTTPStatus.NOT_FOUND, detail=live.error.detail))
         earliest = now + _LONGEST_WAIT
@@ -373,7 +376,7 @@ class _Sender:
                 continue
             if answer.error:
                 sent.has_ended = True
-                return AnswerFailed(id=own_id, turn_id=live.turn_id, error=answer.error), None
+                return _failed(own_id, live.turn_id, answer.error), None
             if sent.offset < answer.length:
                 is_due = now >= sent.next_at or answer.done or answer.length - sent.offset >= DELTA_BYTES
                 if is_due:
@@ -420,9 +423,33 @@ def text_of(message: BaseModel) -> str:
     return message.model_dump_json()
 
 
+def _fits(message: BaseModel) -> bool:
+    return len(text_of(message).encode()) <= LIVE_MESSAGE_BYTES
+
+
+def started(own_id: str, turn_id: int, session_id: int, models: Sequence[TurnModel]) -> TurnStarted:
+    """With names as long as fit."""
+    shown = [TurnModel(**_fields(each)) for each in models]
+    message = TurnStarted(id=own_id, turn_id=turn_id, session_id=session_id, models=shown)
+    length = MODEL_NAME_CHARACTERS
+    while not _fits(message):
+        length //= 2
+        for each in shown:
+            each.model_name = each.model_name[:length]
+    return message
+
+
+def _failed(own_id: str, turn_id: int, error: TurnError) -> AnswerFailed:
+    """With as much of the detail as fits."""
+    message = AnswerFailed(id=own_id, turn_id=turn_id, error=error.model_copy())
+    while not _fits(message):
+        message.error.detail = message.error.detail[: len(message.error.detail) // 2]
+    return message
+
+
 def _done(own_id: str, turn_id: int, result: LiveResult, length: int, digest: str) -> AnswerDone:
     done = AnswerDone(id=own_id, turn_id=turn_id, result=result, length=length, sha256=digest)
     for name in ("generation_params", "token_usage"):
-        if len(text_of(done).encode()) > LIVE_MESSAGE_BYTES:
+        if not _fits(done):
             done.result = done.result.model_copy(update={name: None})
     return done
