@@ -37,6 +37,7 @@ from practice.http.inputs import Preferences
 from practice.http.replies import Reply, status_of
 from practice.limits import IDEMPOTENCY_KEY_CHARACTERS, MAX_ID
 from practice.schemas import turn
+from practice.schemas.usage import Usage
 from practice.store.idempotency import IdempotentAttempt
 from practice.table import ExpectedVersions, Versioned
 
@@ -413,6 +414,8 @@ def success(made_of: Any, endpoint: Endpoint, schemas: Schemas, found: Sequence[
         headers.append("ETag")
     if wrapped_in is Reply and endpoint.query_model and "cursor" in endpoint.query_model.model_fields:
         headers.append("x-next-cursor")
+    if made_of is Usage:
+        headers += ["RateLimit", "RateLimit-Policy"]
     is_accepted = made_of is not None and made_of is endpoint.accepted_model
     if is_accepted or endpoint.takes_a(Preferences):
         headers.append("Location")

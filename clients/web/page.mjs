@@ -1,7 +1,7 @@
 // The page: the sessions of a learner, and one of them with its turns, its settings and the examples at hand.
 
 import { PracticeError, Unauthorized } from "./live.mjs";
-import { call, live, token } from "./service.mjs";
+import { ask, call, live, token } from "./service.mjs";
 import { Examples, Settings } from "./panels.mjs";
 import { part, TurnView } from "./turns.mjs";
 import { showStandings } from "./votes.mjs";
@@ -117,7 +117,7 @@ async function openSession(sessionId) {
     const events = live.follow({ session_id: sessionId, turn_id: last.id }, { signal });
     void attempt(() => show(last, events));
   }
-  await Promise.all([listSessions(), examples.show(opened.settings), standings()]);
+  await Promise.all([listSessions(), examples.show(opened.settings), standings(), showUsage()]);
 }
 
 function closeSession() {
@@ -254,11 +254,33 @@ async function standings() {
 
 async function showUsage() {
   const today = new Date().toISOString().slice(0, 10);
-  const { total } = /** @type {Schemas["Usage"]} */ (await call("GET", `/usage?from=${today}`));
+  const ofClass = session?.class_id ? `&class_id=${session.class_id}` : "";
+  const { answer, headers } = await ask("GET", `/usage?from=${today}${ofClass}`);
+  const { total } = /** @type {Schemas["Usage"]} */ (answer);
   const tokens = (total.prompt_tokens + total.completion_tokens).toLocaleString();
   const cost = total.cost_usd === null ? "" : ` · $${total.cost_usd}`;
-  page.usage.textContent = `Today: ${total.turns} ${total.turns === 1 ? "turn" : "turns"} · ${tokens} tokens${cost}`;
+  const spent = `Today: ${turnsOf(total.turns)} · ${tokens} tokens${cost}`;
+  page.usage.textContent = [spent, left(headers.get("ratelimit") ?? "")].filter(Boolean).join(" · ");
   page.usage.hidden = false;
+}
+
+/** @param {number} count */
+function turnsOf(count) {
+  return `${count} ${count === 1 ? "turn" : "turns"}`;
+}
+
+/** What the budgets of the learner and of the class leave, of two of a kind the smaller. @param {string} rateLimit */
+function left(rateLimit) {
+  /** @type {Map<string, number>} */
+  const budgets = new Map();
+  for (const [, kind = "", remaining] of rateLimit.matchAll(/"(?:class-)?daily-(\w+)";r=(\d+)/g)) {
+    budgets.set(kind, Math.min(Number(remaining), budgets.get(kind) ?? Infinity));
+  }
+  const shown = [...budgets].map(([kind, remaining]) => {
+    if (kind === "turns") return turnsOf(remaining);
+    return kind === "tokens" ? `${remaining.toLocaleString()} tokens` : `$${(remaining / 1e6).toFixed(4)}`;
+  });
+  return shown.length ? `left: ${shown.join(", ")}` : "";
 }
 
 /** A session gets its title soon after its first answer. @param {AbortSignal} signal */

@@ -24,6 +24,11 @@ export const live = new Live({ url: config.live, api: config.api, token: token.g
  * @param {string} method @param {string} path @param {unknown} [body] @returns {Promise<any>}
  */
 export async function call(method, path, body) {
+  return (await ask(method, path, body)).answer;
+}
+
+/** With its headers. @param {string} method @param {string} path @param {unknown} [body] @returns {Promise<{answer: any, headers: Headers}>} */
+export async function ask(method, path, body) {
   /** @type {Record<string, string>} */
   const headers = { authorization: `Bearer ${token.get()}` };
   if (body !== undefined) headers["content-type"] = "application/json";
@@ -36,7 +41,7 @@ export async function call(method, path, body) {
       continue;
     }
     const answer = response.status === 204 ? null : await response.json();
-    if (response.ok) return answer;
+    if (response.ok) return { answer, headers: response.headers };
     const detail = answer.detail ?? answer.message;
     throw new (response.status === 401 ? Unauthorized : PracticeError)(response.status, detail);
   }

@@ -74,11 +74,16 @@ def usage_of(who: Learner, query: str = "") -> dict[str, Any]:
 def left(answer: Answer) -> dict[str, int]:
     """What a refusal says is left, by budget."""
     assert (answer.status, answer.detail) == (429, "daily_budget_spent"), answer.body
+    assert {seconds for _, seconds in _rate_limit(answer).values()} == {int(answer.headers["retry-after"])}
+    return {name: remaining for name, (remaining, _) in _rate_limit(answer).items()}
+
+
+def _rate_limit(answer: Answer) -> dict[str, tuple[int, int]]:
+    """What remains of each budget, and for how many seconds it is to last."""
     parts = [part.split(";") for part in answer.headers["ratelimit"].split(", ")]
-    seconds = {int(part[2].removeprefix("t=")) for part in parts}
-    assert seconds == {int(answer.headers["retry-after"])}
-    assert 1 <= seconds.pop() <= DAY
-    return {part[0].strip('"'): int(part[1].removeprefix("r=")) for part in parts}
+    shown = {name.strip('"'): (int(rest[2:]), int(seconds[2:])) for name, rest, seconds in parts}
+    assert all(1 <= seconds <= DAY for _, seconds in shown.values())
+    return shown
 
 
 def today() -> str:
@@ -293,6 +298,30 @@ def test_a_budget_of_the_deployment_counts_all_turns_and_one_of_a_class_those_in
 
 
 @pytest.mark.usefixtures("provider")
+@pytest.mark.usefixtures("provider")
+def test_the_usage_of_today_says_what_is_left_of_each_budget(
+    ada: Learner, class_of: Any, deployed_with: Callable[[str], None]
+) -> None:
+    deployed_with("5,0,0.01,10")
+    class_id = class_of("alpha", daily_turns=2)
+    made(chat(ada, open_in(ada, class_id)), 201)
+
+    of_all = ada.get("/usage")
+    of_the_class = ada.get(f"/usage?from={today()}&class_id={class_id}")
+    yesterday = (datetime.now(UTC).date() - timedelta(days=1)).isoformat()
+
+    left_of_all = {name: remaining for name, (remaining, _) in _rate_limit(of_all).items()}
+    assert sorted(left_of_all) == ["daily-microdollars", "daily-turns"]
+    assert left_of_all["daily-turns"] == 4
+    assert 0 < left_of_all["daily-microdollars"] < 10_000
+    assert of_all.headers["ratelimit-policy"].startswith(f'"daily-turns";q=5;w={DAY}, ')
+    assert _rate_limit(of_the_class)["class-daily-turns"][0] == 1
+    assert "ratelimit" not in ada.get(f"/usage?to={yesterday}").headers
+    deployed_with("0,0,0,4096")
+    assert "ratelimit" not in ada.get("/usage").headers
+    assert "ratelimit" not in ada.get("/usage?class_id=9007199254740991").headers
+
+
 def test_a_refused_turn_takes_no_ids_and_writes_nothing(
     ada: Learner, class_of: Any, items_of: Callable[[Learner], dict[Any, Any]]
 ) -> None:

@@ -284,6 +284,22 @@ def test_the_page_says_what_was_used_today(page: Page, provider: FakeProvider) -
     page.wait_for_text("Today: 1 turn ")
 
 
+def test_the_page_says_what_is_left_of_the_class_and_when_nothing_is(
+    browser: Browser, stack: Stack, worker: None, provider: FakeProvider, class_of: Callable[..., int]
+) -> None:
+    page = Page(browser, stack, class_of("alpha", daily_turns=2, daily_usd="1"))
+
+    page.ask("Tell me.")
+    page.wait_for_turns(1)
+    page.wait_for_text("left: 1 turn, $")
+    page.ask("Tell me more.")
+    page.wait_for_turns(2)
+    page.wait_for_text("left: 0 turns, $")
+    page.ask("Tell me all.")
+
+    page.wait_for_text("The budget of this day is spent.")
+
+
 def test_one_model_alone_is_asked(page: Page, provider: FakeProvider) -> None:
     page.click("#new-session button")
     page.browser.wait_for("document.querySelectorAll('#models input').length === 2")

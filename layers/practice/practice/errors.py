@@ -259,15 +259,22 @@ class Left(NamedTuple):
     remaining: int
 
 
+class DayLeft(NamedTuple):
+    """What is left of the budgets of a day, which ends in `seconds`."""
+
+    budgets: Sequence[Left]
+    seconds: int
+
+
 class DailyBudgetSpent(TooMany):
-    """A budget of the day does not hold what the request may use; a new day begins in `seconds`."""
+    """A budget of the day does not hold what the request may use."""
 
     detail = "daily_budget_spent"
 
-    def __init__(self, left: Sequence[Left], seconds: float) -> None:
-        super().__init__(seconds)
-        self.left = left
-        self.seconds = math.ceil(seconds)
+    def __init__(self, day: DayLeft) -> None:
+        super().__init__(day)
+        self.day = day
+        self.seconds = day.seconds
 
 
 class TooManyFollowers(TooMany):

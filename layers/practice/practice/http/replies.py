@@ -62,17 +62,19 @@ def error_reply(error: errors.PracticeError) -> Reply[str]:
     if isinstance(error, errors.RequestInFlight | errors.TooManyRequests | errors.DailyBudgetSpent):
         headers["retry-after"] = str(error.seconds)
     if isinstance(error, errors.DailyBudgetSpent):
-        headers |= _rate_limit(error)
+        headers |= rate_limit(error.day)
     if isinstance(error, errors.VersionConflict):
         headers["etag"] = etag(error.version)
     return Reply(detail(error.detail), status_of(type(error)), headers)
 
 
-def _rate_limit(spent: errors.DailyBudgetSpent) -> dict[str, str]:
-    """As draft-ietf-httpapi-ratelimit-headers-10 spells them."""
+def rate_limit(day: errors.DayLeft) -> dict[str, str]:
+    """As draft-ietf-httpapi-ratelimit-headers-10 spells them; none without a budget."""
+    if not day.budgets:
+        return {}
     return {
-        "ratelimit-policy": ", ".join(f'"{each.name}";q={each.quota};w={_DAY}' for each in spent.left),
-        "ratelimit": ", ".join(f'"{each.name}";r={each.remaining};t={spent.seconds}' for each in spent.left),
+        "ratelimit-policy": ", ".join(f'"{each.name}";q={each.quota};w={_DAY}' for each in day.budgets),
+        "ratelimit": ", ".join(f'"{each.name}";r={each.remaining};t={day.seconds}' for each in day.budgets),
     }
 
 

@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from practice.limits import DEFAULT_USAGE_DAYS, USAGE_DAYS
 from practice.schemas.base import BaseModel
+from practice.schemas.fields import Id
 from practice.schemas.page import parameter_error
 from practice.schemas.spending import Spending, in_dollars
 
@@ -34,6 +35,8 @@ class UsageQuery(BaseModel):
     """29 days before `to` when absent."""
     to: Day | None = None
     """Today when absent."""
+    class_id: Id | None = None
+    """A class whose budget `RateLimit` shows beside the user's."""
 
     @model_validator(mode="after")
     def is_a_period(self) -> Self:

@@ -8,13 +8,14 @@ The transaction that begins a turn writes a reservation and adds to the budgets 
 deletes the reservation and adds to them the difference to what it did cost.
 """
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Final, NamedTuple
 
 from practice import table
-from practice.errors import DailyBudgetSpent, Left, SessionNotFound
+from practice.errors import DailyBudgetSpent, DayLeft, Left, SessionNotFound
 from practice.runtime.config import config
 from practice.schemas.catalogue import PracticeClass
 from practice.schemas.spending import ByModel, DailyBudget, Reserved, together
@@ -218,6 +219,11 @@ def is_refused(user_id: int, claim: Claim, write: table.Write) -> bool:
 
 def refusal(claim: Claim, item: table.Item) -> DailyBudgetSpent:
     """`item` is that of the day."""
+    return DailyBudgetSpent(left_of(claim, item))
+
+
+def left_of(claim: Claim, item: table.Item) -> DayLeft:
+    """`item` is that of the day."""
     left = [
         Left(_quota_name(name, class_id), limit // unit, max(0, limit - used) // unit)
         for limits, class_id in claim.budgets
@@ -225,7 +231,7 @@ def refusal(claim: Claim, item: table.Item) -> DailyBudgetSpent:
         for used in [count_of(item, _counters(name, class_id)[-1])]
         for unit in [_MICRODOLLAR if name == "cost" else 1]
     ]
-    return DailyBudgetSpent(left, _seconds_left(claim.reserved.day))
+    return DayLeft(left, max(1, math.ceil(_seconds_left(claim.reserved.day))))
 
 
 def _quota_name(name: str, class_id: int | None) -> str:
