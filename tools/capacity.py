@@ -1,4 +1,4 @@
-"""The AWS load and cost of a number of concurrent learners: the tables of docs/limits.md and docs/runbook.md.
+"""The AWS load and cost of a number of concurrent learners: the tables of docs/limits.md, docs/cost.md and docs/runbook.md.
 
     python -m tools.capacity            print them
     python -m tools.capacity --write    write them into the pages
@@ -34,6 +34,8 @@ AFTER_A_TURN: Final = Units(1, 0)
 TITLE: Final = Units(4, 9)
 RECORDS: Final = 12
 """Stream records of one turn."""
+VOTE_OF_CLASS: Final = 4
+"""Write units of a vote between two models on the items of its class; after meeting another vote it takes them again."""
 
 
 # Assumptions
@@ -75,16 +77,20 @@ class Figures:
     """Figures that the pages contain."""
 
     units: Mapping[str, Units]
+    requests: Mapping[str, int]
     prices: Mapping[str, float]
 
     @classmethod
     def read(cls, root: Path = ROOT) -> "Figures":
         rows = re.findall(
-            r"^\| (\w+) \| [^|]+ \| (\d+) \| (\d+) \|$", (root / "docs/table.md").read_text(), re.MULTILINE
+            r"^\| (\w[^|]*) \| ([^|]+) \| (\d+) \| (\d+) \|$",
+            (root / "docs/table.md").read_text(),
+            re.MULTILINE,
         )
         page = (root / "docs/cost.md").read_text()
         return cls(
-            units={name: Units(float(read), float(write)) for name, read, write in rows},
+            units={name: Units(float(read), float(write)) for name, _, read, write in rows},
+            requests={name: requests.count("+") + 1 for name, requests, _, _ in rows},
             prices={name: _price(page, start) for name, start in _PRICED.items()},
         )
 
@@ -323,9 +329,41 @@ def hot_spots_table(figures: Figures) -> str:
             SWEPT,
         ),
         ("event bus", "events", load.events, 10_000),
+        (
+            f"counts of a class of {CLASS}, if all vote within a minute, each twice",
+            "write units",
+            2 * CLASS / 60 * VOTE_OF_CLASS,
+            1_000,
+        ),
     ]
     lines = [f"| {what} | {of} | {shown(asked)} | {shown(bears)} |" for what, of, asked, bears in rows]
     return "\n".join(["| resource | per second | load | capacity |", "|---|---|--:|--:|", *lines])
+
+
+JUDGING: Final = {
+    "put_vote": "a vote between two answers",
+    "put_vote (changed)": "a changed vote",
+    "delete_vote": "a withdrawn vote",
+    "get_vote": "the vote of a turn",
+    "get_blind_turn": "the blind view of a turn",
+    "get_standings": "the standings of a user in a class",
+    "put_rating": "a rating",
+    "put_rating (changed)": "a changed rating",
+    "list_turns?leaf": "a page of a branch",
+    "get_usage": "the usage of 30 days",
+}
+"""The rows of docs/table.md that the page of costs shows for judging, branches and usage."""
+
+
+def judging_table(figures: Figures) -> str:
+    """Of the table alone: US dollars for a million calls."""
+    lines = []
+    for name, what in JUDGING.items():
+        read, write = figures.units[name]
+        dollars = read * figures.prices["read"] + write * figures.prices["write"]
+        lines.append(f"| {what} | {figures.requests[name]} | {read:.0f} | {write:.0f} | {dollars:.2f} |")
+    head = "| operation | requests | read units | write units | $ per million |"
+    return "\n".join([head, "|---|--:|--:|--:|--:|", *lines])
 
 
 def shown(value: float) -> str:
@@ -345,6 +383,7 @@ BLOCKS: Final = {
     "quotas": ("docs/limits.md", quotas_table),
     "hot spots": ("docs/limits.md", hot_spots_table),
     "class": ("docs/runbook.md", class_table),
+    "judging": ("docs/cost.md", judging_table),
 }
 
 

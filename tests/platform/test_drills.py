@@ -37,6 +37,7 @@ from tests.support import deliveries, invariants
 from tests.support.deliveries import Deliveries
 from tests.support.learners import Learner, learner, made, new_user_id
 from tests.support.providers import FakeProvider, Played
+from tests.support.recount import miscounts
 from tools import deploy, deployed, redrive
 from tools.build import ROOT
 from tools.deployed import LocalStack, template
@@ -49,19 +50,6 @@ from tools.restore.plan import Command, Names, steps
 ItemsOf = Callable[[Learner], dict[tuple[str, str], Any]]
 HandIn = Callable[[str, dict[str, Any]], Any]
 Json = dict[str, Any]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _empty_table(stack: Stack) -> None:
-    """Restores copy and scan the whole table: these start without the items of other files."""
-    if "streams" not in stack.capabilities:
-        return
-    client, name = stack.engine.client(), stack.template.table["TableName"]
-    client.delete_table(TableName=name)
-    create_table(client, stack.template.table)
-    deliveries.forget(stack)
-    ids.clear_lease()
-    accounts.clear_cache()
 
 
 @pytest.fixture
@@ -847,6 +835,57 @@ def test_bringing_back_may_die_and_be_begun_again(
     assert ada.get(path).json == before
     assert [each["title"] for each in ada.get("/sessions").json["items"]] == ["lost"]
     assert invariants.broken(items_of(ada)) == []
+
+
+@pytest.mark.usefixtures("provider")
+@pytest.mark.parametrize("dies", [False, True])
+def test_votes_come_back_with_their_counts_once(
+    ada: Learner,
+    stack: Stack,
+    class_of: Callable[..., int],
+    delivered: Deliveries,
+    broken: pytest.MonkeyPatch,
+    restored: Callable[[], str],
+    items_of: ItemsOf,
+    run_restore: Callable[[str], str],
+    dies: bool,
+) -> None:
+    live = stack.template.table["TableName"]
+    class_id = class_of("alpha", "beta")
+    lost, kept = (ada.open_session(class_id=class_id) for _ in range(2))
+    for session in (lost, lost, kept):
+        turn = made(ada.post(f"/sessions/{session['session_id']}/chat", {"prompt_text": "Why?"}), 201)
+        path = f"/sessions/{session['session_id']}/turns/{turn['results'][0]['response_id']}/vote"
+        made(ada.put(path, {"label": "A"}), 200)
+    delivered.run()
+    before = made(ada.get(f"/standings?class_id={class_id}"), 200)
+    new = restored()
+    ada.delete(f"/sessions/{lost['session_id']}")
+    delivered.run()
+    assert made(ada.get(f"/standings?class_id={class_id}"), 200)["votes"] == 1
+    command = f"user --from {new} --to {live} --user-id {ada.user_id} --apply"
+
+    if dies:
+        client = LocalStack(stack.url).client("dynamodb")
+        calls = iter([client.transact_write_items])
+
+        def dies_at_second(**given: Any) -> Any:
+            act = next(calls, fails)
+            return act(**given)
+
+        broken.setattr(client, "transact_write_items", dies_at_second)
+        with pytest.raises(RuntimeError):
+            run_restore(command)
+        broken.undo()
+        assert miscounts(stack, class_id, [items_of(ada)]) == []
+        run_restore(f"orphans --table {live} --apply")
+        delivered.run()
+        assert miscounts(stack, class_id, [items_of(ada)]) == []
+    run_restore(command)
+    run_restore(command)
+
+    assert made(ada.get(f"/standings?class_id={class_id}"), 200) == before
+    assert miscounts(stack, class_id, [items_of(ada)]) == []
 
 
 def test_no_message_brings_back_what_a_user_wanted_erased(

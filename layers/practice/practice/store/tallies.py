@@ -48,6 +48,17 @@ class Tallies:
         Raises TooManyComparedModels, and ConditionFailed when the state that the class shows had to be renewed first: the
         caller reads again.
         """
+        if _is_cast(before) or _is_cast(after):
+            self._renew_of_yesterday()
+        return self._writes(before, after, _today())
+
+    def writes_of_restored(self, vote: StoredVote) -> list[table.Write]:
+        """For the transaction that restores the vote. A renewal that is due stays due."""
+        document = self.class_document
+        day = document.string("day") if document and _is_of_yesterday(document) else _today()
+        return self._writes(None, vote, day)
+
+    def _writes(self, before: StoredVote | None, after: StoredVote | None, day: str) -> list[table.Write]:
         was = _user_tally(self.user_document)
         changes = _changes(before, after)
         tally = _added(was, changes)
@@ -60,15 +71,14 @@ class Tallies:
         public = _changes(_cast(before), _cast(after))
         writes = []
         if _is_cast(before) or _is_cast(after):
-            self._renew_of_yesterday()
-            writes += self._class_writes(was, tally, public)
+            writes += self._class_writes(was, tally, public, day)
             tally.epoch = _number(self.class_document, "epoch")
         key = keys.user_votes(self.user_id, self.class_id)
         document = self.user_document
         return [*(table.revise(document, tally) if document else table.put(key, tally)), *writes]
 
     def _class_writes(
-        self, was: UserTally, tally: UserTally, changes: Mapping[Pair, Counter[str]]
+        self, was: UserTally, tally: UserTally, changes: Mapping[Pair, Counter[str]], day: str
     ) -> list[table.Write]:
         epoch = _number(self.class_document, "epoch")
         condition, values = "attribute_not_exists(#pk)", {}
@@ -86,7 +96,7 @@ class Tallies:
         }
         counting = table.update(
             keys.class_votes(self.class_id),
-            set_to={"epoch": table.number(epoch), "day": table.text(_today())},
+            set_to={"epoch": table.number(epoch), "day": table.text(day)},
             add=added,
             condition=condition,
             values=values,
