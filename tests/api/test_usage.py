@@ -560,6 +560,41 @@ def test_a_turn_that_died_counts_with_the_answers_that_it_kept(ada: Learner, cla
 
 
 @pytest.mark.usefixtures("provider")
+def test_a_turn_that_died_counts_before_a_budget_refuses_another(ada: Learner, class_of: Any) -> None:
+    """Without a budget nothing ever settles it, unless it is cancelled."""
+    session = open_in(ada, class_of("alpha", "beta"))
+    turn_id = died(ada, session, "beta")
+    made(chat(ada, session), 201)
+    before = usage_of(ada)
+
+    assert (before["total"]["turns"], before["total"]["answers"]) == (2, 3)
+    assert before["total"]["prompt_tokens"] == 70 + 6
+    [day] = before["days"]
+    assert [(each["model_name"], each["turns"]) for each in day["models"]] == [("alpha", 2), ("beta", 2)]
+    assert usage_of(ada, "?from=2020-01-01&to=2020-01-02")["total"]["turns"] == 0
+    assert reservations.give_back_lapsed(ada.user_id)
+    assert usage_of(ada) == before
+    assert ada.delete(f"/sessions/{session['session_id']}/turns/{turn_id}").status == 204
+    assert usage_of(ada) == before
+
+
+@pytest.mark.usefixtures("provider")
+def test_a_turn_that_died_goes_on_to_count_after_its_session_was_deleted(
+    ada: Learner, class_of: Any, stack: Stack
+) -> None:
+    session = open_in(ada, class_of("alpha", "beta"))
+    died(ada, session, "beta")
+    before = usage_of(ada)
+    assert ada.delete(f"/sessions/{session['session_id']}").status == 204
+    body = json.dumps({"type": "session", "user_id": ada.user_id, "session_id": session["session_id"]})
+    record = {"messageId": "1", "body": body, "eventSource": "aws:sqs", "attributes": {}}
+    assert stack.invoker.invoke("sweep", {"Records": [record]}) == {"batchItemFailures": []}
+
+    assert usage_of(ada) == before
+    assert before["total"]["turns"] == 1
+
+
+@pytest.mark.usefixtures("provider")
 def test_a_turn_that_goes_on_after_its_reservation_was_given_back_reserves_anew(
     ada: Learner, class_of: Any, work: Callable[[int], None]
 ) -> None:

@@ -666,14 +666,17 @@ class Client(Transport):
         made: Import = self._request("GET", f"/user/practice/import/{import_id}", {200: Import})
         return made
 
-    def get_usage(self, *, from_: str | Unset = UNSET, to: str | Unset = UNSET) -> Usage:
+    def get_usage(
+        self, *, from_: str | Unset = UNSET, to: str | Unset = UNSET, class_id: int | Unset = UNSET
+    ) -> Usage:
         """Turns, answers, tokens and cost, by day and model.
 
         Days are UTC days, at most 92; those with usage are listed. What models took for titles counts too. Responses that
-        were added by POST, queue or import do not.
+        were added by POST, queue or import do not. Where today is among the days and a budget holds, `RateLimit` says what
+        is left of it: of the user's, and with `class_id` of that class's.
         """
         made: Usage = self._request(
-            "GET", "/user/practice/usage", {200: Usage}, query={"from": from_, "to": to}
+            "GET", "/user/practice/usage", {200: Usage}, query={"from": from_, "to": to, "class_id": class_id}
         )
         return made
 

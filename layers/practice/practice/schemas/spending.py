@@ -78,6 +78,10 @@ def difference(after: ByModel, before: ByModel) -> ByModel:
     return {name: spent.plus(before.get(name, Spending()), -1) for name, spent in after.items()}
 
 
+def added(one: ByModel, other: ByModel) -> ByModel:
+    return one | {name: spent.plus(one.get(name, Spending())) for name, spent in other.items()}
+
+
 def written(by_model: ByModel) -> str:
     return json.dumps(by_model)
 

@@ -4,9 +4,9 @@ A reservation is an item beside the turn's, written by the transaction that begi
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from practice import table
 from practice.errors import DailyBudgetSpent
@@ -30,18 +30,49 @@ def within_budget(user_id: int, attempt: Callable[[], Begun]) -> Begun:
     return attempt()
 
 
+class Uncounted(NamedTuple):
+    """What died used before, while nothing has settled it."""
+
+    day: str
+    used: ByModel
+    turns: int
+
+
+def uncounted(user_id: int) -> Iterator[Uncounted]:
+    """What `give_back_lapsed` would settle. One request; one more with turns under way, and one for each that died."""
+    for document, turn in _reservations(user_id):
+        day = document.string("day")
+        if turn is None:
+            used = _noted(document) if _has_lapsed(document) else {}
+            yield Uncounted(day, used, turns=bool(used))
+        elif _is_lost(turn):
+            state = read_state(user_id, turn)
+            used = state.usage()
+            turns = bool(used) - bool(state.counted)
+            yield Uncounted(day, difference(used, state.counted), turns)
+
+
+def _reservations(user_id: int) -> list[tuple[table.Document, table.Document | None]]:
+    """Each with its turn, if it has one that was not deleted. Two requests."""
+    reservations = list(table.walk(keys.reservations(user_id)))
+    turn_keys = [
+        keys.turn(user_id, document.number("turn")) if "turn" in document.item else None
+        for document in reservations
+    ]
+    found = table.fetch(key for key in turn_keys if key)
+    return [
+        (document, found.get(key) if key else None)
+        for document, key in zip(reservations, turn_keys, strict=True)
+    ]
+
+
 def give_back_lapsed(user_id: int) -> bool:
     """Settles what died with what it used; whether there was any. Two requests, and two for each.
 
     A turn stays as it is, so that it can be resumed.
     """
-    reservations = list(table.walk(keys.reservations(user_id)))
-    found = table.fetch(
-        keys.turn(user_id, document.number("turn")) for document in reservations if "turn" in document.item
-    )
     lapsed = False
-    for document in reservations:
-        turn = found.get(keys.turn(user_id, document.number("turn"))) if "turn" in document.item else None
+    for document, turn in _reservations(user_id):
         writes = _releasing(user_id, turn) if turn else _giving_back(user_id, document)
         if not writes:
             continue
@@ -55,19 +86,32 @@ def give_back_lapsed(user_id: int) -> bool:
 
 def _giving_back(user_id: int, document: table.Document) -> list[table.Write]:
     """Of a title, of a session that has no turn yet, or of a turn that was deleted."""
-    if document.number("lost") >= time.time() * 1000:
+    if not _has_lapsed(document):
         return []
     reserved = usage.reserved_in(document)
-    used = spending.read(document.string("used")) if "used" in document.item else {}
+    used = _noted(document)
     condition, values = "#lost = :lost", {":lost": document.item["lost"]}
     return usage.settle(
         user_id, reserved, reserved.day, used, turns=1 if used else 0, condition=condition, values=values
     )
 
 
+def _has_lapsed(reservation: table.Document) -> bool:
+    return reservation.number("lost") < time.time() * 1000
+
+
+def _noted(reservation: table.Document) -> ByModel:
+    """What a turn had used when it was deleted."""
+    return spending.read(reservation.string("used")) if "used" in reservation.item else {}
+
+
+def _is_lost(turn: table.Document) -> bool:
+    state = build_state(turn, StoredTurn.model_validate_json(turn.text), {}, [])
+    return state.is_lost and state.turn.reserved is not None
+
+
 def _releasing(user_id: int, document: table.Document) -> list[table.Write]:
-    state = build_state(document, StoredTurn.model_validate_json(document.text), {}, [])
-    if not state.is_lost or state.turn.reserved is None:
+    if not _is_lost(document):
         return []
     state = read_state(user_id, document)
     used = state.usage()

@@ -7,8 +7,9 @@ from typing import NamedTuple
 from practice import table
 from practice.caller import Caller
 from practice.errors import DayLeft
-from practice.schemas.spending import ByModel, Reserved, Spending, together
+from practice.schemas.spending import ByModel, Reserved, Spending, added, together
 from practice.schemas.usage import ModelUsage, Usage, UsageDay, UsageFigures, UsageQuery, wire
+from practice.store import reservations
 from practice.store.catalogue import look_up
 from practice.store.usage import KINDS, Claim, budgets_for, count_of, left_of
 from practice.table import keys
@@ -21,23 +22,28 @@ class UsageAndLeft(NamedTuple):
 
 
 def get(caller: Caller, query: UsageQuery) -> UsageAndLeft:
-    """One request, and one for the class; one more for each megabyte."""
+    """Two requests, and one for the class; one more for each megabyte, and those that it takes to find what died."""
     first, last = query.first().isoformat(), query.last().isoformat()
     today = datetime.now(UTC).date().isoformat()
-    days = []
+    used: dict[str, ByModel] = {}
     turns = 0
-    everything: list[Spending] = []
     of_today: table.Item = {}
     for document in table.walk(keys.usage_days(caller.user_id, first, last), backwards=False):
-        if keys.day_in(document.key.sk) == today:
-            of_today = document.item
+        day = keys.day_in(document.key.sk)
         turns += count_of(document.item, "turns")
-        models = by_model(document.item)
-        everything += models.values()
-        if models:
-            shown = [ModelUsage.of(name, models[name]) for name in sorted(models)]
-            days.append(UsageDay(date=keys.day_in(document.key.sk), models=shown))
-    total = together(everything)._replace(turns=turns)
+        used[day] = by_model(document.item)
+        if day == today:
+            of_today = document.item
+    for lost in reservations.uncounted(caller.user_id):
+        if first <= lost.day <= last:
+            turns += lost.turns
+            used[lost.day] = added(used.get(lost.day, {}), lost.used)
+    days = [
+        UsageDay(date=day, models=[ModelUsage.of(name, models[name]) for name in sorted(models)])
+        for day, models in sorted(used.items())
+        if models
+    ]
+    total = together(spent for models in used.values() for spent in models.values())._replace(turns=turns)
     usage = Usage(**{"from": first}, to=last, total=UsageFigures(**wire(total)), days=days)
     return UsageAndLeft(usage, _left(query, today, of_today) if first <= today <= last else None)
 
