@@ -552,6 +552,23 @@ def test_a_key_is_shared_with_the_http_api(
     ]
 
 
+@pytest.mark.parametrize("action", ["chat", "run"])
+def test_a_refused_message_gives_its_key_back(
+    stack: Stack, ada: Learner, class_of: Any, provider: FakeProvider, action: str
+) -> None:
+    class_id = class_of("alpha")
+    place = {"class_id": class_id} if action == "run" else {}
+    if action == "chat":
+        place["session_id"] = ada.open_session(class_id=class_id)["session_id"]
+    socket = Socket.open(stack, ada)
+
+    socket.say(action, "1", **place, prompt_text="Why?", model_names=["unknown"], idempotency_key="k")
+    assert socket.wait("error", "1")["status"] == 400
+    socket.say(action, "2", **place, prompt_text="Why?", idempotency_key="k")
+
+    assert socket.wait("turn.started", "2")["models"][0]["model_name"] == "alpha"
+
+
 def test_a_key_of_run_is_shared_too(
     stack: Stack, ada: Learner, class_of: Any, provider: FakeProvider
 ) -> None:
