@@ -1,7 +1,7 @@
 // The page: the sessions of a learner, and one of them with its turns, its settings and the examples at hand.
 
 import { PracticeError, Unauthorized } from "./live.mjs";
-import { ask, call, live, token } from "./service.mjs";
+import { call, live, token, withHeaders } from "./service.mjs";
 import { Examples, Settings } from "./panels.mjs";
 import { part, TurnView } from "./turns.mjs";
 import { showStandings } from "./votes.mjs";
@@ -255,7 +255,7 @@ async function standings() {
 async function showUsage() {
   const today = new Date().toISOString().slice(0, 10);
   const ofClass = session?.class_id ? `&class_id=${session.class_id}` : "";
-  const { answer, headers } = await ask("GET", `/usage?from=${today}${ofClass}`);
+  const { answer, headers } = await withHeaders("GET", `/usage?from=${today}${ofClass}`);
   const { total } = /** @type {Schemas["Usage"]} */ (answer);
   const tokens = (total.prompt_tokens + total.completion_tokens).toLocaleString();
   const cost = total.cost_usd === null ? "" : ` · $${total.cost_usd}`;

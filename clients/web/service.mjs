@@ -24,11 +24,11 @@ export const live = new Live({ url: config.live, api: config.api, token: token.g
  * @param {string} method @param {string} path @param {unknown} [body] @returns {Promise<any>}
  */
 export async function call(method, path, body) {
-  return (await ask(method, path, body)).answer;
+  return (await withHeaders(method, path, body)).answer;
 }
 
-/** With its headers. @param {string} method @param {string} path @param {unknown} [body] @returns {Promise<{answer: any, headers: Headers}>} */
-export async function ask(method, path, body) {
+/** The answer and the headers of a request. @param {string} method @param {string} path @param {unknown} [body] @returns {Promise<{answer: any, headers: Headers}>} */
+export async function withHeaders(method, path, body) {
   /** @type {Record<string, string>} */
   const headers = { authorization: `Bearer ${token.get()}` };
   if (body !== undefined) headers["content-type"] = "application/json";
