@@ -10,7 +10,7 @@ import pytest
 
 from local.stack import Stack, read_template, settings
 from local.tokens import mint
-from practice.store import accounts, withdrawals
+from practice.store import accounts, erasures, withdrawals
 from tests.support.learners import Learner
 from tests.support.processes import Killed, killed_at
 
@@ -172,7 +172,7 @@ def test_an_erasure_that_dies_anywhere_is_finished_by_the_next_one_and_counts_ex
         for at in range(1, 6):
             try:
                 with killed_at(at, moment=moment):
-                    for _ in accounts.erase(ada.user_id, withdrawals.removal):
+                    for _ in erasures.erase(ada.user_id, withdrawals.removal):
                         pass
             except Killed:
                 deaths += 1

@@ -14,7 +14,7 @@ import pytest
 from local.stack import Stack
 from practice import table
 from practice.runtime import queues
-from practice.store import accounts
+from practice.store import accounts, erasures
 from practice.table import keys
 from practice.transfers import files, jobs
 from tests.api.test_users import with_new_token
@@ -255,7 +255,7 @@ def test_a_delete_while_an_erasure_runs_leaves_no_negative_total(
     monkeypatch.setattr(accounts, "REMEMBERED_SECONDS", 600.0)
     example, session = ada.add_example(), ada.open_session()
     moment = time.time() - 1
-    accounts.begin_erasure(ada.user_id, moment)
+    erasures.begin(ada.user_id, moment)
     assert ada.delete(f"/few-shot-examples/{example['example_id']}").status == 204
     assert ada.delete(f"/sessions/{session['session_id']}").status == 204
     assert ada.get("/sessions").json["total"] == 0
@@ -315,7 +315,7 @@ def test_a_file_that_is_finished_during_an_erasure_goes_too(
     ada: Learner, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada.add_example()
-    erase_all = accounts.erase
+    erase_all = erasures.erase
 
     def erase(user_id: int, *others: Any) -> Iterator[Any]:
         for piece in erase_all(user_id, *others):
@@ -323,7 +323,7 @@ def test_a_file_that_is_finished_during_an_erasure_goes_too(
                 Context().run(files.write, f"{user_id}/77.ndjson", ["{}"])
             yield piece
 
-    monkeypatch.setattr(accounts, "erase", erase)
+    monkeypatch.setattr(erasures, "erase", erase)
     erased(stack, ada)
 
     assert files_of(ada) == []

@@ -202,7 +202,7 @@ ELSEWHERE = {
     "http.jwks.FRESH_SECONDS": ("a key set", "10 minutes"),
     "http.jwks.STALE_SECONDS": ("a key set", "60 minutes"),
     "http.jwks.MAX_BYTES": ("a key set", "256 KB"),
-    "store.accounts.RECEIPT_SECONDS": ("the receipt of an erasure", "400 days"),
+    "store.erasures.RECEIPT_SECONDS": ("the receipt of an erasure", "400 days"),
     "store.responses.INGESTED_SECONDS": ("a `dedup_id`", "30 days"),
     "turns.providers.openai.ANSWER_BYTES": ("what a provider sends", "8 MB"),
     "turns.knowledge.TOP_K": ("excerpts of a knowledge base", "5"),

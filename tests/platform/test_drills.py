@@ -26,7 +26,7 @@ from local.engine import create_table
 from local.intrinsics import parse
 from local.stack import Stack
 from practice import table
-from practice.events import changes
+from practice.events import consequences
 from practice.runtime import queues, secrets
 from practice.runtime.config import config
 from practice.store import accounts, catalogue, turns
@@ -362,7 +362,7 @@ def an_unread_record(ada: Learner, delivered: Deliveries, broken: pytest.MonkeyP
     session = ada.open_session(notes="notes that stays private")
     ada.add_response(session)
     delivered.run()
-    broken.setitem(changes._CONSEQUENCES, "SESSION", missing)
+    broken.setitem(consequences._CONSEQUENCES, "SESSION", missing)
     ada.delete(f"/sessions/{session['session_id']}")
     delivered.run()
     broken.undo()
@@ -407,7 +407,7 @@ def given_up(
     session = ada.open_session()
     delivered.run()
     ada.delete(f"/sessions/{session['session_id']}")
-    broken.setattr(changes, "consequences", lambda record: iter(fails()))
+    broken.setattr(consequences, "of", lambda record: iter(fails()))
     broken.setattr(queues, "dead_letter", fails)
     delivered.give_up_on_stream()
     broken.undo()

@@ -13,7 +13,7 @@ from practice.runtime.config import config
 from practice.runtime.log import hashed, logger
 from practice.schemas.fields import Id, Text
 from practice.schemas.response import NewResponse
-from practice.store import accounts, responses
+from practice.store import erasures, responses
 
 NAME: Final = "ingest_responses"
 
@@ -40,7 +40,7 @@ def _ingest(record: SQSRecord) -> None:
         added = responses.ingest(message.user_id, message.session_model_id, message, dedup_id)
     except ModelNotFound as error:
         sent_at = int(record.attributes.sent_timestamp) / 1000
-        if accounts.was_erased_since(message.user_id, sent_at):
+        if erasures.was_erased_since(message.user_id, sent_at):
             # A dead letter would keep what its user asked to be erased.
             logger.info("dropped", extra={"reason": "erased", "user": hashed(message.user_id)})
             return

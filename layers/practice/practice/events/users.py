@@ -16,7 +16,7 @@ from practice.runtime.deadline import Deadline
 from practice.schemas.base import BaseModel
 from practice.schemas.fields import Id, Text
 from practice.schemas.spending import in_dollars
-from practice.store import accounts, connections, withdrawals
+from practice.store import accounts, connections, erasures, withdrawals
 from practice.transfers import files
 
 ERASURE_RESERVE_SECONDS: Final = 10.0
@@ -74,7 +74,7 @@ def begin_erasure(event: Mapping[str, Any]) -> dict[str, Any]:
         erased = validate(event.get("detail"), _USER_ERASED)
     except PermanentFailure as failure:
         return _dead_letter(event, failure, "erase_user")
-    if not accounts.begin_erasure(erased.user_id, erased.updated_at.timestamp()):
+    if not erasures.begin(erased.user_id, erased.updated_at.timestamp()):
         return {"detail_type": "UserErased", "outcome": "superseded"}
     _continue(erased.user_id)
     return {"detail_type": "UserErased", "outcome": "begun"}
@@ -100,17 +100,17 @@ def _erase(user_id: int, deadline: Deadline) -> None:
     Files go last: a worker that wrote one while the items were deleted finds its job gone, or had finished by then.
     """
     connections.erase(user_id)
-    for erasure in accounts.erase(user_id, withdrawals.removal):
+    for erasure in erasures.erase(user_id, withdrawals.removal):
         if erasure is not None:
             files.delete_all(user_id)
             _publish(user_id, erasure)
-            accounts.finish_erasure(user_id, erasure)
+            erasures.finish(user_id, erasure)
         elif not deadline.remaining():
             _continue(user_id)
             return
 
 
-def _publish(user_id: int, erasure: accounts.Erasure) -> None:
+def _publish(user_id: int, erasure: erasures.Erasure) -> None:
     erased = outbound.UserDataErased(
         event_id=f"erasure-{user_id}-{erasure.erased_at!r}",
         user_id=user_id,

@@ -26,9 +26,9 @@ from practice.schemas.settings import StoredSettings
 from practice.schemas.spending import Reserved, Spending
 from practice.schemas.turn import AskedModel, NewPrompt, NewRun, NewTurn, StoredTurn, TurnSettings, TurnStatus
 from practice.store import accounts, branches, catalogue, reservations, sessions, turns, usage
-from practice.store.branches import History
 from practice.store.classes import revise_models, sync_with_class, unchanged_checks
 from practice.store.followers import Follower
+from practice.store.history import History
 from practice.store.idempotency import IdempotentAttempt
 from practice.store.paging import Pager
 from practice.store.settings import initial_settings, mark_linked

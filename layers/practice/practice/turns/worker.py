@@ -12,7 +12,7 @@ from practice.runtime.deadline import Deadline
 from practice.runtime.log import logger
 from practice.schemas.turn import IN_PROGRESS, ErrorCode, QueuedTurn
 from practice.store import catalogue, followers, reservations, turn_state, turns, usage
-from practice.store.branches import History
+from practice.store.history import History
 from practice.store.turn_state import TurnState
 from practice.store.turns import Lease
 from practice.store.views import View, examples_in, read_view
