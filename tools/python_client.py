@@ -274,7 +274,7 @@ from practice_client.transport import UNSET, Unset, given
 ACTIONS_HEAD: Final = """
 class Actions:
     def _events(self, action: Mapping[str, Any]) -> AsyncGenerator[TurnEvent]:
-        raise NotImplementedError
+        raise NotImplementedError  # of Live, which has the connection
 
 """
 

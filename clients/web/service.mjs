@@ -27,7 +27,10 @@ export async function call(method, path, body) {
   return (await withHeaders(method, path, body)).answer;
 }
 
-/** The answer and the headers of a request. @param {string} method @param {string} path @param {unknown} [body] @returns {Promise<{answer: any, headers: Headers}>} */
+/**
+ * The same, with the headers of the answer.
+ * @param {string} method @param {string} path @param {unknown} [body] @returns {Promise<{answer: any, headers: Headers}>}
+ */
 export async function withHeaders(method, path, body) {
   /** @type {Record<string, string>} */
   const headers = { authorization: `Bearer ${token.get()}` };

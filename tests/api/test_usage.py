@@ -856,15 +856,17 @@ def test_a_title_counts_and_takes_the_first_words_when_no_budget_holds_it(
 
 @pytest.mark.usefixtures("provider")
 def test_usage_is_exported_and_never_imported(ada: Learner, ben: Learner, class_of: Any) -> None:
-    made(chat(ada, open_in(ada, class_of("alpha"))), 201)
+    session = open_in(ada, class_of("alpha"))
+    made(chat(ada, session), 201)
+    died(ada, session, "alpha")
 
     exported = ada.get("/export").body
     made(ben.post("/import", raw=exported, headers={"content-type": "application/x-ndjson"}), 201)
 
     lines = [json.loads(line) for line in exported.splitlines()]
-    assert [line for line in lines if line["type"] == "usage"] == [
-        {"type": "usage", **day} for day in usage_of(ada)["days"]
-    ]
+    [used] = [line for line in lines if line["type"] == "usage"]
+    assert [used] == [{"type": "usage", **day} for day in usage_of(ada)["days"]]
+    assert used["models"][0]["answers"] == 2
     assert usage_of(ben)["days"] == []
     assert ben.get("/sessions").json["total"] == 1
 
@@ -877,6 +879,7 @@ def test_an_erasure_takes_usage_along_and_keeps_its_totals(
     for _ in range(3):
         made(chat(ada, session), 201)
     assert chat(ada, session, headers=ASYNC).status == 202
+    died(ada, session, "alpha")
     moment = (datetime.now(UTC) + timedelta(seconds=60)).isoformat()
     detail = {"version": 1, "user_id": ada.user_id, "updated_at": moment}
 
@@ -889,5 +892,5 @@ def test_an_erasure_takes_usage_along_and_keeps_its_totals(
     kept = {
         name: int(receipt[f"erased_{name}"]["N"]) for name in ("turns", "answers", "prompt", "completion")
     }
-    assert kept == {"turns": 3, "answers": 3, "prompt": 9, "completion": 12}
-    assert int(receipt["erased_cost"]["N"]) == 3 * (3 * 15 + 4 * 60) * 10**10
+    assert kept == {"turns": 4, "answers": 4, "prompt": 9 + 70, "completion": 12 + 80}
+    assert int(receipt["erased_cost"]["N"]) == 3 * (3 * 15 + 4 * 60) * 10**10 + 10**12

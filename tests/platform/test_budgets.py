@@ -189,6 +189,7 @@ def priced(library: Library) -> Iterator[tuple[str, Callable[[], Answer]]]:
     yield "list_models", lambda: who.get(f"{path}/models")
     yield "get_effective_parameters", lambda: who.get(f"{path}/effective-parameters")
     yield "get_usage", lambda: who.get("/usage")
+    yield "get_usage?class_id", lambda: who.get("/usage?class_id=101")
     yield "list_responses", lambda: who.get(f"/models/{model}/responses")
     yield "get_response", lambda: who.get(f"/responses/{response}")
     yield "get_example", lambda: who.get(f"/few-shot-examples/{example}")

@@ -81,7 +81,7 @@ def _bring_vote(dynamodb: Any, live: str, user_id: int, item: Item) -> None:
         try:
             dynamodb.transact_write_items(TransactItems=[{"Put": put}, *counted])
             return
-        except dynamodb.exceptions.TransactionCanceledException:  # somebody else voted in between
+        except dynamodb.exceptions.TransactionCanceledException:  # another learner voted in between
             if not tries_left:
                 raise
 

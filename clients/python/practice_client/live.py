@@ -142,7 +142,7 @@ class Live(Actions):
         return {"action": "follow", "session_id": accepted.session_id, "turn_id": accepted.turn_id}
 
     async def _ask(self, *arguments: Any, **named: Any) -> Any:
-        return await asyncio.to_thread(self._transport._request, *arguments, **named)  # noqa: SLF001
+        return await asyncio.to_thread(self._transport._request, *arguments, **named)  # noqa: SLF001  # of the same package
 
     async def _connected(self) -> "_Connection":
         """The open connection, or a new one that all turns share."""

@@ -109,7 +109,7 @@ EVENTS: Final[Mapping[str, type[TurnEvent]]] = {
 
 class Actions:
     def _events(self, action: Mapping[str, Any]) -> AsyncGenerator[TurnEvent]:
-        raise NotImplementedError
+        raise NotImplementedError  # of Live, which has the connection
 
     def chat(
         self,

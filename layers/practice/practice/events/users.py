@@ -16,7 +16,7 @@ from practice.runtime.deadline import Deadline
 from practice.schemas.base import BaseModel
 from practice.schemas.fields import Id, Text
 from practice.schemas.spending import in_dollars
-from practice.store import accounts, connections, erasures, withdrawals
+from practice.store import accounts, connections, erasures, reservations, withdrawals
 from practice.transfers import files
 
 ERASURE_RESERVE_SECONDS: Final = 10.0
@@ -100,6 +100,7 @@ def _erase(user_id: int, deadline: Deadline) -> None:
     Files go last: a worker that wrote one while the items were deleted finds its job gone, or had finished by then.
     """
     connections.erase(user_id)
+    reservations.give_back_lapsed(user_id)  # the receipt counts what turns used that died
     for erasure in erasures.erase(user_id, withdrawals.removal):
         if erasure is not None:
             files.delete_all(user_id)

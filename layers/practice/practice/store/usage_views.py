@@ -1,6 +1,6 @@
 """Usage as a learner sees it."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -21,31 +21,49 @@ class UsageAndLeft(NamedTuple):
     """Of today, where today is among the days."""
 
 
+class _Period(NamedTuple):
+    items: dict[str, table.Item]
+    """By day."""
+    used: dict[str, ByModel]
+    """By day, with what died before anything counted it."""
+    turns: int
+
+    def days(self) -> list[UsageDay]:
+        return [
+            UsageDay(date=day, models=[ModelUsage.of(name, models[name]) for name in sorted(models)])
+            for day, models in sorted(self.used.items())
+            if models
+        ]
+
+
+def _read(user_id: int, first: str, last: str) -> _Period:
+    """Two requests; one more for each megabyte, and those that it takes to find what died."""
+    walked = table.walk(keys.usage_days(user_id, first, last), backwards=False)
+    items = {keys.day_in(document.key.sk): document.item for document in walked}
+    used = {day: _by_model(item) for day, item in items.items()}
+    turns = sum(count_of(item, "turns") for item in items.values())
+    for lost in reservations.uncounted(user_id):
+        if first <= lost.day <= last:
+            turns += lost.turns
+            used[lost.day] = added(used.get(lost.day, {}), lost.used)
+    return _Period(items, used, turns)
+
+
+def all_days(user_id: int) -> list[UsageDay]:
+    """Those with usage, the oldest first. The requests of `get`."""
+    return _read(user_id, date.min.isoformat(), date.max.isoformat()).days()
+
+
 def get(caller: Caller, query: UsageQuery) -> UsageAndLeft:
     """Two requests, and one for the class; one more for each megabyte, and those that it takes to find what died."""
     first, last = query.first().isoformat(), query.last().isoformat()
     today = datetime.now(UTC).date().isoformat()
-    used: dict[str, ByModel] = {}
-    turns = 0
-    of_today: table.Item = {}
-    for document in table.walk(keys.usage_days(caller.user_id, first, last), backwards=False):
-        day = keys.day_in(document.key.sk)
-        turns += count_of(document.item, "turns")
-        used[day] = by_model(document.item)
-        if day == today:
-            of_today = document.item
-    for lost in reservations.uncounted(caller.user_id):
-        if first <= lost.day <= last:
-            turns += lost.turns
-            used[lost.day] = added(used.get(lost.day, {}), lost.used)
-    days = [
-        UsageDay(date=day, models=[ModelUsage.of(name, models[name]) for name in sorted(models)])
-        for day, models in sorted(used.items())
-        if models
-    ]
-    total = together(spent for models in used.values() for spent in models.values())._replace(turns=turns)
-    usage = Usage(**{"from": first}, to=last, total=UsageFigures(**wire(total)), days=days)
-    return UsageAndLeft(usage, _left(query, today, of_today) if first <= today <= last else None)
+    found = _read(caller.user_id, first, last)
+    spent = (each for models in found.used.values() for each in models.values())
+    total = together(spent)._replace(turns=found.turns)
+    usage = Usage(**{"from": first}, to=last, total=UsageFigures(**wire(total)), days=found.days())
+    left = _left(query, today, found.items.get(today, {})) if first <= today <= last else None
+    return UsageAndLeft(usage, left)
 
 
 def _left(query: UsageQuery, today: str, item: table.Item) -> DayLeft:
@@ -53,7 +71,7 @@ def _left(query: UsageQuery, today: str, item: table.Item) -> DayLeft:
     return left_of(Claim(Reserved(name="", day=today, turns=1), budgets), item)
 
 
-def by_model(item: table.Item) -> ByModel:
+def _by_model(item: table.Item) -> ByModel:
     found: dict[str, dict[str, int]] = {}
     for attribute, value in item.items():
         kind, _, name = attribute.partition(":")

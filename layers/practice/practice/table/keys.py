@@ -155,10 +155,6 @@ def usage_days(user_id: int, first: str, last: str) -> Span:
     return Span(user(user_id), f"USAGE#{first}", f"USAGE#{last}")
 
 
-def all_usage(user_id: int) -> Span:
-    return Span(user(user_id), "USAGE#", f"USAGE#{_AFTER}")
-
-
 def is_usage(sk: str) -> bool:
     return sk.startswith("USAGE#")
 

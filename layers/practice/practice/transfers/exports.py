@@ -18,9 +18,7 @@ from practice.schemas.rating import Rating
 from practice.schemas.session_model import StoredModels
 from practice.schemas.settings import StoredSettings
 from practice.schemas.turn import StoredTurn, TurnStatus
-from practice.schemas.usage import ModelUsage
-from practice.store import accounts
-from practice.store.usage_views import by_model
+from practice.store import accounts, usage_views
 from practice.store.views import View, live_responses, read_view
 from practice.store.withdrawals import stored
 from practice.table import keys
@@ -76,10 +74,8 @@ def lines(user_id: int, *, is_complete: bool = True) -> Iterator[str]:
 
 def _usage(user_id: int) -> Iterator[str]:
     """What models took, day by day. No import takes it over: a copy has used nothing."""
-    for document in table.walk(keys.all_usage(user_id), backwards=False):
-        models = [ModelUsage.of(name, spent).model_dump() for name, spent in by_model(document.item).items()]
-        if models:
-            yield _line("usage", date=keys.day_in(document.key.sk), models=models)
+    for day in usage_views.all_days(user_id):
+        yield _line("usage", **day.model_dump())
 
 
 def _line(kind: str, **fields: Any) -> str:
