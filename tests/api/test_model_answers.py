@@ -561,6 +561,8 @@ def test_of_a_session_that_is_not_ones_own_nothing_is_shown(ada: Learner, ben: L
         ({"omits": ["temprature"]}, "m: omits.0: "),
         ({"one_of": ["top_k"]}, "m: one_of.0: "),
         ({"colour": "green"}, "m: colour: "),
+        ({"defaults": {"temprature": 0.3}}, "m: defaults.temprature: "),
+        ({"defaults": {"system": "Be brief."}}, "m: defaults.system: "),
         ({"prices": {"prompt": -1, "completion": 1}}, "m: prices.prompt: "),
         ({"prices": {"prompt": 1}}, "m: prices.completion: "),
         ({"prices": {"prompt": "NaN", "completion": 1}}, "m: prices.prompt: "),
@@ -573,6 +575,18 @@ def test_a_name_that_means_nothing_is_refused_in_one_line(entry: dict[str, Any],
         configuration.checked(json.dumps({"m": {"provider": "echo", **entry}}))
 
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("models", "said"),
+    [
+        ("[]", "Input should be a valid dictionary"),
+        ('{"m": "echo"}', "m: entry: Input should be a valid dictionary"),
+    ],
+)
+def test_so_is_what_is_no_object(models: str, said: str) -> None:
+    with pytest.raises(ValueError, match=f"^{said}$"):
+        configuration.checked(models)
 
 
 def test_prices_are_exact_and_those_of_the_deployment_win(monkeypatch: pytest.MonkeyPatch) -> None:

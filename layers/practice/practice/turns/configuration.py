@@ -25,14 +25,16 @@ from practice.errors import StoreUnavailable
 from practice.runtime import signed
 from practice.runtime.config import ConfigurationError, config
 from practice.runtime.log import logger
-from practice.schemas.base import BaseModel
+from practice.schemas.base import DEFERRED, BaseModel
 from practice.schemas.generation import GenerationParams
 from practice.schemas.spending import Dollars, price_of_token
 from practice.turns import model_table
 
 ANY_NAME: Final = "*"
 
-Parameter = Literal[
+SYSTEM: Final = "system"
+
+Sendable = Literal[
     "temperature",
     "top_p",
     "stop",
@@ -42,13 +44,16 @@ Parameter = Literal[
     "reasoning_effort",
     "max_tokens",
     "max_completion_tokens",
-    "system",
 ]
-"""What a model may refuse. Both names of the cap mean the cap; `system` is the role."""
+"""Both names of the cap mean the cap."""
+Parameter = Literal[Sendable, "system"]
+"""What a model may refuse; `system` is the role."""
+_Defaults: Final = TypeAdapter(dict[Literal[Sendable, "response_length_preset"], Any], config=DEFERRED)
 
 
 def _as_sent(params: dict[str, Any]) -> dict[str, Any]:
-    return GenerationParams.model_validate(params).sent()
+    """Without the names that a session may keep and no provider is sent."""
+    return GenerationParams.model_validate(_Defaults.validate_python(params)).sent()
 
 
 class Prices(BaseModel):
@@ -165,15 +170,26 @@ def read_models(env: Mapping[str, str]) -> dict[str, dict[str, Any]]:
 
 def checked(text: str) -> dict[str, dict[str, Any]]:
     """Raises ValueError for what is no configuration of models."""
-    models = _Models.validate_python(json.loads(text))
+    try:
+        models = _Models.validate_python(json.loads(text))
+    except ValidationError as error:
+        raise ValueError(_first_problem(error)) from None
     for name, fields in models.items():
         try:
             ModelConfiguration.model_validate(fields)
         except ValidationError as error:
-            problem = error.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in problem["loc"])
-            raise ValueError(f"{name}: {place or 'entry'}: {problem['msg']}") from None
+            raise ValueError(_first_problem(error, name)) from None
     return models
+
+
+def _first_problem(error: ValidationError, *entry: str) -> str:
+    """In one line: the entry, the field, and what is wrong with it."""
+    problem = error.errors(include_url=False)[0]
+    place = [*entry, *(str(part) for part in problem["loc"] if part != "[key]")]
+    if not place:
+        return problem["msg"]
+    name, *field = place
+    return f"{name}: {'.'.join(field) or 'entry'}: {problem['msg']}"
 
 
 def _parameter(name: str) -> str:
