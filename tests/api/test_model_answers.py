@@ -162,6 +162,16 @@ def test_what_an_operator_adds_goes_out_beside_our_own_fields(chat: Chat, fake: 
     assert result["generation_params"] == {"temperature": 0.4}
 
 
+def test_by_neither_of_its_names_a_cap_is_added_to_a_chosen_one(chat: Chat, fake: FakeProvider) -> None:
+    extra = {"max_tokens": 9, "max_completion_tokens": 9}
+
+    chat({"extra": extra}, generation_params={"max_tokens": 50})
+    chat({"extra": {"max_completion_tokens": 9}})
+
+    sent = [{name: each[name] for name in extra if name in each} for each in fake.requests]
+    assert sent == [{"max_tokens": 50}, {"max_completion_tokens": 9}]
+
+
 def test_bedrock_takes_it_as_additional_fields(chat: Chat, fake: FakeProvider) -> None:
     fake.plays[OPUS] = lambda _: converse({"text": "Because."})
 
@@ -183,6 +193,42 @@ def test_without_a_system_role_its_text_opens_the_first_message(chat: Chat, fake
         ("assistant", "m says so"),
         ("user", "Two?"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("provider", "entry", "chosen", "is_in_the_message"),
+    [
+        ("openai", {"thinking_omits": ["system"]}, {}, True),
+        ("openai", {"thinking_omits": ["system"]}, {"reasoning_effort": "none"}, False),
+        ("openai", {"one_of": ["system", "stop"]}, {"stop": ["END"]}, True),
+        ("openai", {"one_of": ["system", "max_completion_tokens"]}, {"max_tokens": 50}, True),
+        ("openai", {"one_of": ["system", "stop"]}, {"temperature": 0.3}, False),
+        ("bedrock", {"thinking_omits": ["system"]}, {}, True),
+        ("bedrock", {"one_of": ["system", "stop"]}, {"stop": ["END"]}, True),
+        ("bedrock", {"one_of": ["system", "stop"]}, {"temperature": 0.3}, False),
+    ],
+)
+def test_the_system_role_is_left_out_like_a_parameter(
+    chat: Chat,
+    fake: FakeProvider,
+    provider: str,
+    entry: dict[str, Any],
+    chosen: dict[str, Any],
+    is_in_the_message: bool,
+) -> None:
+    """What was chosen goes: nobody chooses the role, and its text is not lost without it."""
+    if provider == "bedrock":
+        fake.plays["m"] = lambda _: converse({"text": "Because."})
+
+    result = chat(
+        {"provider": provider, **entry},
+        "One?",
+        style_params={"system_prompt": "Be brief."},
+        generation_params=chosen,
+    )
+
+    assert ("Be brief.\\n\\nOne?" in json.dumps(fake.requests[0]["messages"])) is is_in_the_message
+    assert result["generation_params"] == chosen
 
 
 REFUSED_CAP = error(400, param="max_tokens", code="unsupported_parameter", type="invalid_request_error")

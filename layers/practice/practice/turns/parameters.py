@@ -13,7 +13,7 @@ from practice.schemas.fields import compact_bytes
 from practice.schemas.generation import Chooser, GenerationParams, LengthPreset, non_null
 from practice.schemas.session_model import StoredModel
 from practice.schemas.settings import StoredSettings, StylePreset
-from practice.turns.configuration import ModelConfiguration
+from practice.turns.configuration import SYSTEM, ModelConfiguration
 
 PRESETS: Final[dict[str, dict[str, Any]]] = {
     StylePreset.ACCURATE: {"temperature": 0.2, "top_p": 0.8},
@@ -24,7 +24,7 @@ CAPS: Final[dict[str, int]] = {LengthPreset.SHORT: 256, LengthPreset.NORMAL: 512
 
 CAP: Final = "max_tokens"
 """The token cap, by whichever name it was chosen and by whichever it is sent."""
-_CAP_NAMES: Final = ("max_completion_tokens", "max_tokens")
+CAP_NAMES: Final = ("max_completion_tokens", "max_tokens")
 FREE_BYTES: Final = 2048
 """Of all stop sequences together: each turn keeps them for each of its models."""
 BYTES_PER_TOKEN: Final = 3
@@ -95,16 +95,14 @@ def _set_cap(
 
 
 def _cap_of(layer: dict[str, Any]) -> int | None:
-    return next((int(layer[name]) for name in _CAP_NAMES if layer.get(name) is not None), None)
+    return next((int(layer[name]) for name in CAP_NAMES if layer.get(name) is not None), None)
 
 
 def refused(
     model: ModelConfiguration, params: dict[str, Any], chosen_by: dict[str, Chooser] | None = None
 ) -> set[str]:
     """Which of these a model does not take. Of parameters that exclude each other the one chosen last stays."""
-    is_thinking = params.get("reasoning_effort") != "none"
-    omitted = {_own_name(name) for name in [*model.omits, *(model.thinking_omits if is_thinking else [])]}
-    gone = params.keys() & omitted
+    gone = params.keys() & _omitted(model, params)
     rivals = [name for name in dict.fromkeys(map(_own_name, model.one_of)) if name in params.keys() - gone]
     if len(rivals) > 1 and len(model.one_of) > 1:
         ranks = list(Chooser)
@@ -113,8 +111,19 @@ def refused(
     return gone
 
 
+def takes_system(model: ModelConfiguration, params: dict[str, Any]) -> bool:
+    """Whether a system text goes out in a role of its own. Of what excludes the role the parameter goes: it was chosen."""
+    rivals = {_own_name(name) for name in model.one_of} if SYSTEM in model.one_of else set()
+    return SYSTEM not in _omitted(model, params) and not rivals & params.keys()
+
+
+def _omitted(model: ModelConfiguration, params: dict[str, Any]) -> set[str]:
+    is_thinking = params.get("reasoning_effort") != "none"
+    return {_own_name(name) for name in [*model.omits, *(model.thinking_omits if is_thinking else [])]}
+
+
 def _own_name(name: str) -> str:
-    return CAP if name in _CAP_NAMES else name
+    return CAP if name in CAP_NAMES else name
 
 
 def within_limits(model: ModelConfiguration, params: dict[str, Any], prompt_bytes: int) -> dict[str, Any]:

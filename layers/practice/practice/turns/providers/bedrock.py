@@ -17,7 +17,7 @@ from practice.runtime.config import config
 from practice.runtime.deadline import Deadline
 from practice.schemas.turn import ErrorCode, FinishReason
 from practice.turns.configuration import ModelConfiguration
-from practice.turns.parameters import CAP
+from practice.turns.parameters import CAP, takes_system
 from practice.turns.prompts import Prompt
 from practice.turns.providers import (
     BROKEN_OFF,
@@ -121,7 +121,7 @@ def _request(model: ModelConfiguration, prompt: Prompt, params: dict[str, Any]) 
     inference = {NAMES.get(name, name): value for name, value in sent.items()}
     if isinstance(inference.get("stopSequences"), str):
         inference["stopSequences"] = [inference["stopSequences"]]
-    system, messages = prompt.conversation(takes_system="system" not in model.omits)
+    system, messages = prompt.conversation(takes_system=takes_system(model, params))
     request: dict[str, Any] = {
         "modelId": model.id,
         "messages": [{"role": role, "content": [{"text": text}]} for role, text in messages],

@@ -23,7 +23,7 @@ from practice.runtime.secrets import secret
 from practice.runtime.snapshots import clear_on_restore
 from practice.schemas.turn import ErrorCode, FinishReason, Reason
 from practice.turns.configuration import ModelConfiguration, configuration
-from practice.turns.parameters import CAP
+from practice.turns.parameters import CAP, CAP_NAMES, takes_system
 from practice.turns.prompts import Prompt
 from practice.turns.providers import (
     BROKEN_OFF,
@@ -96,7 +96,7 @@ clear_on_restore(_pool.cache_clear)
 
 
 def complete(model: ModelConfiguration, prompt: Prompt, params: dict[str, Any], deadline: Deadline) -> Parts:
-    system, messages = prompt.conversation(takes_system="system" not in model.omits)
+    system, messages = prompt.conversation(takes_system=takes_system(model, params))
     if system:
         messages.insert(0, ("system", system))
     own = {
@@ -105,7 +105,8 @@ def complete(model: ModelConfiguration, prompt: Prompt, params: dict[str, Any], 
         **as_sent(model, params),
         **{name: value for name, value in params.items() if name in STREAMING},
     }
-    body = dict(extra_fields(model, own.keys() | OURS)) | own
+    caps = CAP_NAMES if CAP in params else ()
+    body = dict(extra_fields(model, {*own, *OURS, *caps})) | own
     with _posted(model, json.dumps(body).encode(), deadline, streams="stream" in own) as response:
         chunks = _chunks(response, deadline)
         if response.status != 200:
