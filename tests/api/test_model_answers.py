@@ -254,6 +254,18 @@ def test_nothing_is_sent_a_third_time(chat: Chat, fake: FakeProvider) -> None:
     assert (failed["code"], failed["reason"]["param"]) == ("provider_error", "max_tokens")
 
 
+def test_nor_when_another_parameter_is_refused_then(chat: Chat, fake: FakeProvider) -> None:
+    """That the service does not stream is remembered, so that the next turn is answered."""
+    refusals = [error(400, param=name) for name in ("stream_options", "stream")]
+    fake.plays["m"] = in_turn(*refusals, replies("Because."))
+
+    result = chat({}, "One?", "Two?")
+
+    sent = [[name for name in ("stream", "stream_options") if name in each] for each in fake.requests]
+    assert sent == [["stream", "stream_options"], ["stream"], []]
+    assert result["response_text"] == "Because."
+
+
 def test_a_chosen_parameter_that_is_refused_is_the_turns_error(chat: Chat, fake: FakeProvider) -> None:
     fake.plays["m"] = error(400, param="temperature", code="unsupported_value", type="invalid_request_error")
 

@@ -73,7 +73,8 @@ def write(
     *,
     unchosen: Collection[str] = (),
 ) -> None:
-    """`params` are choices, except `unchosen`: without one of those the model is asked once more when it refuses it.
+    """`params` are choices, except `unchosen`: without one of those the model is asked once more when it refuses it, and
+    never a third time.
 
     Raises ProviderError, and DraftEnded.
     """
@@ -87,18 +88,26 @@ def write(
     unchosen = {*unchosen, *(allowed.keys() - params.keys()), *STREAMING}
     if configured.streams:
         allowed |= {name: value for name, value in STREAMING.items() if name not in configured.refused}
-    refused_streaming: set[str] = set()
-    while True:
-        try:
-            _patiently(configured, prompt, allowed, deadline, draft)
-            configured.refused.update(refused_streaming)
-            return
-        except RefusedParameter as refused:
-            if refused.parameter not in unchosen:
-                raise
-            gone = set(STREAMING) if refused.parameter == "stream" else {refused.parameter}
-            refused_streaming |= gone & STREAMING.keys()
-            allowed = {name: value for name, value in allowed.items() if name not in gone}
+    try:
+        _patiently(configured, prompt, allowed, deadline, draft)
+    except RefusedParameter as refused:
+        if refused.parameter not in unchosen:
+            raise
+        gone = _gone_with(refused.parameter)
+    else:
+        return
+    fewer = {name: value for name, value in allowed.items() if name not in gone}
+    try:
+        _patiently(configured, prompt, fewer, deadline, draft)
+    except RefusedParameter as refused:
+        # A service that now names another parameter did mean the first one.
+        configured.refused.update((gone | _gone_with(refused.parameter)) & STREAMING.keys())
+        raise
+    configured.refused.update(gone & STREAMING.keys())
+
+
+def _gone_with(parameter: str) -> set[str]:
+    return set(STREAMING) if parameter == "stream" else {parameter}
 
 
 def answer_of(draft: Draft, cut: FinishReason = FinishReason.STOP) -> Answer:
