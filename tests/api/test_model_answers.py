@@ -416,6 +416,20 @@ def test_thinking_and_refusals_are_not_shown_again(chat: Chat, fake: FakeProvide
     ]
 
 
+def test_a_model_that_thinks_is_not_shown_thinking_that_came_with_a_response(
+    chat: Chat, ada: Learner, fake: FakeProvider
+) -> None:
+    begun = chat({"id": "Qwen/Qwen3-8B"})
+    for text in ("Hm.</think>\n\nParis.", "So:\n<think>\nHm.\n</think>\nParis."):
+        response = {"prompt_text": "France?", "response_text": text}
+        assert ada.post(f"/models/{begun['session_model_id']}/responses", response).status == 201
+
+    ada.post(f"/sessions/{begun['session_id']}/chat", {"prompt_text": "Italy?"})
+
+    shown = [each["content"] for each in fake.requests[-1]["messages"] if each["role"] == "assistant"]
+    assert shown[1:] == ["Paris.", "So:\nParis."]
+
+
 # When to wait, when not
 
 

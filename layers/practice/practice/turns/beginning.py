@@ -37,7 +37,7 @@ from practice.store.usage import Budget, Claim
 from practice.store.views import View, examples_in, read_view, versioned_examples
 from practice.table import keys
 from practice.turns.budgets import capped, estimate, need_estimate, reserving
-from practice.turns.configuration import configuration, model_named
+from practice.turns.configuration import configuration, model_named, thinks
 from practice.turns.parameters import chosen
 from practice.turns.prompts import compose
 
@@ -224,6 +224,7 @@ def _estimates(
                 history(each.session_model_id),
                 prompt_text,
                 history_tokens=configuration().history_tokens,
+                thinks=thinks(each.model_name),
             ),
             has_knowledge=bool(settings.knowledge_ids),
         )

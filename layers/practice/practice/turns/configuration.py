@@ -214,6 +214,12 @@ def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
+def thinks(name: str) -> bool:
+    """Whether it is a model that is known to think before it answers."""
+    configured = model_named(name)
+    return configured is not None and configured.thinking_tokens > 0
+
+
 @lru_cache(maxsize=256)
 def model_named(name: str) -> ModelConfiguration | None:
     """None for a name that no provider claims, where such names are not given to echo."""

@@ -84,8 +84,12 @@ def compose(
     *,
     history_tokens: int,
     excerpts: Sequence[str] = (),
+    thinks: bool = False,
 ) -> Prompt:
-    """`history` is the session's turns with the model, newest first; of it the newest that fit are used."""
+    """`history` is the session's turns with the model, newest first; of it the newest that fit are used.
+
+    Of a model that `thinks` also thinking is left out that only such a model writes: responses can come from elsewhere.
+    """
     return Prompt(
         system="\n\n".join(_system(settings, excerpts)),
         examples=[
@@ -93,7 +97,7 @@ def compose(
             for each in examples
             if each.is_active and _has_text(each.input_text, each.output_text)
         ],
-        history=_window(history, history_tokens),
+        history=_window(history, history_tokens, thinks=thinks),
         text=text,
     )
 
@@ -130,11 +134,11 @@ def _text(value: Any) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def _window(newest_first: Iterable[Response], budget: int) -> list[Pair]:
+def _window(newest_first: Iterable[Response], budget: int, *, thinks: bool) -> list[Pair]:
     """The newest exchanges within the budget, in the order of time; no gaps: the first that is too long ends it."""
     kept: list[Pair] = []
     for response in newest_first:
-        answer, _ = without_thinking(response.response_text)
+        answer, _ = without_thinking(response.response_text, thinks=thinks)
         if not _has_text(response.prompt_text, answer) or _was_filtered(response):
             continue
         budget -= tokens(response.prompt_text) + tokens(answer)

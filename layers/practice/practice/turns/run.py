@@ -20,7 +20,7 @@ from practice.schemas.turn import AskedModel, ErrorCode, FinishReason, StoredTur
 from practice.store import followers, turns
 from practice.store.turn_state import TurnState
 from practice.turns.ask import answer_of, log_failure, spent_in_vain, write
-from practice.turns.configuration import configuration, model_named
+from practice.turns.configuration import configuration, model_named, thinks
 from practice.turns.draft import Draft, DraftEnded
 from practice.turns.knowledge import Retrieval, retrieve
 from practice.turns.live import Live
@@ -260,6 +260,7 @@ class _Asking:
             turn.prompt_text,
             history_tokens=configuration().history_tokens,
             excerpts=self._retrieval.excerpts,
+            thinks=thinks(self.asked.model_name),
         )
         write(self.draft, self.asked.model_name, prompt, self.asked.generation_params, self._deadline)
 
