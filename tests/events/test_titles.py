@@ -176,6 +176,20 @@ def test_after_two_failures_the_first_words_serve_and_no_turn_pays_again(
     assert len(shown) == 2
 
 
+def test_of_a_response_without_a_prompt_its_own_first_words_serve(
+    ada: Learner, delivered: Deliveries, model_writes: Callable[[Ask | str], list[str]]
+) -> None:
+    session = ada.open_session()
+    shown = model_writes("")
+    ada.add_response(session, prompt_text=" ", response_text="<think>hm</think>Air scatters blue most.")
+    delivered.run()
+    ada.add_response(session)
+    delivered.run()
+
+    assert title_of(ada, session) == "Air scatters blue most."
+    assert len(shown) == 2, "nobody pays again"
+
+
 def test_a_title_is_made_by_the_configured_model_alone(
     ada: Learner, delivered: Deliveries, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,7 +36,9 @@ def handle(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _title(record: SQSRecord) -> None:
-    """After a second failure, or without a budget, the first words of the prompt serve: no further turn pays for a title."""
+    """After a second failure, or without a budget, the first words of the prompt serve, or of the answer where there is no
+    prompt: no further turn pays for a title.
+    """
     message = parse(record.body, TITLE)
     found = titles.first_answer(message.user_id, message.session_id)
     if found is None:
@@ -54,7 +56,7 @@ def _title(record: SQSRecord) -> None:
         title = ""
     except SessionNotFound:
         return
-    title = title or first_words(prompt)
+    title = title or first_words(prompt) or first_words(answer)
     if title:
         titles.write(message.user_id, message.session_id, title)
 
@@ -78,8 +80,8 @@ def _model() -> str:
     return config().title_model or next(iter(config().default_models), "")
 
 
-def first_words(prompt: str) -> str:
-    return one_line(prompt) or " ".join(prompt.split())[:GENERATED_TITLE_CHARACTERS]
+def first_words(text: str) -> str:
+    return one_line(text) or " ".join(text.split())[:GENERATED_TITLE_CHARACTERS]
 
 
 def one_line(text: str) -> str:
