@@ -36,7 +36,7 @@ class Unreadable(Exception):
 def rows(file: Path) -> Iterator[tuple[int, Row | str]]:
     """Each row with its line number, or a text with its error."""
     with file.open(encoding="utf-8-sig", newline="") as lines:
-        if file.suffix == ".csv":
+        if file.suffix.lower() == ".csv":
             reader = csv.DictReader(lines)
             if reader.fieldnames is not None and (missing := absent(reader.fieldnames)):
                 raise csv.Error(f"the header is without {missing} (columns are separated by commas)")

@@ -406,6 +406,7 @@ UNREADABLE: dict[str, tuple[bytes | None, str]] = {
         "not UTF-8",
     ),
     "semicolons.csv": (b"input_text;output_text\n2+2;4\n3+3;6\n", "separated by commas"),
+    "SEMICOLONS.CSV": (b"input_text;output_text\n2+2;4\n", "separated by commas"),
     "header.csv": (b"input_text,answer\n2+2,4\n3+3,6\n", "header is without output_text"),
     "quote.csv": ((READABLE + '"' + LONG * 200).encode(), "field larger than field limit"),
     "empty.csv": (b"", "no examples"),
