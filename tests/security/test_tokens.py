@@ -61,6 +61,8 @@ def valid(**changes: Any) -> Json:
 
 
 NOW = int(time.time())
+LEEWAY = 5
+"""The default of TokenLeewaySeconds."""
 COMPRESSED = {"alg": "HS256", "typ": "JWT", "zip": "DEF"}
 NO_ALGORITHMS: list[Any] = ["none", "None", "NONE", "nOnE", "", None, 0, [], {}]
 
@@ -149,8 +151,8 @@ def attacks(secret: str) -> dict[str, str]:
         "two tokens with a comma": f"{good},Bearer {good}",
         "quoted": f'"{good}"',
         "outside ASCII": good + "é",
-        "expired": hs256(secret, valid(exp=NOW - 1)),
-        "expired at this moment": hs256(secret, valid(exp=NOW)),
+        "expired": hs256(secret, valid(exp=NOW - LEEWAY - 1)),
+        "expired at this moment": hs256(secret, valid(exp=NOW - LEEWAY)),
         "no exp": hs256(secret, valid(exp=...)),
         **{
             f"exp {value!r}"[:40]: hs256(secret, json.dumps(valid(exp="@")).replace('"@"', value).encode())
@@ -327,6 +329,15 @@ def test_the_user_is_the_one_the_token_names(claims: Json, user_id: int, secret:
     assert (answer.status, answer.json["user_id"]) == (201, user_id)
 
 
+@pytest.mark.parametrize(("name", "seconds"), [("exp", 3 - LEEWAY), ("nbf", LEEWAY - 1), ("iat", LEEWAY - 1)])
+def test_a_clock_that_is_a_few_seconds_off_is_forgiven(
+    name: str, seconds: int, secret: str, send: Send
+) -> None:
+    claims = valid(**{name: int(time.time()) + seconds})
+
+    assert user_seen(send, hs256(secret, claims)).status == 201
+
+
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR", "Bearer  "])
 def test_the_scheme_is_read_in_any_case(scheme: str, secret: str, send: Send) -> None:
     assert user_seen(send, hs256(secret, valid()), scheme).status == 201
@@ -340,7 +351,7 @@ def test_an_access_token_is_known_by_its_type(typ: str, secret: str, send: Send)
 def test_the_reason_is_in_the_log_and_nothing_of_the_token(
     stack: Stack, ada: Learner, caplog: pytest.LogCaptureFixture
 ) -> None:
-    token = hs256(stack.token_secret, valid(exp=NOW - 1, name="canary"))
+    token = hs256(stack.token_secret, valid(exp=NOW - LEEWAY - 1, name="canary"))
 
     answer = Learner(ada.send, token, 0).get("/sessions")
 
@@ -723,7 +734,7 @@ def test_tokens_that_the_issuer_did_not_sign_open_no_route(
         "psychic, of the group's order": f"{ec_head}.{body}.{encoded(ORDER + ORDER)}",
         "an empty ES256 signature": f"{ec_head}.{body}.",
         "an RSA signature of ones": f"{rsa_head}.{body}.{encoded(bytes(255) + bytes([1]))}",
-        "expired": RSA.sign(valid(exp=NOW - 1)),
+        "expired": RSA.sign(valid(exp=NOW - LEEWAY - 1)),
         "no exp": EC.sign(valid(exp=...)),
         "other claims": f"{head}.{encoded(valid(sub=8))}.{signature}",
     }
