@@ -18,6 +18,7 @@ from practice.store import accounts
 from practice.table import ids
 from practice.turns import configuration
 from tests.support import deliveries
+from tests.support.browser import Browser, Chromium, find_browser
 from tests.support.hooks import hooked
 from tests.support.learners import (
     BASE_URL,
@@ -205,6 +206,23 @@ def contents_of(request: pytest.FixtureRequest) -> Callable[[Learner], dict[Any,
         return dict(enumerate(map(json.loads, lines)))
 
     return exported
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Chromium]:
+    """For all tests of a process: it takes a second and more to start."""
+    program = find_browser()
+    if program is None:
+        pytest.skip("needs Chromium")
+    made = Chromium(program)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def browser(chromium: Chromium) -> Iterator[Browser]:
+    with chromium.page() as page:
+        yield page
 
 
 @pytest.fixture

@@ -235,8 +235,6 @@ async function show(turn, events) {
       if (event.type === "answer.failed") say(`${event.error.model_name} has no answer`);
       if (event.type === "turn.done") showTitle(event.session_title);
     }
-    await showUsage();
-    if (!session?.title) await awaitTitle(signal);
   } catch (error) {
     if (signal.aborted) return;
     turn.fail(describe(error));
@@ -244,6 +242,9 @@ async function show(turn, events) {
   } finally {
     if (running === turn) setRunning(null);
   }
+  if (signal.aborted) return;
+  await showUsage();
+  if (!session?.title) await awaitTitle(signal);
 }
 
 // What many turns add up to

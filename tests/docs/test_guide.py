@@ -20,7 +20,7 @@ from local.server import Server
 from local.stack import ROOT, Stack
 from practice.events.outbound import ModelAnswer, TurnCompleted
 from practice.runtime import clock
-from tests.support.browser import Browser, find_browser
+from tests.support.browser import Browser
 from tests.support.guide import Block, Place, blocks_of, free_port
 from tests.support.learners import new_user_id
 from tests.support.node import node_with_websocket
@@ -159,19 +159,15 @@ def script(served: Place) -> str:
     }})()"""
 
 
-def test_the_page_works_in_a_browser_from_another_origin(served: Place, script: str) -> None:
-    program = find_browser()
-    if program is None:
-        pytest.skip("needs Chromium")
+def test_the_page_works_in_a_browser_from_another_origin(browser: Browser, script: str) -> None:
     page = Response(200, [("content-type", "text/html")], b"<!doctype html><title>A page</title>")
     elsewhere = Server(lambda request: page)
     elsewhere.start()
     try:
-        with Browser(program) as browser:
-            browser.open(elsewhere.url)
-            browser.wait_for("document.title === 'A page'")
-            assert browser.evaluate(script) == SHOWN
-            assert browser.evaluate("location.origin") == elsewhere.url
+        browser.open(elsewhere.url)
+        browser.wait_for("document.title === 'A page'")
+        assert browser.evaluate(script) == SHOWN
+        assert browser.evaluate("location.origin") == elsewhere.url
     finally:
         elsewhere.close()
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from local.stack import Stack
-from tests.support.browser import Browser, find_browser
+from tests.support.browser import Browser
 from tests.support.learners import new_user_id
 from tests.support.providers import (
     SSE_HEADERS,
@@ -23,7 +23,6 @@ from tests.support.providers import (
     streamed,
 )
 
-PROGRAM = find_browser()
 SIZES = {"desktop": (1280, 900, False), "phone": (390, 844, True)}
 WATCH = """
     window.seen = [];
@@ -53,8 +52,6 @@ READABLE = """
         return (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);
     };
 """
-
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="needs Chromium")
 
 
 @pytest.fixture
@@ -133,13 +130,6 @@ class Page:
     def seen(self) -> list[list[str]]:
         """Of the latest turn, at every change: whether it is under way, and the text of each answer."""
         return list(self.browser.evaluate("window.seen"))
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    assert PROGRAM is not None
-    with Browser(PROGRAM) as made:
-        yield made
 
 
 @pytest.fixture
@@ -298,6 +288,18 @@ def test_the_page_says_what_is_left_of_the_class_and_when_nothing_is(
     page.ask("Tell me all.")
 
     page.wait_for_text("The budget of this day is spent.")
+
+
+def test_the_next_prompt_can_be_sent_before_the_session_has_a_title(page: Page) -> None:
+    page.browser.evaluate(
+        "const wait = setTimeout; window.setTimeout = (done, delay) => (delay < 1000 ? wait(done, delay) : 0)"
+    )
+    page.ask("Tell me.")
+    page.wait_for_turns(1)
+    page.ask("And then?")
+    page.wait_for_turns(2)
+
+    assert page.prompts() == ["Tell me.", "And then?"]
 
 
 def test_one_model_alone_is_asked(page: Page, provider: FakeProvider) -> None:

@@ -8,9 +8,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 SECONDS = 90
 # Chromium reads commands from descriptor 3 and answers on 4.
@@ -29,8 +30,8 @@ def find_browser() -> str | None:
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
 
 
-class Browser:
-    """One page of it. `evaluate` runs JavaScript in the page and waits for what it promises."""
+class Chromium:
+    """The program. Each page has cookies, storage and a window of its own, as in another browser."""
 
     def __init__(self, program: str) -> None:
         self._profile = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
@@ -42,7 +43,6 @@ class Browser:
             "--disable-gpu",
             "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
             "--remote-debugging-pipe",
-            "--window-size=1280,1600",
         ]
         self._process = subprocess.Popen(
             [
@@ -65,10 +65,58 @@ class Browser:
         os.close(answers)
         self._received = b""
         self._sent = 0
-        self._session: str | None = None
-        targets = self._call("Target.getTargets")["targetInfos"]
-        page = next(target["targetId"] for target in targets if target["type"] == "page")
-        self._session = self._call("Target.attachToTarget", targetId=page, flatten=True)["sessionId"]
+
+    @contextmanager
+    def page(self) -> Iterator["Browser"]:
+        context = self.call("Target.createBrowserContext")["browserContextId"]
+        target = self.call(
+            "Target.createTarget", url="about:blank", browserContextId=context, width=1280, height=1600
+        )["targetId"]
+        attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
+        try:
+            page = Browser(self, attached["sessionId"])
+            page.focus()
+            yield page
+        finally:
+            self.call("Target.disposeBrowserContext", browserContextId=context)
+
+    def call(self, method: str, page: str | None = None, **parameters: Any) -> Any:
+        self._sent += 1
+        command = {"id": self._sent, "method": method, "params": parameters}
+        if page:
+            command["sessionId"] = page
+        os.write(self._out, json.dumps(command).encode() + b"\0")
+        while True:
+            while b"\0" not in self._received:
+                part = os.read(self._in, 1 << 16)
+                if not part:
+                    raise RuntimeError("the browser ended")
+                self._received += part
+            message, _, self._received = self._received.partition(b"\0")
+            messages = json.loads(message)
+            if messages.get("id") == self._sent:
+                if "error" in messages:
+                    raise RuntimeError(f"{method}: {messages['error']}")
+                return messages["result"]
+
+    def close(self) -> None:
+        os.close(self._out)
+        os.close(self._in)
+        self._process.terminate()
+        self._process.wait(SECONDS)
+        self._profile.cleanup()
+
+
+class Browser:
+    """One page. `evaluate` runs JavaScript in it and waits for what it promises."""
+
+    def __init__(self, chromium: Chromium, page: str) -> None:
+        self._chromium = chromium
+        self._page = page
+
+    def focus(self) -> None:
+        """As the window in front, whichever others there are."""
+        self._call("Emulation.setFocusEmulationEnabled", enabled=True)
 
     def open(self, url: str) -> None:
         self._call("Page.navigate", url=url)
@@ -104,36 +152,5 @@ class Browser:
     def screenshot(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self._call("Page.captureScreenshot")["data"]))
 
-    def close(self) -> None:
-        os.close(self._out)
-        os.close(self._in)
-        self._process.terminate()
-        self._process.wait(SECONDS)
-        self._profile.cleanup()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _call(self, method: str, **parameters: Any) -> Any:
-        self._sent += 1
-        command = {"id": self._sent, "method": method, "params": parameters}
-        if self._session:
-            command["sessionId"] = self._session
-        os.write(self._out, json.dumps(command).encode() + b"\0")
-        while True:
-            while b"\0" not in self._received:
-                part = os.read(self._in, 1 << 16)
-                if not part:
-                    raise RuntimeError("the browser ended")
-                self._received += part
-            message, _, self._received = self._received.partition(b"\0")
-            messages = json.loads(message)
-            if messages.get("id") == self._sent:
-                if "error" in messages:
-                    raise RuntimeError(f"{method}: {messages['error']}")
-                return messages["result"]
+        return self._chromium.call(method, self._page, **parameters)
