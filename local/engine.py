@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,22 +56,25 @@ class Engine:
         self._empty()
 
     def client(self) -> "DynamoDBClient":
-        client: DynamoDBClient = self._client("dynamodb")
+        client: DynamoDBClient = _client("dynamodb", self.endpoint)
         return client
 
     def streams(self) -> Any:
-        return self._client("dynamodbstreams")
+        return _client("dynamodbstreams", self.endpoint)
 
-    def _client(self, service: str) -> Any:
-        return botocore.session.Session().create_client(
-            service,
-            endpoint_url=self.endpoint,
-            region_name=REGION,
-            aws_access_key_id="local",
-            aws_secret_access_key="local",  # noqa: S106 (every engine takes any)
-            # dynoxide's sequence numbers and shard ids are shorter than botocore allows.
-            config=Config(parameter_validation=False, retries={"max_attempts": 2}),
-        )
+
+@cache
+def _client(service: str, endpoint: str) -> Any:
+    """Threads may share a client. Making one takes 50 ms or more."""
+    return botocore.session.Session().create_client(
+        service,
+        endpoint_url=endpoint,
+        region_name=REGION,
+        aws_access_key_id="local",
+        aws_secret_access_key="local",  # noqa: S106 (every engine takes any)
+        # dynoxide's sequence numbers and shard ids are shorter than botocore allows.
+        config=Config(parameter_validation=False, retries={"max_attempts": 2}),
+    )
 
 
 def start_engine(

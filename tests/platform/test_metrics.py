@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -421,14 +422,18 @@ def test_the_template_reckons_with_the_prices_of_the_benchmarks() -> None:
     assert {name: float(price) for name, price in prices.items()} == PER_MILLION
 
 
-def dollars_of(day: Mapping[str, float], **parameters: str) -> float:
+@cache
+def cost_expression(**parameters: str) -> str:
     [dollars] = [
         each["Expression"]
         for each in deployed(parameters).resources["CostPerDayAlarm"]["Properties"]["Metrics"]
         if "Expression" in each
     ]
-    expression = re.sub(r"FILL\((\w+),0\)", r"\1", dollars)
-    return float(eval(expression, {"__builtins__": {}}, dict(day)))
+    return re.sub(r"FILL\((\w+),0\)", r"\1", dollars)
+
+
+def dollars_of(day: Mapping[str, float], **parameters: str) -> float:
+    return float(eval(cost_expression(**parameters), {"__builtins__": {}}, dict(day)))
 
 
 def test_the_cost_of_a_day_adds_up() -> None:

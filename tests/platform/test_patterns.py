@@ -2,7 +2,6 @@
 
 import ast
 import json
-import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -99,11 +98,12 @@ CHECK = """
 import recheck from "recheck";
 let text = "";
 for await (const chunk of process.stdin) text += chunk;
-const found = JSON.parse(text).map(([place, source, flags]) => {
-  const { status, complexity, attack, error } = recheck.checkSync(source, flags, { seed: 1, timeout: null });
+const found = JSON.parse(text).map(async ([place, source, flags]) => {
+  const { status, complexity, attack, error } = await recheck.check(source, flags, { seed: 1, timeout: null });
   return { place, source, status, complexity: complexity?.summary, attack: attack?.pattern, error };
 });
-console.log(JSON.stringify(found));
+console.log(JSON.stringify(await Promise.all(found)));
+process.exit(0);
 """
 
 
@@ -112,7 +112,6 @@ def judged(found: list[Pattern]) -> list[dict[str, str]]:
         ["node", "--input-type=module", "-e", CHECK],
         input=json.dumps(found),
         cwd=ROOT,
-        env={**os.environ, "RECHECK_SYNC_BACKEND": "pure"},
         capture_output=True,
         text=True,
         check=True,
