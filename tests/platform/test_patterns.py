@@ -98,11 +98,12 @@ CHECK = """
 import recheck from "recheck";
 let text = "";
 for await (const chunk of process.stdin) text += chunk;
-const found = JSON.parse(text).map(async ([place, source, flags]) => {
+const found = [];
+for (const [place, source, flags] of JSON.parse(text)) {
   const { status, complexity, attack, error } = await recheck.check(source, flags, { seed: 1, timeout: null });
-  return { place, source, status, complexity: complexity?.summary, attack: attack?.pattern, error };
-});
-console.log(JSON.stringify(await Promise.all(found)));
+  found.push({ place, source, status, complexity: complexity?.summary, attack: attack?.pattern, error });
+}
+console.log(JSON.stringify(found));
 process.exit(0);
 """
 
