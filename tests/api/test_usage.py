@@ -298,7 +298,6 @@ def test_a_budget_of_the_deployment_counts_all_turns_and_one_of_a_class_those_in
 
 
 @pytest.mark.usefixtures("provider")
-@pytest.mark.usefixtures("provider")
 def test_the_usage_of_today_says_what_is_left_of_each_budget(
     ada: Learner, class_of: Any, deployed_with: Callable[[str], None]
 ) -> None:
@@ -322,6 +321,7 @@ def test_the_usage_of_today_says_what_is_left_of_each_budget(
     assert "ratelimit" not in ada.get("/usage?class_id=9007199254740991").headers
 
 
+@pytest.mark.usefixtures("provider")
 def test_a_refused_turn_takes_no_ids_and_writes_nothing(
     ada: Learner, class_of: Any, items_of: Callable[[Learner], dict[Any, Any]]
 ) -> None:
@@ -578,6 +578,49 @@ def test_a_turn_that_died_counts_before_a_budget_refuses_another(ada: Learner, c
     assert usage_of(ada) == before
 
 
+def _delete_an_answer(ada: Learner, response: dict[str, Any]) -> None:
+    assert ada.delete(f"/responses/{response['response_id']}").status == 204
+
+
+def _delete_its_model(ada: Learner, response: dict[str, Any]) -> None:
+    assert ada.delete(f"/models/{response['session_model_id']}").status == 204
+    list(sweeps.model(ada.user_id, response["session_model_id"]))
+
+
+@pytest.mark.usefixtures("provider")
+@pytest.mark.parametrize("delete", [_delete_an_answer, _delete_its_model])
+@pytest.mark.parametrize("is_given_back", [False, True])
+@pytest.mark.parametrize("then", ["cancelled", "continued"])
+def test_an_answer_counts_that_was_deleted_after_its_worker_died(
+    ada: Learner,
+    class_of: Any,
+    work: Callable[[int], None],
+    provider: FakeProvider,
+    delete: Callable[[Learner, dict[str, Any]], None],
+    is_given_back: bool,
+    then: str,
+) -> None:
+    session = open_in(ada, class_of("alpha", "beta", daily_turns=3))
+    turn_id = died(ada, session, "beta")
+    path = f"/sessions/{session['session_id']}/turns/{turn_id}"
+    before = usage_of(ada)
+    assert before["total"]["prompt_tokens"] == 70
+    if is_given_back:
+        assert reservations.give_back_lapsed(ada.user_id)
+
+    delete(ada, made(ada.get(path), 200)["results"][0])
+
+    assert usage_of(ada) == before
+    if then == "cancelled":
+        assert ada.delete(path).status == 204
+        assert usage_of(ada) == before
+    else:
+        work(turn_id)
+        assert provider.asked() == {"alpha": 1}
+        total = usage_of(ada)["total"]
+        assert (total["turns"], total["answers"], total["prompt_tokens"]) == (1, 2, 70 + 3)
+
+
 @pytest.mark.usefixtures("provider")
 def test_a_turn_that_died_goes_on_to_count_after_its_session_was_deleted(
     ada: Learner, class_of: Any, stack: Stack
@@ -630,6 +673,47 @@ def test_a_turn_that_goes_on_without_a_budget_ends_as_daily_budget_spent(
     shown = ada.get(f"/sessions/{session['session_id']}/turns/{turn_id}").json
     assert (shown["status"], [each["code"] for each in shown["errors"]]) == ("failed", ["daily_budget_spent"])
     assert reserved(items_of(ada)) == []
+    assert usage_of(ada)["total"]["turns"] == 1
+    [day] = usage_of(ada)["days"]
+    assert [model["turns"] for model in day["models"]] == [1]
+
+
+@pytest.mark.usefixtures("provider")
+def test_models_that_no_budget_held_any_more_were_not_asked(
+    ada: Learner, class_of: Any, work: Callable[[int], None]
+) -> None:
+    """The turn had one answer when its worker died."""
+    session = open_in(ada, class_of("alpha", "beta", daily_turns=2))
+    turn_id = died(ada, session, "beta")
+    assert [chat(ada, session).status for _ in range(2)] == [201, 429]
+    before = usage_of(ada)
+
+    work(turn_id)
+
+    shown = ada.get(f"/sessions/{session['session_id']}/turns/{turn_id}").json
+    assert (shown["status"], [each["code"] for each in shown["errors"]]) == ("done", ["daily_budget_spent"])
+    assert usage_of(ada) == before
+
+
+@pytest.mark.usefixtures("provider")
+@pytest.mark.parametrize("is_given_back", [False, True])
+def test_a_turn_that_died_without_an_answer_counts_nothing_when_it_is_cancelled(
+    ada: Learner, class_of: Any, is_given_back: bool
+) -> None:
+    """Its reservation may hold another turn by then: a budget of one turn never counts two."""
+    session = open_in(ada, class_of("alpha", daily_turns=1))
+    turn_id = died(ada, session)
+    if is_given_back:
+        made(chat(ada, session), 201)
+    before = usage_of(ada)
+    assert before["total"]["turns"] == is_given_back
+
+    assert ada.delete(f"/sessions/{session['session_id']}/turns/{turn_id}").status == 204
+
+    shown = ada.get(f"/sessions/{session['session_id']}/turns/{turn_id}").json
+    assert shown["status"] == "cancelled"
+    assert usage_of(ada) == before
+    assert chat(ada, session).status == (429 if is_given_back else 201)
 
 
 @pytest.mark.usefixtures("provider")
