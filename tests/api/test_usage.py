@@ -15,7 +15,7 @@ from practice.runtime import clock as practice_clock
 from practice.runtime.config import ConfigurationError, config
 from practice.schemas.response import Response
 from practice.schemas.spending import Spending
-from practice.store import reservations, sweeps, turn_state, turns, usage
+from practice.store import catalogue, reservations, sweeps, turn_state, turns, usage
 from practice.turns import configuration, worker
 from tests.support.learners import Answer, Learner, at_once, made
 from tests.support.providers import FakeProvider, Played, completion, replies
@@ -794,6 +794,31 @@ def test_a_turn_belongs_to_the_day_on_which_it_began(
         ("2030-01-01", 1),
         ("2030-01-02", 1),
     ]
+
+
+@pytest.mark.usefixtures("provider")
+def test_a_budget_that_is_spent_when_midnight_comes_refuses_until_then_alone(
+    ada: Learner, class_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Midnight passes after the item of the day was read: it says nothing of the next day."""
+    session = open_in(ada, class_of("alpha", daily_turns=1))
+    monkeypatch.setattr(practice_clock, "datetime", At)
+    monkeypatch.setattr(usage, "datetime", At)
+    monkeypatch.setattr(At, "moment", datetime(2030, 1, 1, 23, 59, 59, tzinfo=UTC))
+    made(chat(ada, session), 201)
+    look_up = catalogue.look_up
+
+    def midnight_passes(*args: Any) -> Any:
+        found = look_up(*args)
+        At.moment = datetime(2030, 1, 2, tzinfo=UTC)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(catalogue, "look_up", midnight_passes)
+        refused = chat(ada, session)
+
+    assert (refused.status, refused.headers["retry-after"]) == (429, "1")
+    assert chat(ada, session).status == 201
 
 
 @pytest.mark.usefixtures("provider")
