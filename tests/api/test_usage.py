@@ -17,6 +17,7 @@ from practice.schemas.response import Response
 from practice.schemas.spending import Spending
 from practice.store import catalogue, reservations, sweeps, turn_state, turns, usage
 from practice.turns import configuration, worker
+from tests.support import deliveries
 from tests.support.learners import Answer, Learner, at_once, made
 from tests.support.providers import FakeProvider, Played, completion, replies
 
@@ -186,6 +187,19 @@ def test_a_sum_of_many_small_prices_is_exact(ada: Learner, class_of: Any, provid
 
     exact = 7 * (333 * Decimal("0.15") + 7 * Decimal("0.6")) / 10**6
     assert Decimal(usage_of(ada)["total"]["cost_usd"]) == exact
+
+
+@pytest.mark.usefixtures("provider")
+def test_the_event_of_a_turn_carries_what_it_cost(ada: Learner, class_of: Any, stack: Stack) -> None:
+    delivered = deliveries.of(stack)
+    made(chat(ada, open_in(ada, class_of("alpha", "beta"))), 201)
+    delivered.run()
+
+    [event] = [each for each in delivered.published(ada.user_id) if each["detail-type"] == "TurnCompleted"]
+
+    of_one = f"{(3 * Decimal('0.15') + 4 * Decimal('0.6')) / 10**6:f}"
+    assert [each["cost_usd"] for each in event["detail"]["results"]] == [of_one] * 2
+    assert event["detail"]["cost_usd"] == usage_of(ada)["total"]["cost_usd"]
 
 
 def test_tokens_of_an_answer_that_is_not_kept_count(
