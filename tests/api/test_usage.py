@@ -336,6 +336,22 @@ def test_the_usage_of_today_says_what_is_left_of_each_budget(
 
 
 @pytest.mark.usefixtures("provider")
+def test_the_headers_have_integers_of_fifteen_digits_at_most(ada: Learner, class_of: Any) -> None:
+    """As RFC 9651 allows them: a parser refuses the whole header for a larger one."""
+    class_id = class_of("alpha", daily_turns=0, daily_tokens=2**53 - 1, daily_usd="100000000000")
+
+    refused = chat(ada, open_in(ada, class_id))
+
+    most = 10**15 - 1
+    assert left(refused) == {
+        "class-daily-turns": 0,
+        "class-daily-tokens": most,
+        "class-daily-microdollars": most,
+    }
+    assert f'"class-daily-tokens";q={most};w={DAY}' in refused.headers["ratelimit-policy"]
+
+
+@pytest.mark.usefixtures("provider")
 def test_a_refused_turn_takes_no_ids_and_writes_nothing(
     ada: Learner, class_of: Any, items_of: Callable[[Learner], dict[Any, Any]]
 ) -> None:
