@@ -44,6 +44,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(config.stash[RECORDING])
 
 
+LONGEST = ("test_fuzz.py", "test_guide.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those of minutes begin first: at the end one process would run them while the others have nothing left."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 pytest_plugins = ["tests.support.failures", "tests.support.torture"]
 
 
