@@ -357,6 +357,35 @@ def test_a_job_whose_worker_is_killed_waits_for_its_claim_and_is_begun_anew(
     assert everything(ben) == everything(ada)
 
 
+def test_a_job_that_is_begun_anew_counts_from_the_beginning(
+    ben: Learner,
+    stack: Stack,
+    queued_import: Answer,
+    minutes_pass: Callable[[float], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the dead worker had counted is deleted first, which can take minutes."""
+    accepted, job = queued_import, queued_import.json["import_id"]
+    monkeypatch.setattr(jobs, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(imports, "_CHUNK_WRITES", 2)
+    with killed_at(9, WRITING), pytest.raises(FunctionError, match="Killed"):
+        deliver(stack, ben, job)
+    assert ben.get(accepted.headers["location"]).json["counts"]["examples"] > 0
+    minutes_pass(2)
+    shown: list[Any] = []
+    clear = claims.clear
+
+    def cleared(*arguments: Any) -> bool:
+        shown.append(ben.get(accepted.headers["location"]).json["counts"])
+        return clear(*arguments)
+
+    monkeypatch.setattr(claims, "clear", cleared)
+    deliver(stack, ben, job)
+
+    assert shown == [None]
+    assert ben.get(accepted.headers["location"]).json["counts"]["examples"] > 0
+
+
 def test_a_job_that_kills_its_worker_again_and_again_ends_as_failed(
     ben: Learner,
     stack: Stack,
