@@ -18,9 +18,11 @@ from tools.build import ROOT, build
 from tools.processes import end_on_sigterm, with_parent
 from tools.rehearse import stages
 from tools.rehearse.adapt import adapt
+from tools.rehearse.checks import Failed
 from tools.rehearse.deployment import Deployment
-from tools.rehearse.drive import Drive, Failed
-from tools.rehearse.emulator import PYTHON, emulator, in_use
+from tools.rehearse.drive import Drive
+from tools.rehearse.emulator import PYTHON, address, emulator, in_use
+from tools.rehearse.slow_model import slow_model
 
 FOLDER = ROOT / ".aws-sam" / "rehearsal"
 ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64"}
@@ -50,20 +52,23 @@ def main(arguments: list[str]) -> int:
             target["LambdaArchitecture"],
             release=True,
         )
-        template, left_out = adapt(FOLDER / "build" / "template.yaml")
+        template, left_out = adapt(FOLDER / "build" / "template.yaml", address(port))
         say(f"built; left out of the template: {', '.join(left_out)}")
         failed = 0
         if "dev" in steps or "suite" in steps:
-            with emulator(FOLDER, port, iam=False) as running:
-                failed = rehearse_dev(Deployment(running, "dev", template), target, steps, arguments)
+            with emulator(FOLDER, port, iam=False) as running, slow_model() as models:
+                parameters = stages.dev(running, target, models)
+                failed = rehearse_dev(Deployment(running, "dev", template), parameters, steps, arguments)
         if "prod" in steps and not failed:
-            with emulator(FOLDER, port, iam=True) as running:
-                rehearse_prod(Deployment(running, "prod", template), target)
+            with emulator(FOLDER, port, iam=True) as running, slow_model() as models:
+                rehearse_prod(Deployment(running, "prod", template), stages.prod(running, target, models))
     return failed
 
 
-def rehearse_dev(dev: Deployment, target: Mapping[str, str], steps: list[str], arguments: list[str]) -> int:
-    dev.deploy(stages.dev(dev.emulator, target))
+def rehearse_dev(
+    dev: Deployment, parameters: Mapping[str, str], steps: list[str], arguments: list[str]
+) -> int:
+    dev.deploy(parameters)
     say(f"deployed {dev.name}: {len(dev.resources)} resources")
     if "dev" in steps:
         drive(dev)
@@ -72,9 +77,8 @@ def rehearse_dev(dev: Deployment, target: Mapping[str, str], steps: list[str], a
     return failed
 
 
-def rehearse_prod(prod: Deployment, target: Mapping[str, str]) -> None:
+def rehearse_prod(prod: Deployment, parameters: dict[str, str]) -> None:
     """With the policies of the roles enforced."""
-    parameters = stages.prod(prod.emulator, target)
     prod.deploy(parameters)
     say(f"deployed {prod.name}: {len(prod.resources)} resources")
     drive(prod)
