@@ -58,9 +58,12 @@ def test_the_template_is_left_as_it_is_but_for_what_the_emulator_lacks(tmp_path:
         (tmp_path / "stacks").mkdir(exist_ok=True)
         (tmp_path / "stacks" / nested.name).write_text(nested.read_text())
 
-    path, left_out = adapt.adapt(source)
+    path, left_out = adapt.adapt(source, "http://127.0.0.1:4566")
 
-    original, adapted = yaml_parse(source.read_text()), json.loads(path.read_text())
+    text = path.read_text()
+    own_address = adapt.live_address("http://127.0.0.1:4566", "${LiveApi}")
+    assert own_address in text
+    original, adapted = yaml_parse(source.read_text()), json.loads(text.replace(own_address, adapt.LIVE_API))
     gone = set(original["Resources"]) - set(adapted["Resources"])
     assert gone <= set(left_out)
     assert {original["Resources"][name]["Type"] for name in gone} <= adapt.WITHOUT | {

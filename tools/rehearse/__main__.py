@@ -18,17 +18,27 @@ from tools.build import ROOT, build
 from tools.processes import end_on_sigterm, with_parent
 from tools.rehearse import stages
 from tools.rehearse.adapt import adapt
+from tools.rehearse.checks import Failed
 from tools.rehearse.deployment import Deployment
-from tools.rehearse.drive import Drive, Failed
-from tools.rehearse.emulator import PYTHON, emulator, in_use
+from tools.rehearse.drive import Drive
+from tools.rehearse.emulator import PYTHON, address, emulator, in_use
+from tools.rehearse.slow_model import slow_model
 
 FOLDER = ROOT / ".aws-sam" / "rehearsal"
 ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64"}
 CONNECTIONS = "8"
 """Requests at once of the suite: each that is under way has a process of 60 MB of its own, and the emulator no bound."""
+BAD_MESSAGE = "tests/live/test_connections.py::test_a_bad_message_is_an_error_and_the_connection_stays"
 LACKING = (
+    "tests/api/test_bad_input.py::test_a_body_that_is_no_text_is_a_400",
     "tests/api/test_bad_input.py::test_a_body_larger_than_lambda_takes_is_a_413",
     "tests/api/test_sizes.py::test_a_body_of_more_than_ten_megabytes_stops_at_the_gateway",
+    "tests/live/test_connections.py::test_a_token_among_the_subprotocols_opens_a_connection",
+    "tests/live/test_connections.py::test_a_handshake_without_a_good_token_is_401",
+    "tests/live/test_connections.py::test_a_token_with_bad_claims_opens_nothing",
+    f'{BAD_MESSAGE}[{{"action": "$connect"',
+    f'{BAD_MESSAGE}[{{"action": "$disconnect"',
+    f"{BAD_MESSAGE}[[[[",
 )
 """Tests of what the emulator does not do: docs/rehearsal.md has each with the reason."""
 SETTINGS = ("TOKEN_ISSUER", "TOKEN_AUDIENCE", "TOKEN_USER_CLAIM")
@@ -50,20 +60,23 @@ def main(arguments: list[str]) -> int:
             target["LambdaArchitecture"],
             release=True,
         )
-        template, left_out = adapt(FOLDER / "build" / "template.yaml")
+        template, left_out = adapt(FOLDER / "build" / "template.yaml", address(port))
         say(f"built; left out of the template: {', '.join(left_out)}")
         failed = 0
         if "dev" in steps or "suite" in steps:
-            with emulator(FOLDER, port, iam=False) as running:
-                failed = rehearse_dev(Deployment(running, "dev", template), target, steps, arguments)
+            with emulator(FOLDER, port, iam=False) as running, slow_model() as models:
+                parameters = stages.dev(running, target, models)
+                failed = rehearse_dev(Deployment(running, "dev", template), parameters, steps, arguments)
         if "prod" in steps and not failed:
-            with emulator(FOLDER, port, iam=True) as running:
-                rehearse_prod(Deployment(running, "prod", template), target)
+            with emulator(FOLDER, port, iam=True) as running, slow_model() as models:
+                rehearse_prod(Deployment(running, "prod", template), stages.prod(running, target, models))
     return failed
 
 
-def rehearse_dev(dev: Deployment, target: Mapping[str, str], steps: list[str], arguments: list[str]) -> int:
-    dev.deploy(stages.dev(dev.emulator, target))
+def rehearse_dev(
+    dev: Deployment, parameters: Mapping[str, str], steps: list[str], arguments: list[str]
+) -> int:
+    dev.deploy(parameters)
     say(f"deployed {dev.name}: {len(dev.resources)} resources")
     if "dev" in steps:
         drive(dev)
@@ -72,9 +85,8 @@ def rehearse_dev(dev: Deployment, target: Mapping[str, str], steps: list[str], a
     return failed
 
 
-def rehearse_prod(prod: Deployment, target: Mapping[str, str]) -> None:
+def rehearse_prod(prod: Deployment, parameters: dict[str, str]) -> None:
     """With the policies of the roles enforced."""
-    parameters = stages.prod(prod.emulator, target)
     prod.deploy(parameters)
     say(f"deployed {prod.name}: {len(prod.resources)} resources")
     drive(prod)
@@ -97,6 +109,7 @@ def drive(deployment: Deployment) -> None:
 
 
 def test(deployment: Deployment, arguments: list[str]) -> int:
+    deployment.make_routes()
     settings = deployment.environment("ListSessions")
     without = [f"--deselect={each}" for each in LACKING]
     done = subprocess.run(
@@ -113,8 +126,11 @@ def test(deployment: Deployment, arguments: list[str]) -> int:
         ],
         cwd=ROOT,
         env={
-            **os.environ,
+            **{
+                name: value for name, value in os.environ.items() if name != "STEPS"
+            },  # a size of the long tests
             "BASE_URL": deployment.url,
+            "LIVE_URL": deployment.live_url,
             "CONNECTIONS": CONNECTIONS,
             "TOKEN_SECRET": deployment.secret(),
             **{name: settings[name] for name in SETTINGS},

@@ -20,15 +20,25 @@ ALSO = {
 NAMED = frozenset({"AWS::SecretsManager::Secret"})
 """Types whose `Ref` is an ARN in AWS and a name in the emulator."""
 
+LIVE_API = "https://${LiveApi}.execute-api.${AWS::Region}.${AWS::URLSuffix}/live"
+"""The URL of the live API, to which functions send messages."""
 
-def adapt(source: Path) -> tuple[Path, list[str]]:
-    """Write the template beside `source`, whose relative paths it keeps. Returns it and the resources left out."""
+
+def live_address(url: str, api: str) -> str:
+    return f"{url}/_aws/execute-api/{api}/live"
+
+
+def adapt(source: Path, url: str) -> tuple[Path, list[str]]:
+    """Write the template beside `source`, whose relative paths it keeps. Returns it and the resources left out.
+
+    `url` is the emulator's.
+    """
     template: Template = yaml_parse(source.read_text())
     left_out = list(_without(template))
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::CloudFormation::Stack":
             nested = source.parent / resource["Properties"]["TemplateURL"]
-            path, more = adapt(nested)
+            path, more = adapt(nested, url)
             resource["Properties"]["TemplateURL"] = str(path.relative_to(source.parent))
             left_out += more
     # CodeDeploy: aliases move at once.
@@ -36,7 +46,8 @@ def adapt(source: Path) -> tuple[Path, list[str]]:
     _allow_more(template)
     secrets = [name for name, each in template["Resources"].items() if each["Type"] in NAMED]
     adapted = source.with_name(f"{source.stem}.rehearsal.json")
-    adapted.write_text(json.dumps(_arns(template, secrets), indent=1, default=str))
+    text = json.dumps(_arns(template, secrets), indent=1, default=str)
+    adapted.write_text(text.replace(LIVE_API, live_address(url, "${LiveApi}")))
     return adapted, left_out
 
 

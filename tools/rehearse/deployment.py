@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError, WaiterError
 from tools.build import ROOT, SAM, sam_environment
 from tools.deploy import written
 from tools.deployed import ALIAS
-from tools.rehearse.adapt import with_release
+from tools.rehearse.adapt import live_address, with_release
 from tools.rehearse.emulator import REGION, Emulator
 from tools.rehearse.routes import make_routes
 
@@ -143,6 +143,10 @@ class Deployment:
     @property
     def url(self) -> str:
         return f"{self.emulator.url}/_aws/execute-api/{self.physical('HttpApi')}/$default"
+
+    @property
+    def live_url(self) -> str:
+        return live_address(self.emulator.url.replace("http", "ws", 1), self.physical("LiveApi"))
 
     def processed(self) -> dict[str, Any]:
         """The template after the SAM transform."""

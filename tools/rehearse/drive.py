@@ -5,23 +5,20 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPSConnection
 from typing import Any
 from urllib.parse import urlsplit
 
+from tools.rehearse import live, slow_model
+from tools.rehearse.checks import Failed, until
 from tools.rehearse.deployment import Deployment
 
 BASE = "/user/practice"
-SECONDS = 60.0
-"""What follows from a request does so within this time."""
 MEGABYTES = 6
 """Responses of a megabyte that make an account too large for an answer."""
-
-
-class Failed(Exception):
-    """A step did not do what it should."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +76,6 @@ def request(url: str, method: str, body: bytes | None, headers: dict[str, str]) 
         connection.close()
 
 
-def until(what: str, holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not holds():
-        if time.monotonic() > deadline:
-            raise Failed(f"not within {SECONDS:.0f} s: {what}")
-        time.sleep(0.25)
-
-
 @dataclass
 class Drive:
     deployment: Deployment
@@ -107,6 +96,13 @@ class Drive:
             self.models,
             self.responses,
             self.turns,
+            self.branches,
+            self.ratings,
+            self.votes,
+            self.usage,
+            self.live_turns,
+            self.live_cancellation,
+            self.live_refusals,
             self.titles,
             self.ingestion,
             self.classes,
@@ -187,7 +183,7 @@ class Drive:
     def turns(self) -> None:
         ada = self.user()
         run = ada.ask(201, "POST", "/sessions/run?class_id=101", {"prompt_text": "Why?"}).json
-        path = f"/sessions/{(run.get('session') or run)['session_id']}"
+        path = f"/sessions/{run['session_id']}"
         ada.ask(201, "POST", f"{path}/chat", {"prompt_text": "And then?"})
         queued = ada.ask(202, "POST", f"{path}/chat", {"prompt_text": "At last?"}, prefer="respond-async")
         location = queued.headers["location"]
@@ -195,6 +191,127 @@ class Drive:
         ada.ask(409, "DELETE", location)
         if len(ada.get(f"{path}/turns")["items"]) != 3:
             raise Failed("the list of turns is not three long")
+
+    def branches(self) -> None:
+        ada = self.user()
+        session = ada.ask(201, "POST", "/sessions", {"class_id": 101}).json
+        path = f"/sessions/{session['session_id']}"
+
+        def ask(**place: object) -> int:
+            """The id of a turn, which is that of its first answer."""
+            answer = ada.ask(201, "POST", f"{path}/chat", {"prompt_text": "A prime number?", **place}).json
+            return int(answer["results"][0]["response_id"])
+
+        first = ask()
+        second = ask()
+        again = ask(after_turn_id=first)
+        if ada.get(f"{path}/turns/{again}")["siblings"] != [second, again]:
+            raise Failed("the turns after the same turn are no siblings")
+        branch = ada.get(f"{path}/turns?leaf={again}")["items"]
+        if [each["turn_id"] for each in branch] != [first, again]:
+            raise Failed(f"the branch of a turn has other turns: {branch}")
+
+    def ratings(self) -> None:
+        ada = self.user()
+        run = ada.ask(201, "POST", "/sessions/run?class_id=101", {"prompt_text": "Why?"}).json
+        path = f"/responses/{run['results'][0]['response_id']}/rating"
+        ada.ask(200, "PUT", path, {"score": 4, "tags": ["clear"], "comment": "Good"})
+        if (rating := ada.get(path))["score"] != 4:
+            raise Failed(f"the rating is {rating}")
+        ada.ask(204, "DELETE", path)
+        ada.ask(404, "GET", path)
+
+    def votes(self) -> None:
+        ada = self.user()
+        class_id = self._announce_class(ada, "gpt-4o-mini", "gpt-4o")
+        run = ada.ask(201, "POST", f"/sessions/run?class_id={class_id}", {"prompt_text": "Why?"}).json
+        turn_id = run["results"][0]["response_id"]
+        path = f"/sessions/{run['session_id']}/turns/{turn_id}"
+        blind = ada.get(f"{path}/blind")
+        if [sorted(each) for each in blind["answers"]] != [["label", "response_text"]] * 2:
+            raise Failed(f"the blind view is {blind}")
+        vote = ada.ask(200, "PUT", f"{path}/vote", {"label": "B"}).json
+        [winner] = [each["response_id"] for each in vote["revealed"] if each["label"] == "B"]
+        if not vote["blind"] or ada.get(f"{path}/vote")["winner"] != winner:
+            raise Failed(f"the vote is {vote}")
+        standings = ada.get(f"/standings?class_id={class_id}")
+        if standings["votes"] != 1 or sorted(each["wins"] for each in standings["models"]) != [0, 1]:
+            raise Failed(f"the standings are {standings}")
+        refused = ada.ask(403, "GET", f"/standings?class_id={class_id}&scope=class").json
+        if refused["detail"] != "too_few_voters":
+            raise Failed(f"the standings of a class with one voter are refused with {refused}")
+        ada.ask(204, "DELETE", f"{path}/vote")
+        ada.ask(404, "GET", f"{path}/vote")
+
+    def usage(self) -> None:
+        ada = self.user()
+        class_id = self._announce_class(ada, "gpt-4o-mini", daily_turns=1)
+        run = f"/sessions/run?class_id={class_id}"
+        ada.ask(201, "POST", run, {"prompt_text": "Why?"})
+        refused = ada.ask(429, "POST", run, {"prompt_text": "And then?"})
+        if refused.json["detail"] != "daily_budget_spent" or "retry-after" not in refused.headers:
+            raise Failed(f"the budget of a class refuses with {refused}")
+        until("the usage shows the turn", lambda: ada.get("/usage")["total"]["turns"] == 1)
+
+    def live_turns(self) -> None:
+        """Begun on one connection, followed on another one, whose handshake is that of a browser."""
+        ada = self.user()
+        class_id = self._announce_class(ada, slow_model.NAME)
+        with self._connected(ada) as first, self._connected(ada, is_browser=True) as second:
+            first.send("ping", "ping")
+            first.wait("pong", "ping")
+            first.send("dance", "unknown")
+            first.wait("error", "unknown")  # and the connection stays
+            first.send("run", "run", class_id=class_id, prompt_text="Why?", idempotency_key="live")
+            begun = first.wait("turn.started", "run")
+            first.wait("turn.done", "run")
+            self._compare(ada, begun, first.text("run"))
+            first.send("run", "replay", class_id=class_id, prompt_text="Why?", idempotency_key="live")
+            if first.wait("turn.started", "replay")["turn_id"] != begun["turn_id"]:
+                raise Failed("a message that was sent again began a second turn")
+            first.send("chat", "chat", session_id=begun["session_id"], prompt_text="And then?")
+            begun = first.wait("turn.started", "chat")
+            first.wait("answer.delta", "chat")
+            ids = {name: begun[name] for name in ("session_id", "turn_id")}
+            second.send("follow", "follow", **ids)
+            if second.wait("answer.delta", "follow")["offset"] != 0:
+                raise Failed("a follower does not get the answer from its beginning")
+            for socket, own_id in ((first, "chat"), (second, "follow")):
+                if socket.wait("turn.done", own_id)["status"] != "done":
+                    raise Failed(f"{own_id} ended with {socket.of(own_id)[-1]}")
+                self._compare(ada, begun, socket.text(own_id))
+
+    def live_cancellation(self) -> None:
+        """In the middle of an answer: what was shown is kept."""
+        ada = self.user()
+        class_id = self._announce_class(ada, slow_model.NAME)
+        with self._connected(ada) as socket:
+            prompt = f"Tell it {slow_model.AT_LENGTH}."
+            socket.send("run", "run", class_id=class_id, prompt_text=prompt)
+            begun = socket.wait("turn.started", "run")
+            socket.wait("answer.delta", "run")
+            ids = {name: begun[name] for name in ("session_id", "turn_id")}
+            socket.send("cancel", "cancel", **ids)
+            for own_id in ("cancel", "run"):
+                if socket.wait("turn.done", own_id)["status"] != "cancelled":
+                    raise Failed(f"after its cancellation {own_id} ended with {socket.of(own_id)[-1]}")
+            self._compare(ada, begun, socket.text("run"), status="cancelled")
+
+    def live_refusals(self) -> None:
+        ada = self.user()
+        for token in ("", "nonsense", ada.token[:-4] + "AAAA"):
+            if (status := live.refusal(self.deployment.live_url, token)) not in (401, 403):
+                raise Failed(f"a handshake without a valid token gets {status}")
+
+    def _connected(self, user: User, *, is_browser: bool = False) -> AbstractContextManager[live.Socket]:
+        return live.connected(self.deployment.live_url, user.token, is_browser=is_browser)
+
+    def _compare(self, user: User, begun: live.Event, shown: dict[int, str], *, status: str = "done") -> None:
+        """A turn is stored as it was shown."""
+        turn = user.get(f"/sessions/{begun['session_id']}/turns/{begun['turn_id']}")
+        stored = {each["response_id"]: each["response_text"] for each in turn["results"]}
+        if turn["status"] != status or stored != shown or not shown:
+            raise Failed(f"the turn is stored as {turn}, and was shown as {shown}")
 
     def titles(self) -> None:
         ada = self.user()
@@ -228,21 +345,7 @@ class Drive:
             raise Failed("a message that came twice made two responses")
 
     def classes(self) -> None:
-        ada, class_id = self.user(), secrets.randbelow(2**40) + 1
-        self._announce(
-            "ClassUpdated",
-            class_id=class_id,
-            status="active",
-            primary_model="gpt-4o-mini",
-            allowed_models=["gpt-4o-mini"],
-        )
-
-        def announced() -> bool:
-            session = ada.ask(201, "POST", "/sessions", {"class_id": class_id}).json
-            models = ada.get(f"/sessions/{session['session_id']}/models")
-            return [each["model_name"] for each in models] == ["gpt-4o-mini"]
-
-        until("a class has the models that were announced", announced)
+        self._announce_class(self.user(), "gpt-4o-mini")
 
     def agents(self) -> None:
         ada, agent_id = self.user(), secrets.randbelow(2**40) + 1
@@ -351,7 +454,7 @@ class Drive:
                     raise Failed(f"{name} has a message: {letter['Body'][:300]}")
 
     def whole(self) -> None:
-        """Nothing was left out: every route answered, and every function wrote its line."""
+        """Nothing was left out: every route answered, and every function was called."""
         if missed := self.routes - self._reached:
             raise Failed(f"the drive has no step for {', '.join(sorted(missed))}")
         functions = {
@@ -359,8 +462,8 @@ class Drive:
             for name, (kind, physical) in self.deployment.resources.items()
             if kind == "AWS::Lambda::Function"
         }
-        logged = self._functions_in_log()
-        if idle := sorted(name for physical, name in functions.items() if physical not in logged):
+        called = self._functions_in_log() | self._started()
+        if idle := sorted(name for physical, name in functions.items() if physical not in called):
             raise Failed(f"nothing called {', '.join(idle)}")
 
     def _functions_in_log(self) -> set[str]:
@@ -371,6 +474,24 @@ class Drive:
             for event in page["events"]:
                 found |= set(re.findall(r'"lambda_function":"([^"]+)"', event["message"]))
         return found
+
+    def _started(self) -> set[str]:
+        """The functions whose processes the emulator has started: it keeps no log of those of a WebSocket API."""
+        return set(re.findall(r"worker spawned for (\S+)", self.deployment.emulator.log.read_text()))
+
+    def _announce_class(self, user: User, *models: str, **fields: object) -> int:
+        """The id of a new class that has these models."""
+        class_id = secrets.randbelow(2**40) + 1
+        named = {"class_id": class_id, "primary_model": models[0], "allowed_models": list(models)}
+        self._announce("ClassUpdated", **named, status="active", **fields)
+
+        def announced() -> bool:
+            session = user.ask(201, "POST", "/sessions", {"class_id": class_id}).json
+            found = user.get(f"/sessions/{session['session_id']}/models")
+            return [each["model_name"] for each in found] == list(models)
+
+        until("a class has the models that were announced", announced)
+        return class_id
 
     def _announce(self, kind: str, **detail: object) -> None:
         now = {"version": 1, "updated_at": datetime.now(UTC).isoformat()}

@@ -57,6 +57,10 @@ class Emulator:
         )
 
 
+def address(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
+
+
 @contextmanager
 def emulator(folder: Path, port: int, *, iam: bool) -> Iterator[Emulator]:
     """Start it, and leave no process and no file of it behind. `iam` makes it evaluate the roles' policies."""
@@ -79,7 +83,7 @@ def emulator(folder: Path, port: int, *, iam: bool) -> Iterator[Emulator]:
             start_new_session=True,
         )
     try:
-        running = Emulator(f"http://127.0.0.1:{port}", log)
+        running = Emulator(address(port), log)
         _wait(running, process)
         yield running
     finally:

@@ -3,6 +3,7 @@
 import json
 import secrets
 from collections.abc import Mapping
+from typing import Any
 
 from tools.deploy import parameters
 from tools.rehearse.emulator import REGION, Emulator
@@ -12,17 +13,19 @@ LIVE_DOMAIN = "live.example.com"
 MODEL = "anthropic.claude-3-haiku-20240307-v1:0"
 
 
-def dev(emulator: Emulator, target: Mapping[str, str]) -> dict[str, str]:
+def dev(emulator: Emulator, target: Mapping[str, str], models: Mapping[str, Any]) -> dict[str, str]:
+    """`models`: those that run beside the emulator."""
     return {
         **parameters("dev", ""),
         **target,
         "TokenSecretArn": _secret(emulator, secrets.token_urlsafe(48)),
+        "Models": json.dumps(models),
         "UnclaimedModels": "echo",
         "UserRequestsPerMinute": "0",
     }
 
 
-def prod(emulator: Emulator, target: Mapping[str, str]) -> dict[str, str]:
+def prod(emulator: Emulator, target: Mapping[str, str], models: Mapping[str, Any]) -> dict[str, str]:
     """Every parameter of the template; a test compares."""
     client = emulator.client
     certificate = client("acm").request_certificate(DomainName=DOMAIN)["CertificateArn"]
@@ -39,6 +42,7 @@ def prod(emulator: Emulator, target: Mapping[str, str]) -> dict[str, str]:
         **parameters("prod", ""),
         **target,
         **PROD,
+        "Models": json.dumps({**json.loads(PROD["Models"]), **models}),
         "TokenSecretArn": _secret(emulator, secrets.token_urlsafe(48)),
         "ProviderSecretArn": _secret(emulator, json.dumps({"openai": "sk-rehearsal"})),
         "CertificateArn": certificate,
