@@ -117,7 +117,8 @@ async function openSession(sessionId) {
     const events = live.follow({ session_id: sessionId, turn_id: last.id }, { signal });
     void attempt(() => show(last, events));
   }
-  await Promise.all([listSessions(), examples.show(opened.settings), standings(), showUsage()]);
+  showUsage().catch(report);
+  await Promise.all([listSessions(), examples.show(opened.settings), standings()]);
 }
 
 function closeSession() {
@@ -235,8 +236,6 @@ async function show(turn, events) {
       if (event.type === "answer.failed") say(`${event.error.model_name} has no answer`);
       if (event.type === "turn.done") showTitle(event.session_title);
     }
-    await showUsage();
-    if (!session?.title) await awaitTitle(signal);
   } catch (error) {
     if (signal.aborted) return;
     turn.fail(describe(error));
@@ -244,6 +243,8 @@ async function show(turn, events) {
   } finally {
     if (running === turn) setRunning(null);
   }
+  showUsage().catch(report);
+  if (!session?.title) await awaitTitle(signal);
 }
 
 // What many turns add up to
@@ -381,7 +382,8 @@ async function start() {
   const { signal } = leaving;
   if (!token.get()) return page.token.focus();
   const [, asked] = location.hash.match(/^#session=(\d+)$/) ?? wanted;
-  await Promise.all([listSessions(), examples.show(null), showUsage()]);
+  showUsage().catch(report);
+  await Promise.all([listSessions(), examples.show(null)]);
   if (signal.aborted) return;
   if (asked) await openSession(Number(asked));
   else page.prompt.focus();
