@@ -12,10 +12,12 @@ import pytest
 from local.stack import Stack
 from practice import table
 from practice.http import rates
+from practice.runtime import queues
 from practice.runtime.config import config
 from practice.store import turns
 from practice.table.keys import Key
 from practice.turns import worker
+from practice.turns.cancelling import LONGEST_LEASE_SECONDS
 from practice.turns.run import POLL_SECONDS
 from tests.live.conftest import Gate
 from tests.support.learners import Learner, made
@@ -372,6 +374,83 @@ def test_the_next_worker_begins_every_answer_anew(
         "turn.done",
     ]
     assert joined(socket.of("c")) == texts_of(ada, session, turn_id)
+
+
+class Died(NamedTuple):
+    session: dict[str, Any]
+    socket: Socket
+    turn_id: int
+
+    @property
+    def path(self) -> str:
+        return f"/sessions/{self.session['session_id']}/turns/{self.turn_id}"
+
+
+@pytest.fixture
+def died(stack: Stack, ada: Learner, class_of: Any, provider: FakeProvider) -> Died:
+    """A turn whose worker died just now. Its message comes back after a quarter of an hour."""
+    session = ada.open_session(class_id=class_of("alpha"))
+    socket, turn_id = started(stack, ada, session)
+    assert turns.claim(ada.user_id, turn_id, worker.WORKER_LEASE)
+    stack.queues.purge("practice-local-TurnQueue")
+    return Died(session, socket, turn_id)
+
+
+@pytest.mark.parametrize("how", ["http", "live"])
+@pytest.mark.parametrize("lease", ["lapsed", "held"])
+def test_a_turn_whose_worker_died_ends_for_its_followers_when_it_is_cancelled(
+    ada: Learner,
+    died: Died,
+    provider: FakeProvider,
+    deliver_turns: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+    lease: str,
+    how: str,
+) -> None:
+    def pass_time() -> None:
+        later = time.time() + LONGEST_LEASE_SECONDS + 1
+        monkeypatch.setattr(time, "time", lambda: later)
+
+    if lease == "lapsed":
+        pass_time()
+    if how == "http":
+        assert ada.delete(died.path).status == 204
+    else:
+        died.socket.say("cancel", "x", session_id=died.session["session_id"], turn_id=died.turn_id)
+        assert died.socket.wait("turn.done", "x")["status"] == "cancelled"
+    if lease == "held":
+        deliver_turns()
+        assert "turn.done" not in {event["type"] for event in died.socket.of("c")}
+        pass_time()
+    deliver_turns()
+
+    assert died.socket.wait("turn.done", "c")["status"] == "cancelled"
+    assert died.socket.wait("answer.failed", "c")["error"]["code"] == "cancelled"
+    assert provider.asked() == {}
+
+
+def test_a_turn_is_cancelled_while_its_queue_takes_no_messages_and_its_followers_learn_of_it_by_another_try(
+    ada: Learner, died: Died, deliver_turns: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = time.time() + LONGEST_LEASE_SECONDS + 1
+    monkeypatch.setattr(time, "time", lambda: later)
+
+    def refuse(*_: Any) -> None:
+        raise queues.NotSent("ServiceUnavailable")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(queues, "send_later", refuse)
+        assert ada.delete(died.path).status == 204
+    deliver_turns()
+    assert "turn.done" not in {event["type"] for event in died.socket.of("c")}
+
+    assert ada.delete(died.path).status == 204
+    deliver_turns()
+    assert died.socket.wait("turn.done", "c")["status"] == "cancelled"
+
+
+def test_a_cancelled_turn_waits_as_long_as_a_worker_that_died_may_hold_it() -> None:
+    assert worker.WORKER_LEASE.seconds <= LONGEST_LEASE_SECONDS
 
 
 # What does no harm
