@@ -14,10 +14,15 @@ from practice import table
 from practice.http import rates
 from practice.runtime import queues
 from practice.runtime.config import config
+from practice.schemas.base import BaseModel
+from practice.schemas.response import Response
+from practice.schemas.turn import AskedModel, TurnStatus
 from practice.store import turns
+from practice.store.followers import Follower
 from practice.table.keys import Key
 from practice.turns import worker
 from practice.turns.cancelling import LONGEST_LEASE_SECONDS
+from practice.turns.live import Live, _Sender, _Sent
 from practice.turns.run import POLL_SECONDS
 from tests.live.conftest import Gate
 from tests.support.learners import Learner, made
@@ -696,3 +701,61 @@ def test_deltas_arrive_while_the_provider_writes(
     assert set(joined(socket.of("c")).values()) == {"".join(words)}
     deltas = [event for event in socket.of("c") if event["type"] == "answer.delta"]
     assert len(deltas) >= 4
+
+
+def test_thirty_seconds_of_three_models_take_at_most_nine_hundred_messages() -> None:
+    """There is always something to send, and a follower is sent it as soon as it is due."""
+    asked = [
+        AskedModel(
+            session_model_id=n,
+            model_name=f"model-{n}",
+            response_id=10 + n,
+            is_primary=n == 1,
+            generation_params={},
+        )
+        for n in (1, 2, 3)
+    ]
+    live = Live(7, 10, 1, asked, None)
+    follower = Follower("connection", "c")
+    sent = {each.response_id: _Sent(0) for each in asked}
+    sender = _Sender(live, follower, sent, greets=True)
+    messages: list[BaseModel] = []
+
+    def send(now: float) -> float:
+        """All that is due; when the next is."""
+        while (due := sender._next(now))[0] is not None:
+            messages.append(due[0])
+        return now + (due[1] or 0.0)
+
+    def write() -> None:
+        for each in asked:
+            live.wrote(each, "word ")
+
+    now, words = 0.0, 1
+    write()
+    while now <= 30:
+        send(now)
+        write()
+        words += 1
+        now = send(now)
+    for each in asked:
+        text = "word " * words
+        response = Response(
+            response_id=each.response_id,
+            session_model_id=each.session_model_id,
+            session_id=1,
+            model_name=each.model_name,
+            prompt_text="Why?",
+            response_text=text,
+            token_usage=None,
+            latency_ms=1,
+            created_at="2026-01-01T00:00:00.000000Z",
+        )
+        live.answered(each, response, {})
+    live.status = TurnStatus.DONE
+    send(now)
+
+    assert joined([message.model_dump(mode="json") for message in messages]) == {
+        each.response_id: "word " * words for each in asked
+    }
+    assert 800 < len(messages) <= 900
