@@ -4,15 +4,17 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import groupby
 from typing import Any, NamedTuple
 
 import pytest
+from botocore.httpsession import URLLib3Session
 
 from local.stack import Stack
 from practice import table
 from practice.http import rates
-from practice.runtime import queues
+from practice.runtime import connections, queues
 from practice.runtime.config import config
 from practice.schemas.base import BaseModel
 from practice.schemas.response import Response
@@ -25,9 +27,10 @@ from practice.turns.cancelling import LONGEST_LEASE_SECONDS
 from practice.turns.live import Live, _Sender, _Sent
 from practice.turns.run import POLL_SECONDS
 from tests.live.conftest import Gate
+from tests.support.hooks import hooked
 from tests.support.learners import Learner, made
 from tests.support.live import Socket, joined
-from tests.support.processes import wait_until
+from tests.support.processes import SECONDS, Killed, mortal, wait_until
 from tests.support.providers import FakeProvider, Part, Played
 
 
@@ -379,6 +382,58 @@ def test_the_next_worker_begins_every_answer_anew(
         "turn.done",
     ]
     assert joined(socket.of("c")) == texts_of(ada, session, turn_id)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("step", range(1, 19))
+def test_whenever_a_worker_is_killed_its_followers_have_the_stored_text_from_the_next_one(
+    stack: Stack,
+    ada: Learner,
+    class_of: Any,
+    provider: FakeProvider,
+    deliver_turns: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+    moment: str,
+) -> None:
+    """Before or after any request that it makes: of the table, or a message to a follower."""
+    monkeypatch.setattr(worker, "LIVE_SECONDS", 0.5)
+    session = ada.open_session(class_id=class_of("alpha", "beta"))
+    socket, turn_id = started(stack, ada, session)
+    late = Socket.open(stack, ada)
+    late.say("follow", "l", session_id=session["session_id"], turn_id=turn_id)
+    requests, lock = 0, threading.Lock()
+
+    def before_send(request: Any, **_: Any) -> None:
+        nonlocal requests
+        with lock:
+            requests += 1
+            dies = requests == step
+        if process.is_dead:
+            raise Killed
+        if dies:
+            if moment == "after":
+                URLLib3Session().send(request)
+            process.die()
+
+    clients = (table.dynamodb(), connections.client())
+    with mortal() as process, hooked("before-send", before_send, *clients), suppress(Killed):
+        monkeypatch.setattr(threading, "excepthook", lambda _: None)
+        deliver_turns()
+    assert process.is_dead
+    for thread in threading.enumerate():
+        if thread.name.startswith(("ask ", "follower", "close")):
+            thread.join(SECONDS)
+    later = time.time() + 1_000
+    monkeypatch.setattr(time, "time", lambda: later)
+    deliver_turns()
+
+    for each, own_id in ((socket, "c"), (late, "l")):
+        each.wait("turn.done", own_id)
+        events = each.of(own_id)
+        ended = [event["type"] for event in events].index("turn.done")
+        assert joined(events[: ended + 1]) == texts_of(ada, session, turn_id)
+        assert len(joined(events[: ended + 1])) == 2
 
 
 class Died(NamedTuple):
