@@ -108,7 +108,9 @@ class Control:
         """Whether it comes from another machine, or from a page of another site: by its own name or a rebound one."""
         host = request.header("host") or ""
         try:
-            name = urlsplit(f"//{host}").hostname or ""
+            address = urlsplit(f"//{host}")
+            address.port  # noqa: B018 (raises for what is no number)
+            name = address.hostname or ""
             is_here = name in ("localhost", self._host) or ip_address(name).is_loopback
         except ValueError:
             return True
@@ -117,6 +119,8 @@ class Control:
 
     def _mint(self, request: Request) -> Response:
         """A token for a learner, as `make token` prints it."""
+        if other := _other_than_json(request):
+            return other
         try:
             user_id = json.loads(request.body)["user_id"]
         except (ValueError, LookupError, TypeError):
@@ -126,9 +130,8 @@ class Control:
         return json_response(200, {"token": self._token(user_id)})
 
     def _hand_over(self, request: Request) -> Response:
-        content_type = request.header("content-type") or "application/json"
-        if content_type.partition(";")[0].strip().lower() != "application/json":
-            return json_response(415, {"refused": f"an event is application/json, not {content_type}"})
+        if other := _other_than_json(request):
+            return other
         try:
             event = json.loads(request.body)
         except ValueError as error:
@@ -138,3 +141,11 @@ class Control:
         except RefusedError as error:
             return json_response(422, {"refused": str(error)})
         return json_response(200, {"outcomes": [asdict(outcome) for outcome in outcomes]})
+
+
+def _other_than_json(request: Request) -> Response | None:
+    """The refusal of a body that a page of another site could send without asking first."""
+    content_type = request.header("content-type") or "application/json"
+    if content_type.partition(";")[0].strip().lower() == "application/json":
+        return None
+    return json_response(415, {"refused": f"the body is application/json, not {content_type}"})

@@ -5,7 +5,9 @@ import fcntl
 import os
 import re
 import secrets
+import sqlite3
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -14,6 +16,16 @@ TOKEN_SECRET = "practice-local-token"  # noqa: S105 (its name)
 
 class DataError(Exception):
     """The folder cannot be used; the message is one line for the user."""
+
+
+@contextlib.contextmanager
+def usable(path: Path) -> Iterator[None]:
+    """Raises DataError when a part of the folder is not what it was made as."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path} cannot be used ({reason}): set DATA to another folder") from None
 
 
 class DataFolder:
@@ -33,7 +45,8 @@ class DataFolder:
 
     def lock(self) -> None:
         """Keep other stacks out until `unlock` or the end of this process."""
-        lock = (self.path / "lock").open("a")
+        with usable(self.path / "lock"):
+            lock = (self.path / "lock").open("a")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -53,12 +66,13 @@ class DataFolder:
         assert re.fullmatch(r"[\w.-]+", name), name
         folder = self.path / "secrets"
         path = folder / name
-        if not path.exists():
-            # mkstemp makes it readable by its owner alone; the link fails if another process was faster.
-            handle, made = tempfile.mkstemp(dir=folder)
-            with os.fdopen(handle, "w") as file:
-                file.write(secrets.token_urlsafe(48))
-            with contextlib.suppress(FileExistsError):
-                os.link(made, path)
-            Path(made).unlink()
-        return path.read_text()
+        with usable(path):
+            if not path.exists():
+                # mkstemp makes it readable by its owner alone; the link fails if another process was faster.
+                handle, made = tempfile.mkstemp(dir=folder)
+                with os.fdopen(handle, "w") as file:
+                    file.write(secrets.token_urlsafe(48))
+                with contextlib.suppress(FileExistsError):
+                    os.link(made, path)
+                Path(made).unlink()
+            return path.read_text()

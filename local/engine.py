@@ -11,14 +11,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import botocore.session
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from local.http import Request, Response
 from local.intrinsics import REGION
@@ -104,7 +105,7 @@ def find_dynoxide(root: Path, environment: Mapping[str, str] = os.environ) -> st
     if chosen := environment.get("DYNOXIDE"):
         if chosen == "none":
             return None
-        if not os.access(chosen, os.X_OK):
+        if not os.access(chosen, os.X_OK) or not _can_be_run(chosen):
             raise EngineError(f"DYNOXIDE={chosen} is not a program")
         return chosen
     for program in sorted((root / "node_modules" / "@dynoxide").glob("*/dynoxide")):
@@ -122,6 +123,17 @@ def _runs(program: Path) -> bool:
         )
     except (OSError, subprocess.TimeoutExpired):
         return False
+
+
+def _can_be_run(program: str) -> bool:
+    """Whether the system takes it as a program, whatever it answers."""
+    try:
+        subprocess.run([program, "--version"], capture_output=True, timeout=STARTUP_SECONDS, check=False)
+    except OSError:
+        return False
+    except subprocess.TimeoutExpired:
+        return True
+    return True
 
 
 class _Dynoxide:
@@ -275,6 +287,15 @@ def start_moto() -> Engine:
         mock.stop()
 
     return Engine("moto", server.url, frozenset(), stop)
+
+
+@contextmanager
+def answering(engine: Engine) -> Iterator[None]:
+    """Raises EngineError when what is at the engine's address is no DynamoDB."""
+    try:
+        yield
+    except (BotoCoreError, ClientError, ValueError) as error:
+        raise EngineError(f"{engine.name}={engine.endpoint} does not answer as DynamoDB ({error})") from None
 
 
 def create_table(client: "DynamoDBClient", declared: Mapping[str, Any]) -> None:

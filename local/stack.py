@@ -12,8 +12,8 @@ from local import web
 from local.aws import PREFIX, PROVIDER_KEYS, Service, secret_arn, secrets_manager
 from local.bus import Bus
 from local.control import Control
-from local.data import TOKEN_SECRET, DataFolder
-from local.engine import Engine, create_table, start_engine
+from local.data import TOKEN_SECRET, DataFolder, usable
+from local.engine import Engine, answering, create_table, start_engine
 from local.functions import InProcess, Invoker
 from local.gateway import BODY_LIMIT, Gateway
 from local.http import Request, Response
@@ -99,12 +99,16 @@ class Stack:
         self._closing.callback(self.data.unlock)
         self.server = Server(self.answer, host, port, self._body_limit, lambda: self.live)
         self._closing.callback(self.server.close)
-        self.engine: Engine = start_engine(
-            template.root, None if self._in_memory else data.resolve(), failed=failed
-        )
+        self.data.secret(TOKEN_SECRET)
+        with usable(data / "engine.pid"):
+            self.engine: Engine = start_engine(
+                template.root, None if self._in_memory else data.resolve(), failed=failed
+            )
         self._closing.callback(self.engine.stop)
-        create_table(self.engine.client(), template.table)
-        self.queues = Queues(None if self._in_memory else data / "queues.db", template.queues.values())
+        with answering(self.engine):
+            create_table(self.engine.client(), template.table)
+        with usable(data / "queues.db"):
+            self.queues = Queues(None if self._in_memory else data / "queues.db", template.queues.values())
         self._closing.callback(self.queues.close)
         self.bus = Bus(template, self.queues)
         self._set_environment()
@@ -112,7 +116,8 @@ class Stack:
         self.triggers = Triggers(template, self.invoker, self.queues, self.engine)
         self.gateway = Gateway(template.routes, template.cors, self.invoker)
         self.live = Live(template.live_routes, self.invoker)
-        objects = Objects(data / "objects", f"{PREFIX}s3", template.buckets)
+        with usable(data / "objects"):
+            objects = Objects(data / "objects", f"{PREFIX}s3", template.buckets)
         services: dict[str, Service] = {
             "secretsmanager": secrets_manager(self.data, [TOKEN_SECRET, *template.secrets]),
             "sqs": sqs(self.queues),

@@ -58,8 +58,9 @@ def lines(lasting_learner: Callable[[], Learner], stack: Stack) -> list[Json]:
         {
             "session_model_id": asked["session_model_id"],
             "model_name": asked["model_name"],
-            "code": "timeout",
-            "detail": "too late",
+            "code": "provider_error",
+            "detail": "the provider answered 400",
+            "reason": {"status": 400, "code": "invalid", "param": "top_p", "type": "a.b"},
         }
     ]
     snapshot = {

@@ -17,6 +17,7 @@ from practice.schemas.vote import JudgedAnswer, StoredVote
 from practice.store import tallies, votes
 from practice.table import client
 from practice.table.client import Contended
+from tests.api.test_usage import died
 from tests.support import deliveries
 from tests.support.learners import Answer, Learner, at_once, made
 from tests.support.recount import miscounts
@@ -287,6 +288,40 @@ def test_a_vote_after_the_models_were_revealed_is_not_blind(ada: Learner, class_
 
     assert [each["blind"] for each in (first, second, third)] == [True, False, False]
     assert second["created_at"] == first["created_at"] < second["updated_at"]
+
+
+def test_a_turn_with_a_vote_keeps_its_labels_under_another_secret(
+    ada: Learner, class_of: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after the vote was withdrawn, and for the answers that it did not compare."""
+    turn = a_turn(ada, class_of(*(f"m{n}" for n in range(8))))
+    ada.delete(f"/responses/{results_of(ada, turn)[0]['response_id']}")
+    first = ada.put(f"{turn}/vote", {"label": ada.get(f"{turn}/blind").json["answers"][0]["label"]})
+    view = ada.get(f"{turn}/blind").body
+    monkeypatch.setattr(votes, "secret", lambda _: "another secret")
+
+    assert ada.get(f"{turn}/blind").body == view
+    again = ada.put(f"{turn}/vote", {"response_id": first.json["winner"]})
+    assert (again.body, again.etag) == (first.body, first.etag)
+    assert ada.delete(f"{turn}/vote").status == 204
+    assert ada.get(f"{turn}/blind").body == view
+    assert vote(ada, turn, {"response_id": first.json["winner"]})["revealed"] == first.json["revealed"]
+
+
+def test_a_turn_whose_worker_died_is_judged_once_it_was_cancelled(
+    ada: Learner, class_of: Callable[..., int]
+) -> None:
+    """Until then a worker may continue it, and its labels are given once."""
+    session = ada.open_session(class_id=class_of("model-a", "model-b", "model-c"))
+    turn = f"/sessions/{session['session_id']}/turns/{died(ada, session, 'model-a', 'model-b')}"
+    assert made(ada.get(turn), 200)["status"] == "failed"
+    for refused in (ada.get(f"{turn}/blind"), ada.put(f"{turn}/vote", {"label": "A"})):
+        assert (refused.status, refused.detail) == (409, "turn_not_finished")
+
+    assert ada.delete(turn).status == 204
+
+    assert [each["label"] for each in made(ada.get(f"{turn}/blind"), 200)["answers"]] == ["A", "B"]
+    assert len(vote(ada, turn, {"label": "B"})["revealed"]) == 2
 
 
 def test_the_same_choice_again_stays_the_same_vote(ada: Learner, class_id: int) -> None:

@@ -18,6 +18,7 @@ from practice.http.paging import ResponseBudget
 from practice.limits import FUNCTION_RESULT_BYTES
 from practice.turns.parameters import FREE_BYTES
 from practice.turns.providers import Completion, echo
+from tests.api.test_transfers import by_link, deliver
 from tests.support import torture
 from tests.support.learners import Answer, Learner, at_once, made, walk
 
@@ -174,6 +175,29 @@ def test_a_session_filled_to_its_limits_is_read_by_every_route(
     assert {answer.status for answer in answers} == {200}
     assert made(ada.patch(f"/sessions/{session_id}", {"project_id": 9}), 200)
     assert ada.get("/export").status in (200, 202)
+    assert results.largest < FUNCTION_RESULT_BYTES
+    torture.count("fillings", len(answers))
+
+
+@pytest.mark.parametrize(
+    "name", ["controls", *(pytest.param(each, marks=pytest.mark.torture) for each in ("quotes", "emoji"))]
+)
+def test_a_session_filled_to_its_limits_is_exported_and_imported(
+    ada: Learner, ben: Learner, results: Sizes, stack: Stack, name: str
+) -> None:
+    session_id = fill(ada, 1, LARGEST_EXAMPLES, lambda: CHARACTERS[name])
+    exported, waiting = ada.get("/export"), ben.post("/import")
+    deliver(stack, ada, exported.json["export_id"])
+    file = by_link("GET", ada.get(exported.headers["location"]).json["url"])
+    by_link("PUT", waiting.json["upload_url"], file.body)
+    deliver(stack, ben, waiting.json["import_id"])
+
+    job = ben.get(waiting.headers["location"]).json
+
+    assert (job["status"], job["problem"]) == ("done", None)
+    [imported] = ben.get("/sessions").json["items"]
+    answers = read_everything(ben, imported["session_id"])
+    assert [answer.status for answer in answers] == [200] * len(read_everything(ada, session_id))
     assert results.largest < FUNCTION_RESULT_BYTES
     torture.count("fillings", len(answers))
 

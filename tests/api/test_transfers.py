@@ -16,12 +16,23 @@ from local.functions import FunctionError
 from local.stack import Stack
 from practice import table
 from practice.errors import StorageFull
+from practice.schemas import transfer as lines
+from practice.schemas.base import BaseModel
+from practice.schemas.example import Example
+from practice.schemas.rating import Rating
+from practice.schemas.response import Response
+from practice.schemas.session import OwnSession
+from practice.schemas.session_model import StoredModel
+from practice.schemas.settings import Link, StoredSettings
+from practice.schemas.turn import AskedModel, StoredTurn, TurnError, TurnSettings
+from practice.schemas.vote import JudgedAnswer, StoredVote
 from practice.store import accounts
 from practice.table import keys
 from practice.transfers import checking, claims, files, imports, jobs
 from tests.support.hooks import hooked
-from tests.support.learners import Answer, Learner
+from tests.support.learners import Answer, Learner, made
 from tests.support.processes import killed_at
+from tests.support.providers import FakeProvider, Played
 
 PLAIN = {"content-type": "application/x-ndjson"}
 ItemsOf = Callable[[Learner], dict[tuple[str, str], Any]]
@@ -357,6 +368,35 @@ def test_a_job_whose_worker_is_killed_waits_for_its_claim_and_is_begun_anew(
     assert everything(ben) == everything(ada)
 
 
+def test_a_job_that_is_begun_anew_counts_from_the_beginning(
+    ben: Learner,
+    stack: Stack,
+    queued_import: Answer,
+    minutes_pass: Callable[[float], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the dead worker had counted is deleted first, which can take minutes."""
+    accepted, job = queued_import, queued_import.json["import_id"]
+    monkeypatch.setattr(jobs, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(imports, "_CHUNK_WRITES", 2)
+    with killed_at(9, WRITING), pytest.raises(FunctionError, match="Killed"):
+        deliver(stack, ben, job)
+    assert ben.get(accepted.headers["location"]).json["counts"]["examples"] > 0
+    minutes_pass(2)
+    shown: list[Any] = []
+    clear = claims.clear
+
+    def cleared(*arguments: Any) -> bool:
+        shown.append(ben.get(accepted.headers["location"]).json["counts"])
+        return clear(*arguments)
+
+    monkeypatch.setattr(claims, "clear", cleared)
+    deliver(stack, ben, job)
+
+    assert shown == [None]
+    assert ben.get(accepted.headers["location"]).json["counts"]["examples"] > 0
+
+
 def test_a_job_that_kills_its_worker_again_and_again_ends_as_failed(
     ben: Learner,
     stack: Stack,
@@ -662,6 +702,65 @@ def test_what_an_agent_and_a_class_may_be_is_exported_and_imported(
     announce(class_id, *[f"model {number}" for number in range(100)], primary="model 7")
     session = ada.open_session(class_id=class_id, agent_id=agent)
     assert len(ada.models_of(session)) == 100
+
+    imported = ben.post("/import", raw=ada.get("/export").body, headers=PLAIN)
+
+    assert imported.status == 201, imported.body
+    assert everything(ben) == everything(ada)
+
+
+MADE_ANEW: dict[type[BaseModel], tuple[type[BaseModel], set[str]]] = {
+    Example: (lines.ExampleLine, {"user_id"}),
+    OwnSession: (lines.SessionLine, {"user_id"}),
+    StoredSettings: (lines.SettingsLine, {"setting_id", "session_id", "version", "links"}),
+    Link: (lines.LinkLine, {"id"}),
+    StoredModel: (lines.ModelLine, {"version"}),
+    StoredTurn: (lines.TurnLine, {"session_id", "ancestry", "is_deleted", "reserved"}),
+    AskedModel: (lines.AskedLine, set()),
+    TurnError: (lines.ErrorLine, set()),
+    TurnSettings: (lines.TurnSettingsLine, set()),
+    Response: (lines.ResponseLine, {"session_id"}),
+    Rating: (lines.RatingLine, {"response_id"}),
+    StoredVote: (lines.VoteLine, {"class_id", "imported"}),
+    JudgedAnswer: (lines.JudgedLine, {"session_model_id", "model_name"}),
+}
+"""What is stored, by its line, with the fields that an import makes or knows from another line."""
+
+
+@pytest.mark.parametrize("stored", MADE_ANEW, ids=lambda each: each.__name__)
+def test_an_import_reads_every_field_that_is_stored(stored: type[BaseModel]) -> None:
+    line, made_anew = MADE_ANEW[stored]
+
+    assert stored.model_fields.keys() - line.model_fields.keys() == made_anew
+
+
+def test_the_reason_of_an_error_is_exported_and_imported(
+    ada: Learner, ben: Learner, class_of: Callable[..., int], provider: FakeProvider
+) -> None:
+    refusal = {"error": {"code": "content_policy", "type": "invalid_request_error", "message": "No."}}
+    provider.plays["broken"] = lambda _: Played(refusal, 400)
+    session = ada.open_session(class_id=class_of("alpha", "broken"))
+    path = f"/sessions/{session['session_id']}"
+    [error] = made(ada.post(f"{path}/chat", {"prompt_text": "Why?"}), 201)["errors"]
+    assert error["reason"] == {"status": 400, "code": "content_policy", "type": "invalid_request_error"}
+
+    imported = ben.post("/import", raw=ada.get("/export").body, headers=PLAIN)
+
+    assert imported.status == 201, imported.body
+    assert everything(ben) == everything(ada)
+
+
+def test_the_longest_errors_of_a_turn_are_exported_and_imported(
+    ada: Learner, ben: Learner, class_of: Callable[..., int], provider: FakeProvider
+) -> None:
+    """Of twenty models with the longest names, in the characters that take most, and the longest reasons."""
+    names = [f"{number:02}" + "\x01" * 254 for number in range(20)]
+    refusal = {"error": {"code": "c" * 64, "type": "t" * 64, "param": "p" * 64}}
+    provider.plays.update(dict.fromkeys(names, lambda _: Played(refusal, 400)))
+    session = ada.open_session(class_id=class_of(*names))
+    answer = ada.post(f"/sessions/{session['session_id']}/chat", {"prompt_text": "Why?"})
+    assert (answer.status, len(answer.json["errors"])) == (502, 20)
+    assert {len(each["reason"]["code"]) for each in answer.json["errors"]} == {64}
 
     imported = ben.post("/import", raw=ada.get("/export").body, headers=PLAIN)
 

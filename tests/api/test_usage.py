@@ -15,8 +15,9 @@ from practice.runtime import clock as practice_clock
 from practice.runtime.config import ConfigurationError, config
 from practice.schemas.response import Response
 from practice.schemas.spending import Spending
-from practice.store import reservations, sweeps, turn_state, turns, usage
+from practice.store import catalogue, reservations, sweeps, turn_state, turns, usage
 from practice.turns import configuration, worker
+from tests.support import deliveries
 from tests.support.learners import Answer, Learner, at_once, made
 from tests.support.providers import FakeProvider, Played, completion, replies
 
@@ -188,6 +189,19 @@ def test_a_sum_of_many_small_prices_is_exact(ada: Learner, class_of: Any, provid
     assert Decimal(usage_of(ada)["total"]["cost_usd"]) == exact
 
 
+@pytest.mark.usefixtures("provider")
+def test_the_event_of_a_turn_carries_what_it_cost(ada: Learner, class_of: Any, stack: Stack) -> None:
+    delivered = deliveries.of(stack)
+    made(chat(ada, open_in(ada, class_of("alpha", "beta"))), 201)
+    delivered.run()
+
+    [event] = [each for each in delivered.published(ada.user_id) if each["detail-type"] == "TurnCompleted"]
+
+    of_one = f"{(3 * Decimal('0.15') + 4 * Decimal('0.6')) / 10**6:f}"
+    assert [each["cost_usd"] for each in event["detail"]["results"]] == [of_one] * 2
+    assert event["detail"]["cost_usd"] == usage_of(ada)["total"]["cost_usd"]
+
+
 def test_tokens_of_an_answer_that_is_not_kept_count(
     ada: Learner, class_of: Any, provider: FakeProvider
 ) -> None:
@@ -298,7 +312,6 @@ def test_a_budget_of_the_deployment_counts_all_turns_and_one_of_a_class_those_in
 
 
 @pytest.mark.usefixtures("provider")
-@pytest.mark.usefixtures("provider")
 def test_the_usage_of_today_says_what_is_left_of_each_budget(
     ada: Learner, class_of: Any, deployed_with: Callable[[str], None]
 ) -> None:
@@ -322,6 +335,23 @@ def test_the_usage_of_today_says_what_is_left_of_each_budget(
     assert "ratelimit" not in ada.get("/usage?class_id=9007199254740991").headers
 
 
+@pytest.mark.usefixtures("provider")
+def test_the_headers_have_integers_of_fifteen_digits_at_most(ada: Learner, class_of: Any) -> None:
+    """As RFC 9651 allows them: a parser refuses the whole header for a larger one."""
+    class_id = class_of("alpha", daily_turns=0, daily_tokens=2**53 - 1, daily_usd="100000000000")
+
+    refused = chat(ada, open_in(ada, class_id))
+
+    most = 10**15 - 1
+    assert left(refused) == {
+        "class-daily-turns": 0,
+        "class-daily-tokens": most,
+        "class-daily-microdollars": most,
+    }
+    assert f'"class-daily-tokens";q={most};w={DAY}' in refused.headers["ratelimit-policy"]
+
+
+@pytest.mark.usefixtures("provider")
 def test_a_refused_turn_takes_no_ids_and_writes_nothing(
     ada: Learner, class_of: Any, items_of: Callable[[Learner], dict[Any, Any]]
 ) -> None:
@@ -578,6 +608,49 @@ def test_a_turn_that_died_counts_before_a_budget_refuses_another(ada: Learner, c
     assert usage_of(ada) == before
 
 
+def _delete_an_answer(ada: Learner, response: dict[str, Any]) -> None:
+    assert ada.delete(f"/responses/{response['response_id']}").status == 204
+
+
+def _delete_its_model(ada: Learner, response: dict[str, Any]) -> None:
+    assert ada.delete(f"/models/{response['session_model_id']}").status == 204
+    list(sweeps.model(ada.user_id, response["session_model_id"]))
+
+
+@pytest.mark.usefixtures("provider")
+@pytest.mark.parametrize("delete", [_delete_an_answer, _delete_its_model])
+@pytest.mark.parametrize("is_given_back", [False, True])
+@pytest.mark.parametrize("then", ["cancelled", "continued"])
+def test_an_answer_counts_that_was_deleted_after_its_worker_died(
+    ada: Learner,
+    class_of: Any,
+    work: Callable[[int], None],
+    provider: FakeProvider,
+    delete: Callable[[Learner, dict[str, Any]], None],
+    is_given_back: bool,
+    then: str,
+) -> None:
+    session = open_in(ada, class_of("alpha", "beta", daily_turns=3))
+    turn_id = died(ada, session, "beta")
+    path = f"/sessions/{session['session_id']}/turns/{turn_id}"
+    before = usage_of(ada)
+    assert before["total"]["prompt_tokens"] == 70
+    if is_given_back:
+        assert reservations.give_back_lapsed(ada.user_id)
+
+    delete(ada, made(ada.get(path), 200)["results"][0])
+
+    assert usage_of(ada) == before
+    if then == "cancelled":
+        assert ada.delete(path).status == 204
+        assert usage_of(ada) == before
+    else:
+        work(turn_id)
+        assert provider.asked() == {"alpha": 1}
+        total = usage_of(ada)["total"]
+        assert (total["turns"], total["answers"], total["prompt_tokens"]) == (1, 2, 70 + 3)
+
+
 @pytest.mark.usefixtures("provider")
 def test_a_turn_that_died_goes_on_to_count_after_its_session_was_deleted(
     ada: Learner, class_of: Any, stack: Stack
@@ -630,6 +703,47 @@ def test_a_turn_that_goes_on_without_a_budget_ends_as_daily_budget_spent(
     shown = ada.get(f"/sessions/{session['session_id']}/turns/{turn_id}").json
     assert (shown["status"], [each["code"] for each in shown["errors"]]) == ("failed", ["daily_budget_spent"])
     assert reserved(items_of(ada)) == []
+    assert usage_of(ada)["total"]["turns"] == 1
+    [day] = usage_of(ada)["days"]
+    assert [model["turns"] for model in day["models"]] == [1]
+
+
+@pytest.mark.usefixtures("provider")
+def test_models_that_no_budget_held_any_more_were_not_asked(
+    ada: Learner, class_of: Any, work: Callable[[int], None]
+) -> None:
+    """The turn had one answer when its worker died."""
+    session = open_in(ada, class_of("alpha", "beta", daily_turns=2))
+    turn_id = died(ada, session, "beta")
+    assert [chat(ada, session).status for _ in range(2)] == [201, 429]
+    before = usage_of(ada)
+
+    work(turn_id)
+
+    shown = ada.get(f"/sessions/{session['session_id']}/turns/{turn_id}").json
+    assert (shown["status"], [each["code"] for each in shown["errors"]]) == ("done", ["daily_budget_spent"])
+    assert usage_of(ada) == before
+
+
+@pytest.mark.usefixtures("provider")
+@pytest.mark.parametrize("is_given_back", [False, True])
+def test_a_turn_that_died_without_an_answer_counts_nothing_when_it_is_cancelled(
+    ada: Learner, class_of: Any, is_given_back: bool
+) -> None:
+    """Its reservation may hold another turn by then: a budget of one turn never counts two."""
+    session = open_in(ada, class_of("alpha", daily_turns=1))
+    turn_id = died(ada, session)
+    if is_given_back:
+        made(chat(ada, session), 201)
+    before = usage_of(ada)
+    assert before["total"]["turns"] == is_given_back
+
+    assert ada.delete(f"/sessions/{session['session_id']}/turns/{turn_id}").status == 204
+
+    shown = ada.get(f"/sessions/{session['session_id']}/turns/{turn_id}").json
+    assert shown["status"] == "cancelled"
+    assert usage_of(ada) == before
+    assert chat(ada, session).status == (429 if is_given_back else 201)
 
 
 @pytest.mark.usefixtures("provider")
@@ -710,6 +824,31 @@ def test_a_turn_belongs_to_the_day_on_which_it_began(
         ("2030-01-01", 1),
         ("2030-01-02", 1),
     ]
+
+
+@pytest.mark.usefixtures("provider")
+def test_a_budget_that_is_spent_when_midnight_comes_refuses_until_then_alone(
+    ada: Learner, class_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Midnight passes after the item of the day was read: it says nothing of the next day."""
+    session = open_in(ada, class_of("alpha", daily_turns=1))
+    monkeypatch.setattr(practice_clock, "datetime", At)
+    monkeypatch.setattr(usage, "datetime", At)
+    monkeypatch.setattr(At, "moment", datetime(2030, 1, 1, 23, 59, 59, tzinfo=UTC))
+    made(chat(ada, session), 201)
+    look_up = catalogue.look_up
+
+    def midnight_passes(*args: Any) -> Any:
+        found = look_up(*args)
+        At.moment = datetime(2030, 1, 2, tzinfo=UTC)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(catalogue, "look_up", midnight_passes)
+        refused = chat(ada, session)
+
+    assert (refused.status, refused.headers["retry-after"]) == (429, "1")
+    assert chat(ada, session).status == 201
 
 
 @pytest.mark.usefixtures("provider")

@@ -71,9 +71,19 @@ def test_a_turn_gives_one_too(ada: Learner, delivered: Deliveries) -> None:
 
     delivered.run()
 
-    title = title_of(ada, session)
-    assert title
-    assert len(title) <= 30
+    assert title_of(ada, session) == "Why is the sky blue?"
+
+
+def test_the_echo_of_a_long_prompt_makes_a_title_of_its_first_words(
+    ada: Learner, delivered: Deliveries
+) -> None:
+    session = ada.open_session()
+    prompt = "How do I refuse a customer's request politely?\nIn two sentences."
+    assert ada.post(f"/sessions/{session['session_id']}/chat", {"prompt_text": prompt}).status == 201
+
+    delivered.run()
+
+    assert title_of(ada, session) == "How do I refuse a customer's"
 
 
 def test_a_title_moves_the_session_to_no_other_place(

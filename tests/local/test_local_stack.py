@@ -351,6 +351,7 @@ def test_a_handed_in_event_goes_to_the_function_that_its_trigger_names(stack: St
         {"Host": "rebound.example.com"},
         {"Host": "rebound.example.com:3000"},
         {"Host": "192.0.2.1"},
+        {"Host": "localhost:80.example.com"},
         {"Host": ""},
         {"Origin": "https://evil.example.com"},
         {"Origin": "http://localhost:1"},
@@ -377,10 +378,11 @@ def test_the_stacks_own_paths_are_open_to_this_machine(stack: Stack) -> None:
         assert call(stack, "GET", "/_local/state", Host=name, Origin=f"http://{name}")[0] == 200
 
 
-def test_a_handed_in_event_that_is_not_declared_as_json_is_refused(stack: Stack) -> None:
-    status, answer = call(stack, "POST", "/_local/events", {}, Content_Type="text/plain")
+@pytest.mark.parametrize("path", ["/_local/events", "/_local/token"])
+def test_what_is_not_declared_as_json_is_refused(stack: Stack, path: str) -> None:
+    status, answer = call(stack, "POST", path, {"user_id": 1}, Content_Type="text/plain")
 
-    assert (status, answer) == (415, {"refused": "an event is application/json, not text/plain"})
+    assert (status, answer) == (415, {"refused": "the body is application/json, not text/plain"})
 
 
 def test_functions_fetch_the_local_secrets_and_no_others(stack: Stack) -> None:
@@ -620,6 +622,32 @@ def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path, command: list[s
     assert "set DATA to another" in ended.stderr
 
 
+PARTS: dict[str, Callable[[Path], object]] = {
+    "lock": Path.mkdir,
+    "objects": Path.touch,
+    "queues.db": lambda path: path.write_bytes(b"no queues" * 1000),
+    "secrets/practice-local-token": lambda path: path.mkdir(parents=True),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_folder_with_a_part_that_cannot_be_used_is_refused(data: Path, run: Run, part: str) -> None:
+    data.mkdir()
+    PARTS[part](data / part)
+
+    output = refused(run(free_port()))
+
+    assert output.startswith(f"{data / part} cannot be used (")
+    assert output.endswith("): set DATA to another folder\n")
+
+
+@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:1", "nonsense"])
+def test_an_engine_elsewhere_that_does_not_answer_is_refused(run: Run, endpoint: str) -> None:
+    output = refused(run(free_port(), DYNAMODB_ENDPOINT=endpoint))
+
+    assert output.startswith(f"DYNAMODB_ENDPOINT={endpoint} does not answer as DynamoDB (")
+
+
 def local(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "local", *arguments]
     return subprocess.run(
@@ -675,6 +703,10 @@ def test_an_engine_that_does_not_start_is_shown_with_what_it_printed(data: Path,
 
     assert "did not start (exit code 1)" in refused(run(free_port(), DYNOXIDE="/bin/false"))
     assert "DYNOXIDE=/nowhere is not a program" in refused(run(free_port(), DYNOXIDE="/nowhere"))
+    text = data.parent / "text"
+    text.write_bytes(b"\x7fELF")
+    text.chmod(0o700)
+    assert f"DYNOXIDE={text} is not a program" in refused(run(free_port(), DYNOXIDE=str(text)))
 
 
 @needs_dynoxide

@@ -688,7 +688,7 @@ class History(RuleBasedStateMachine):
         return self.read_turns(session_id)
 
     def _cancel(self, what: str, path: str, turn_id: int) -> None:
-        """Queued, or claimed by a worker that dies before or after it is cancelled."""
+        """Queued, or claimed by a worker that dies before or after it is cancelled: it counts as no turn."""
         assert self.work is not None
         user_id = self.learner.user_id
         lapsed = turns.Lease(-1, 60)
@@ -707,10 +707,6 @@ class History(RuleBasedStateMachine):
         assert same(before, turn)
         assert (turn["status"], turn["results"]) == ("cancelled", [])
         assert [each["code"] for each in turn["errors"]] == errors
-        if claimed:
-            self.turns_run += 1
-            for each in turn["asked"]:
-                self._used(turn["created_at"], each["model_name"])
 
     @rule(session_id=sessions)
     def read_turns(self, session_id: int) -> None:

@@ -1,6 +1,7 @@
 """SECURITY.md says what was measured, and names what measures it."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,18 @@ def test_what_the_long_run_counts_is_named_on_the_page() -> None:
     assert_complete(
         (name for name in trusted if f"`tests/{name}`" in page), trusted, "SECURITY.md, with what it tests"
     )
+
+
+def test_every_test_that_the_page_names_exists() -> None:
+    """In the module that is named before it in its row."""
+    named = 0
+    for row in PAGE.read_text().splitlines():
+        module = ""
+        for name in re.findall(r"`(tests/[a-z_/]+\.py|test_[a-z_]+)`", row):
+            if name.startswith("tests/"):
+                module = (TESTS.parent / name).read_text()
+            else:
+                assert f"def {name}(" in module, name
+            named += 1
+
+    assert named > 50

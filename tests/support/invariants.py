@@ -61,9 +61,13 @@ def _of_usage(by_sk: Mapping[str, Any]) -> list[str]:
         if "#1TURN#" not in sk or len(sk.split("#")) != 4 or "imported" in item or "outcome" not in item:
             continue
         turn = document(by_sk, sk)
-        if item["status"]["S"] == "cancelled" and json.loads(item["outcome"]["S"])["errors"] == []:
-            continue  # in the queue: no model was asked
+        outcome = json.loads(item["outcome"]["S"])
+        if item["status"]["S"] == "cancelled" and outcome["models"] == []:
+            continue  # in the queue, or after its worker had died: no model is known to have been asked
+        refused = {each["model_name"] for each in outcome["errors"] if each["code"] == "daily_budget_spent"}
         for asked in turn["asked"]:
+            if asked["model_name"] in refused:
+                continue
             figures = ended.setdefault((turn["created_at"][:10], asked["model_name"]), [0, 0])
             answer = f"{sk.partition('#1TURN#')[0]}#2RESPONSE#{asked['response_id']:016d}"
             figures[0] += 1

@@ -18,6 +18,8 @@ Body = TypeVar("Body", bound="BaseModel | Sequence[BaseModel] | str | None")
 
 RETRY_AFTER_SECONDS: Final = "1"
 _DAY: Final = 24 * 3600
+_LARGEST_INTEGER: Final = 10**15 - 1
+"""Of a structured field (RFC 9651, 3.3.1)."""
 
 STATUSES: Final[dict[type[errors.PracticeError], HTTPStatus]] = {
     errors.BadRequest: HTTPStatus.BAD_REQUEST,
@@ -73,8 +75,12 @@ def rate_limit(day: errors.DayLeft) -> dict[str, str]:
     if not day.budgets:
         return {}
     return {
-        "ratelimit-policy": ", ".join(f'"{each.name}";q={each.quota};w={_DAY}' for each in day.budgets),
-        "ratelimit": ", ".join(f'"{each.name}";r={each.remaining};t={day.seconds}' for each in day.budgets),
+        "ratelimit-policy": ", ".join(
+            f'"{each.name}";q={min(each.quota, _LARGEST_INTEGER)};w={_DAY}' for each in day.budgets
+        ),
+        "ratelimit": ", ".join(
+            f'"{each.name}";r={min(each.remaining, _LARGEST_INTEGER)};t={day.seconds}' for each in day.budgets
+        ),
     }
 
 

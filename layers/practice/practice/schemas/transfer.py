@@ -38,8 +38,9 @@ from practice.schemas.vote import LABELS, Tie
 
 ASKED_BYTES: Final = 8 * limits.KB
 """Generation parameters as they were sent for one model: ours, and 2 KB of others."""
-ERRORS_BYTES: Final = 32 * limits.KB
-"""They are attributes of their turn's item, which has at most 350 KB beside them."""
+ERRORS_BYTES: Final = 44 * limits.KB
+"""They are attributes of their turn's item, which has at most 350 KB beside them.
+Those of twenty models take 38 KB at most."""
 
 
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -178,11 +179,24 @@ class AskedLine(BaseModel):
     generation_params: Annotated[FreeForm, AfterValidator(_sent)]
 
 
+MachineWord = Annotated[str, Field(pattern="^[A-Za-z0-9_.-]{1,64}$")]
+
+
+class ReasonLine(BaseModel, extra="forbid"):
+    """What is absent was not said."""
+
+    status: Annotated[int, Field(ge=100, le=999)] = 100
+    code: MachineWord = ""
+    param: MachineWord = ""
+    type: MachineWord = ""
+
+
 class ErrorLine(BaseModel):
     session_model_id: Id
     model_name: ModelName
     code: ErrorCode
     detail: Text
+    reason: Annotated[ReasonLine, AfterValidator(_kept), _AsItIs] | None = None
 
 
 def _few(errors: list[ErrorLine]) -> list[ErrorLine]:

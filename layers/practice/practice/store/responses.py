@@ -13,7 +13,7 @@ from practice.schemas.fields import same_json
 from practice.schemas.page import SliceQuery
 from practice.schemas.response import NewResponse, Response, ResponseChanges, ResponsePage
 from practice.schemas.session_model import StoredModels
-from practice.store import paging, withdrawals
+from practice.store import deleted_answers, paging, withdrawals
 from practice.store.idempotency import IdempotentAttempt
 from practice.store.paging import Pager
 from practice.store.views import live, live_responses, older_cursor
@@ -194,7 +194,8 @@ def remove(caller: Caller, response_id: int, expected: ExpectedVersions) -> None
         writes = _removal(user_id, document)
         if "after" in document.item:
             row = keys.turn_after(user_id, document.number("after"), document.number("turn"))
-            writes.append(table.remove_from_set(row, "models", [str(response.session_model_id)]))
+            gone = {deleted_answers.GONE: deleted_answers.entries(document)}
+            writes.append(table.remove_from_set(row, "models", [str(response.session_model_id)], added=gone))
         try:
             if "turn" in document.item:
                 turn_id = document.number("turn")

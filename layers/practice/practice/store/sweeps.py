@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from practice import table
 from practice.schemas.session_model import StoredModels
 from practice.schemas.turn import IN_PROGRESS, StoredTurn, TurnStatus
-from practice.store import ratings, withdrawals
+from practice.store import deleted_answers, ratings, withdrawals
 from practice.store.reservations import note_usage_of_deleted
 from practice.store.settings import unlink
 from practice.table import keys
@@ -57,18 +57,23 @@ def model(user_id: int, session_model_id: int) -> Iterator[None]:
 
 
 def _delete_awaited_answers(user_id: int, session_id: int, session_model_id: int) -> Iterator[None]:
-    """Where turns under way would put the model's answer, which no check of theirs keeps from coming."""
+    """Where turns under way would put the model's answer, which no check of theirs keeps from coming.
+
+    What an answer took that came counts with its turn.
+    """
     span = keys.turns(user_id, session_id)
     under_way = {f":status{n}": table.text(status) for n, status in enumerate(IN_PROGRESS)}
     for document in table.read_filtered(span, f"#status IN ({', '.join(under_way)})", under_way):
-        for asked in StoredTurn.model_validate_json(document.text).asked:
+        turn = StoredTurn.model_validate_json(document.text)
+        for asked in turn.asked:
             if asked.session_model_id == session_model_id:
                 try:
                     table.write(
                         table.delete(keys.response(user_id, asked.response_id), "#v = :empty", _EMPTY)
                     )
-                except table.ConditionFailed:
-                    continue  # filled, and found below by its model; or deleted
+                except table.ConditionFailed:  # filled, and found below by its model; or deleted
+                    place = keys.turn_after(user_id, turn.after_turn_id, turn.turn_id)
+                    deleted_answers.note(user_id, asked.response_id, place)
                 yield
 
 

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from pydantic import TypeAdapter
@@ -22,6 +22,7 @@ from practice.schemas.turn import (
     TurnError,
     TurnStatus,
 )
+from practice.store import deleted_answers
 from practice.store.followers import Followers, followers_in
 from practice.table import keys
 
@@ -29,6 +30,7 @@ _ENDED_BY: Final = {
     ErrorCode.INTERRUPTED: "the turn was interrupted before this model answered",
     ErrorCode.CANCELLED: "the turn was cancelled before this model answered",
 }
+_MAY_HAVE_DIED: Final = (TurnStatus.RUNNING, TurnStatus.CANCELLED)
 ERRORS: Final = TypeAdapter(list[TurnError], config=DEFERRED)
 Answers = dict[int, Response]
 """By response id."""
@@ -60,20 +62,28 @@ class TurnState:
     spent: Spent = field(default_factory=dict)
     counted: ByModel = field(default_factory=dict)
     """What its usage has of it already, since its reservation was given back."""
+    removed: frozenset[int] = frozenset()
+    """The ids of answers that were deleted since."""
     is_released: bool = False
     """Whether its reservation was given back."""
     followers: Followers = frozenset()
 
     def usage(self) -> ByModel:
-        """What it used so far. A turn that died counts with what it kept, and not at all when it kept nothing."""
-        if self.status == TurnStatus.QUEUED or (
-            self.status == TurnStatus.RUNNING and not self.answers and not self.spent
-        ):
+        """What it used so far, by the models that were asked.
+
+        A turn that died counts with what it kept, and not at all when it kept nothing, cancelled afterwards or not: what
+        it had reserved may hold another turn by then.
+        """
+        has_begun = bool(self.answers or self.spent)
+        if self.status == TurnStatus.QUEUED or (self.status in _MAY_HAVE_DIED and not has_begun):
             return {}
+        refused = {each.session_model_id for each in self.errors if each.code == ErrorCode.DAILY_BUDGET_SPENT}
         used = {}
         for asked in self.turn.asked:
+            if asked.session_model_id in refused:
+                continue
             spent = self.spent.get(asked.response_id, Spending())
-            answers = 1 if asked.response_id in self.answers else 0
+            answers = 1 if asked.response_id in self.answers or asked.response_id in self.removed else 0
             used[asked.model_name] = spent._replace(turns=1, answers=answers)
         return used
 
@@ -81,9 +91,10 @@ class TurnState:
         return [asked for asked in self.turn.asked if asked.response_id not in self.answers]
 
     def pending(self) -> list[AskedModel]:
-        """The models with neither an answer nor an error."""
+        """The models that have had neither an answer nor an error."""
         failed = {each.session_model_id for each in self.errors}
-        return [asked for asked in self.missing() if asked.session_model_id not in failed]
+        missing = [asked for asked in self.missing() if asked.response_id not in self.removed]
+        return [asked for asked in missing if asked.session_model_id not in failed]
 
     def shown(self) -> tuple[TurnStatus, list[TurnError]]:
         if not self.is_lost:
@@ -122,8 +133,12 @@ def read(user_id: int, turn_id: int) -> TurnState | None:
 def read_state(user_id: int, document: table.Document) -> TurnState:
     """Of the item of a turn. One request."""
     turn = StoredTurn.model_validate_json(document.text)
-    found = table.fetch(keys.response(user_id, each.response_id) for each in turn.asked)
-    return build_state(document, turn, _answers(found.values()), found.values())
+    place = keys.turn_after(user_id, turn.after_turn_id, turn.turn_id)
+    found = table.fetch([place, *(keys.response(user_id, each.response_id) for each in turn.asked)])
+    noted = deleted_answers.read(found.pop(place).item) if place in found else {}
+    gone = {response_id: Spending(*json.loads(spent)) for response_id, spent in noted.items()}
+    state = build_state(document, turn, _answers(found.values()), found.values())
+    return replace(state, spent=gone | state.spent, removed=frozenset(gone))
 
 
 def sent_with(documents: Iterable[table.Document]) -> Sent:

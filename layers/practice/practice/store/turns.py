@@ -294,6 +294,7 @@ def settle_turn(user_id: int, state: TurnState) -> TurnState:
                 answers={**state.answers, **now.answers},
                 sent={**state.sent, **now.sent},
                 spent={**state.spent, **now.spent},
+                removed=now.removed,
                 counted=now.counted,
                 is_released=now.is_released,
                 is_cancelled=state.is_cancelled or now.is_cancelled,
@@ -306,8 +307,13 @@ def settle_turn(user_id: int, state: TurnState) -> TurnState:
 def _settle_deleted(user_id: int, state: TurnState) -> None:
     """A turn that was deleted while it ran has used what it used."""
     if state.turn.reserved is not None and not state.is_released:
-        used = difference(state.usage(), state.counted)
-        usage.settle_alone(user_id, state.turn.reserved, used, turns=0 if state.counted else 1)
+        used = state.usage()
+        usage.settle_alone(
+            user_id,
+            state.turn.reserved,
+            difference(used, state.counted),
+            turns=bool(used) - bool(state.counted),
+        )
 
 
 def _end(user_id: int, state: TurnState, *, was: TurnStatus) -> None:

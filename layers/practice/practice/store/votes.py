@@ -7,7 +7,7 @@ one that deletes an answer checks that no vote names it: a vote goes with the fi
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from practice import table
@@ -121,7 +121,7 @@ def _read(user_id: int, session_id: int, turn_id: int) -> _Judged:
 def _labelled(
     turn_id: int, settled: Sequence[AskedModel], vote: table.Document | None
 ) -> list[tuple[str, AskedModel]]:
-    """By label. An imported vote brings the labels of its answers with it."""
+    """By label. A vote keeps the labels of its turn; an imported one has those of the answers that it compares."""
     given = vote.item["labels"]["M"] if vote and "labels" in vote.item else {}
     ids = {asked.response_id for asked in settled}
     labels = {int(each["N"]): label for label, each in given.items() if int(each["N"]) in ids}
@@ -172,7 +172,7 @@ def cast(
         return Versioned(before.wire(), document.version)
     are_live = " AND ".join(f"contains(#live, :model{n})" for n in range(len(answers)))
     models = {f":model{n}": table.number(each.session_model_id) for n, each in enumerate(answers)}
-    revealed = {"revealed": table.flag(True)}
+    kept = {"revealed": table.flag(True), "labels": _labels(judged.labelled)}
     key = keys.vote(user_id, turn_id)
     writes = [
         accounts.admitted(caller),
@@ -182,9 +182,9 @@ def cast(
             for each in answers
         ),
         *(
-            table.revise(document, after, attributes=revealed)
+            table.revise(document, after, attributes=kept)
             if document
-            else table.put(key, after, attributes=revealed)
+            else table.put(key, after, attributes=kept)
         ),
         *counting(user_id, before, after),
     ]
@@ -199,9 +199,14 @@ def cast(
 
 def of_imported(user_id: int, vote: StoredVote) -> list[table.Write]:
     """A vote that comes with an import; `tallies.of_imported` counts those of a class."""
-    labels: table.Value = {"M": {each.label: table.number(each.response_id) for each in vote.answers}}
+    labels = _labels((each.label, each) for each in vote.answers)
     attributes = {"revealed": table.flag(True), "labels": labels}
     return table.put(keys.vote(user_id, vote.turn_id), vote, attributes=attributes)
+
+
+def _labels(labelled: Iterable[tuple[str, AskedModel | JudgedAnswer]]) -> table.Value:
+    """By label, the id of its response: no other secret changes it."""
+    return {"M": {label: table.number(each.response_id) for label, each in labelled}}
 
 
 def _never_revealed(document: table.Document | None) -> bool:

@@ -158,10 +158,18 @@ def add_to_set(
     return Write("Update", _conditioned(params, condition, {":texts": {"SS": list(texts)}, **(values or {})}))
 
 
-def remove_from_set(key: Key, name: str, texts: Sequence[str]) -> Write:
-    """Removes texts from a set of an item that exists."""
-    params = {"Key": key_attributes(key), "UpdateExpression": f"DELETE #{name} :texts"}
-    return Write("Update", _conditioned(params, "attribute_exists(#pk)", {":texts": {"SS": list(texts)}}))
+def remove_from_set(
+    key: Key, name: str, texts: Sequence[str], *, added: Mapping[str, Sequence[str]] | None = None
+) -> Write:
+    """Removes texts from a set of an item that exists, and adds others to other sets of it."""
+    values: dict[str, Value] = {":texts": {"SS": list(texts)}}
+    expression = f"DELETE #{name} :texts"
+    present = {other: list(more) for other, more in (added or {}).items() if more}
+    if present:
+        expression += " ADD " + ", ".join(f"#{other} :{other}" for other in present)
+        values |= {f":{other}": {"SS": more} for other, more in present.items()}
+    params = {"Key": key_attributes(key), "UpdateExpression": expression}
+    return Write("Update", _conditioned(params, "attribute_exists(#pk)", values))
 
 
 def revise(

@@ -388,7 +388,8 @@ def _import(user_id: int, transfer: StoredTransfer, deadline: Deadline) -> None:
             return
         counts = _checked(key)
         claim = claims.claim(user_id, transfer_id)
-        _change(user_id, transfer_id, status=TransferStatus.RUNNING, attempts=transfer.attempts + 1)
+        attempts = transfer.attempts + 1
+        _change(user_id, transfer_id, status=TransferStatus.RUNNING, attempts=attempts, counts=None)
         if not claims.clear(claim, working):
             claim.lapse()
             _ask(user_id, transfer_id)

@@ -148,7 +148,8 @@ def _prepare_turn(
     user_id = request.caller.user_id
     view = read_view(user_id, session_id, with_responses=True)
     after = _after(request.new)
-    day = keys.usage(user_id, clock.now()[:10])
+    now = clock.now()
+    day = keys.usage(user_id, now[:10])
     wanted = branches.keys_of(user_id, view, after)
     announced = catalogue.look_up(view.session.class_id, None, wanted if reserved else [*wanted, day])
     node = branches.find(user_id, view, after, announced.beside)
@@ -175,7 +176,7 @@ def _prepare_turn(
 
     if not reserved:
         # Before ids are taken from the session, of which it has so many: the transaction decides.
-        usage.check(claim(0, clock.now()), announced.beside.get(day))
+        usage.check(claim(0, now), announced.beside.get(day))
     writes = revise_models(view.models_document, view.models, models)
     if writes:
         table.write(*writes, *unchanged_checks(view, models))

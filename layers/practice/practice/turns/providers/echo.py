@@ -1,4 +1,7 @@
-"""The deterministic offline provider: shows the system text, the examples, the history and the parameters it was given."""
+"""The deterministic offline provider: shows the system text, the examples, the history and the parameters it was given.
+
+The prompt comes first: asked for a title it gives the first line of the exchange.
+"""
 
 import json
 import re
@@ -36,7 +39,7 @@ def complete(model: ModelConfiguration, prompt: Prompt, params: dict[str, Any], 
 
 
 def _sections(model: ModelConfiguration, prompt: Prompt, params: dict[str, Any]) -> Iterator[str]:
-    yield f"{model.id} echoes: {prompt.text}"
+    yield f"{prompt.text} (echoed by {model.id})"
     yield f"system: {prompt.system or '(none)'}"
     for number, pair in enumerate(prompt.examples, 1):
         yield f"example {number}\nuser: {pair.user}\nassistant: {pair.assistant}"
