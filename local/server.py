@@ -23,6 +23,8 @@ IDLE_SECONDS = 60
 REQUEST_SECONDS = 120
 SEND_SECONDS = 10.0
 """How long a message waits for a client that does not read."""
+MESSAGES_AT_ONCE = 20
+"""Messages of one connection under way. While there are so many, no further one is read."""
 
 Answer = Callable[[Request], Response]
 
@@ -170,7 +172,9 @@ class Server:
     async def _converse(
         self, scope: "WebSocketScope", receive: "ASGIReceiveCallable", send: "ASGISendCallable"
     ) -> None:
-        """A WebSocket from its handshake to its end; its messages are handled at the same time, as the gateway does it."""
+        """A WebSocket from its handshake to its end; its messages are handled at the same time, as the gateway does it, but
+        not more than the process can serve.
+        """
         await receive()
         live = self._live() if self._live else None
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
@@ -189,14 +193,23 @@ class Server:
         )
         connection, code = shaken.connection, 1000
         log.info("WebSocket %s opened", PATH)
+        places, loop = asyncio.Semaphore(MESSAGES_AT_ONCE), asyncio.get_running_loop()
+
+        def handle(text: str) -> None:
+            try:
+                live.receive(connection, text)
+            finally:
+                with suppress(RuntimeError):  # the loop is closed
+                    loop.call_soon_threadsafe(places.release)
+
         while True:
             event = await receive()
             if event["type"] == "websocket.disconnect":
                 code = event["code"]
                 break
             if event["type"] == "websocket.receive" and event.get("text") is not None:
-                text = str(event["text"])
-                threading.Thread(target=live.receive, args=(connection, text), daemon=True).start()
+                await places.acquire()
+                threading.Thread(target=handle, args=(str(event["text"]),), daemon=True).start()
             else:
                 code = UNSUPPORTED_DATA
                 await send({"type": "websocket.close", "code": code, "reason": ""})

@@ -117,7 +117,8 @@ async function openSession(sessionId) {
     const events = live.follow({ session_id: sessionId, turn_id: last.id }, { signal });
     void attempt(() => show(last, events));
   }
-  await Promise.all([listSessions(), examples.show(opened.settings), standings(), showUsage()]);
+  showUsage().catch(report);
+  await Promise.all([listSessions(), examples.show(opened.settings), standings()]);
 }
 
 function closeSession() {
@@ -242,8 +243,7 @@ async function show(turn, events) {
   } finally {
     if (running === turn) setRunning(null);
   }
-  if (signal.aborted) return;
-  await showUsage();
+  showUsage().catch(report);
   if (!session?.title) await awaitTitle(signal);
 }
 
@@ -382,7 +382,8 @@ async function start() {
   const { signal } = leaving;
   if (!token.get()) return page.token.focus();
   const [, asked] = location.hash.match(/^#session=(\d+)$/) ?? wanted;
-  await Promise.all([listSessions(), examples.show(null), showUsage()]);
+  showUsage().catch(report);
+  await Promise.all([listSessions(), examples.show(null)]);
   if (signal.aborted) return;
   if (asked) await openSession(Number(asked));
   else page.prompt.focus();

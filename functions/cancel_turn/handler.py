@@ -5,9 +5,8 @@ from http import HTTPStatus
 from practice.caller import Caller
 from practice.errors import SessionNotFound, TurnFinished, TurnNotFound
 from practice.http.endpoint import endpoint
-from practice.http.paging import Pager
 from practice.schemas.fields import PathId
-from practice.store import turn_views
+from practice.turns import cancelling
 
 
 @endpoint(
@@ -15,10 +14,10 @@ from practice.store import turn_views
     HTTPStatus.NO_CONTENT,
     refuses=(SessionNotFound, TurnNotFound, TurnFinished),
 )
-def lambda_handler(caller: Caller, session_id: PathId, turn_id: PathId, pager: Pager) -> None:
+def lambda_handler(caller: Caller, session_id: PathId, turn_id: PathId) -> None:
     """Cancels a turn; it stays readable, as cancelled.
 
     A queued turn asks no model. Of a running turn the models that have not answered stop within two seconds; the answers
     that are there stay.
     """
-    turn_views.cancel(caller, session_id, turn_id, pager)
+    cancelling.cancel(caller, session_id, turn_id)

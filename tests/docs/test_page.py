@@ -302,6 +302,24 @@ def test_the_next_prompt_can_be_sent_before_the_session_has_a_title(page: Page) 
     assert page.prompts() == ["Tell me.", "And then?"]
 
 
+@pytest.mark.parametrize("usage", ["new Promise(() => {})", "Promise.reject(new TypeError('gone'))"])
+def test_a_turn_that_has_ended_makes_room_for_the_next_one_whatever_comes_of_the_usage(
+    page: Page, provider: FakeProvider, usage: str
+) -> None:
+    page.browser.evaluate(
+        "window.fetch = ((fetched) => (url, options) => "
+        f"url.includes('/usage') ? {usage} : fetched(url, options))(window.fetch)"
+    )
+
+    page.ask("One")
+    page.wait_for_turns(1)
+    page.ask("Two")
+    page.wait_for_turns(2)
+
+    states = "[...document.querySelectorAll('.turn .state')].map((each) => each.textContent)"
+    assert page.browser.evaluate(states) == ["", ""]
+
+
 def test_one_model_alone_is_asked(page: Page, provider: FakeProvider) -> None:
     page.click("#new-session button")
     page.browser.wait_for("document.querySelectorAll('#models input').length === 2")

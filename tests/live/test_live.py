@@ -4,23 +4,33 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import groupby
 from typing import Any, NamedTuple
 
 import pytest
+from botocore.httpsession import URLLib3Session
 
 from local.stack import Stack
 from practice import table
 from practice.http import rates
+from practice.runtime import connections, queues
 from practice.runtime.config import config
+from practice.schemas.base import BaseModel
+from practice.schemas.response import Response
+from practice.schemas.turn import AskedModel, TurnStatus
 from practice.store import turns
+from practice.store.followers import Follower
 from practice.table.keys import Key
 from practice.turns import worker
+from practice.turns.cancelling import LONGEST_LEASE_SECONDS
+from practice.turns.live import Live, _Sender, _Sent
 from practice.turns.run import POLL_SECONDS
 from tests.live.conftest import Gate
+from tests.support.hooks import hooked
 from tests.support.learners import Learner, made
 from tests.support.live import LiveApi, Socket, joined
-from tests.support.processes import wait_until
+from tests.support.processes import SECONDS, Killed, mortal, wait_until
 from tests.support.providers import FakeProvider, Part, Played
 
 
@@ -376,6 +386,135 @@ def test_the_next_worker_begins_every_answer_anew(
     assert joined(socket.of("c")) == texts_of(ada, session, turn_id)
 
 
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("step", range(1, 19))
+def test_whenever_a_worker_is_killed_its_followers_have_the_stored_text_from_the_next_one(
+    stack: Stack,
+    ada: Learner,
+    class_of: Any,
+    provider: FakeProvider,
+    deliver_turns: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+    moment: str,
+) -> None:
+    """Before or after any request that it makes: of the table, or a message to a follower."""
+    monkeypatch.setattr(worker, "LIVE_SECONDS", 0.5)
+    session = ada.open_session(class_id=class_of("alpha", "beta"))
+    socket, turn_id = started(stack, ada, session)
+    late = Socket.open(stack, ada)
+    late.say("follow", "l", session_id=session["session_id"], turn_id=turn_id)
+    requests, lock = 0, threading.Lock()
+
+    def before_send(request: Any, **_: Any) -> None:
+        nonlocal requests
+        with lock:
+            requests += 1
+            dies = requests == step
+        if process.is_dead:
+            raise Killed
+        if dies:
+            if moment == "after":
+                URLLib3Session().send(request)
+            process.die()
+
+    clients = (table.dynamodb(), connections.client())
+    with mortal() as process, hooked("before-send", before_send, *clients), suppress(Killed):
+        monkeypatch.setattr(threading, "excepthook", lambda _: None)
+        deliver_turns()
+    assert process.is_dead
+    for thread in threading.enumerate():
+        if thread.name.startswith(("ask ", "follower", "close")):
+            thread.join(SECONDS)
+    later = time.time() + 1_000
+    monkeypatch.setattr(time, "time", lambda: later)
+    deliver_turns()
+
+    for each, own_id in ((socket, "c"), (late, "l")):
+        each.wait("turn.done", own_id)
+        events = each.of(own_id)
+        ended = [event["type"] for event in events].index("turn.done")
+        assert joined(events[: ended + 1]) == texts_of(ada, session, turn_id)
+        assert len(joined(events[: ended + 1])) == 2
+
+
+class Died(NamedTuple):
+    session: dict[str, Any]
+    socket: Socket
+    turn_id: int
+
+    @property
+    def path(self) -> str:
+        return f"/sessions/{self.session['session_id']}/turns/{self.turn_id}"
+
+
+@pytest.fixture
+def died(stack: Stack, ada: Learner, class_of: Any, provider: FakeProvider) -> Died:
+    """A turn whose worker died just now. Its message comes back after a quarter of an hour."""
+    session = ada.open_session(class_id=class_of("alpha"))
+    socket, turn_id = started(stack, ada, session)
+    assert turns.claim(ada.user_id, turn_id, worker.WORKER_LEASE)
+    stack.queues.purge("practice-local-TurnQueue")
+    return Died(session, socket, turn_id)
+
+
+@pytest.mark.parametrize("how", ["http", "live"])
+@pytest.mark.parametrize("lease", ["lapsed", "held"])
+def test_a_turn_whose_worker_died_ends_for_its_followers_when_it_is_cancelled(
+    ada: Learner,
+    died: Died,
+    provider: FakeProvider,
+    deliver_turns: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+    lease: str,
+    how: str,
+) -> None:
+    def pass_time() -> None:
+        later = time.time() + LONGEST_LEASE_SECONDS + 1
+        monkeypatch.setattr(time, "time", lambda: later)
+
+    if lease == "lapsed":
+        pass_time()
+    if how == "http":
+        assert ada.delete(died.path).status == 204
+    else:
+        died.socket.say("cancel", "x", session_id=died.session["session_id"], turn_id=died.turn_id)
+        assert died.socket.wait("turn.done", "x")["status"] == "cancelled"
+    if lease == "held":
+        deliver_turns()
+        assert "turn.done" not in {event["type"] for event in died.socket.of("c")}
+        pass_time()
+    deliver_turns()
+
+    assert died.socket.wait("turn.done", "c")["status"] == "cancelled"
+    assert died.socket.wait("answer.failed", "c")["error"]["code"] == "cancelled"
+    assert provider.asked() == {}
+
+
+def test_a_turn_is_cancelled_while_its_queue_takes_no_messages_and_its_followers_learn_of_it_by_another_try(
+    ada: Learner, died: Died, deliver_turns: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = time.time() + LONGEST_LEASE_SECONDS + 1
+    monkeypatch.setattr(time, "time", lambda: later)
+
+    def refuse(*_: Any) -> None:
+        raise queues.NotSent("ServiceUnavailable")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(queues, "send_later", refuse)
+        assert ada.delete(died.path).status == 204
+    deliver_turns()
+    assert "turn.done" not in {event["type"] for event in died.socket.of("c")}
+
+    assert ada.delete(died.path).status == 204
+    deliver_turns()
+    assert died.socket.wait("turn.done", "c")["status"] == "cancelled"
+
+
+def test_a_cancelled_turn_waits_as_long_as_a_worker_that_died_may_hold_it() -> None:
+    assert worker.WORKER_LEASE.seconds <= LONGEST_LEASE_SECONDS
+
+
 # What does no harm
 
 
@@ -619,3 +758,61 @@ def test_deltas_arrive_while_the_provider_writes(
     assert set(joined(socket.of("c")).values()) == {"".join(words)}
     deltas = [event for event in socket.of("c") if event["type"] == "answer.delta"]
     assert len(deltas) >= 4
+
+
+def test_thirty_seconds_of_three_models_take_at_most_nine_hundred_messages() -> None:
+    """There is always something to send, and a follower is sent it as soon as it is due."""
+    asked = [
+        AskedModel(
+            session_model_id=n,
+            model_name=f"model-{n}",
+            response_id=10 + n,
+            is_primary=n == 1,
+            generation_params={},
+        )
+        for n in (1, 2, 3)
+    ]
+    live = Live(7, 10, 1, asked, None)
+    follower = Follower("connection", "c")
+    sent = {each.response_id: _Sent(0) for each in asked}
+    sender = _Sender(live, follower, sent, greets=True)
+    messages: list[BaseModel] = []
+
+    def send(now: float) -> float:
+        """All that is due; when the next is."""
+        while (due := sender._next(now))[0] is not None:
+            messages.append(due[0])
+        return now + (due[1] or 0.0)
+
+    def write() -> None:
+        for each in asked:
+            live.wrote(each, "word ")
+
+    now, words = 0.0, 1
+    write()
+    while now <= 30:
+        send(now)
+        write()
+        words += 1
+        now = send(now)
+    for each in asked:
+        text = "word " * words
+        response = Response(
+            response_id=each.response_id,
+            session_model_id=each.session_model_id,
+            session_id=1,
+            model_name=each.model_name,
+            prompt_text="Why?",
+            response_text=text,
+            token_usage=None,
+            latency_ms=1,
+            created_at="2026-01-01T00:00:00.000000Z",
+        )
+        live.answered(each, response, {})
+    live.status = TurnStatus.DONE
+    send(now)
+
+    assert joined([message.model_dump(mode="json") for message in messages]) == {
+        each.response_id: "word " * words for each in asked
+    }
+    assert 800 < len(messages) <= 900

@@ -1,6 +1,7 @@
 """WebSockets on the local stack's port, by a client of the `websockets` library."""
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from local.server import MESSAGES_AT_ONCE
 from local.stack import Stack
 from tests.support.learners import Learner
 from tests.support.processes import SECONDS, wait_until
@@ -71,6 +73,33 @@ def test_a_binary_message_closes_the_connection_with_1003(opened: Any) -> None:
         socket.send(b"ping")
 
         assert close_code(socket) == 1003
+
+
+def test_a_flood_has_few_messages_under_way_and_loses_none(
+    opened: Any, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, opens = threading.Lock(), threading.Event()
+    under_way, most, handled = 0, 0, 0
+
+    def receive(connection: object, text: str) -> None:
+        nonlocal under_way, most, handled
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+        assert opens.wait(SECONDS)
+        with lock:
+            under_way -= 1
+            handled += 1
+
+    with monkeypatch.context() as patched, opened() as socket:
+        patched.setattr(stack.live, "receive", receive)
+        for number in range(300):
+            socket.send(json.dumps({"action": "ping", "id": str(number)}))
+        wait_until(lambda: under_way == MESSAGES_AT_ONCE)
+        opens.set()
+        wait_until(lambda: handled == 300)
+
+    assert most == MESSAGES_AT_ONCE
 
 
 def test_the_state_of_the_stack_lists_connections(opened: Any, stack: Stack) -> None:

@@ -22,7 +22,7 @@ from practice.store import followers, turn_views
 from practice.store.followers import Follower
 from practice.store.idempotency import IdempotentAttempt
 from practice.table import keys
-from practice.turns import routes
+from practice.turns import cancelling, routes
 from practice.turns.beginning import TurnRequest
 from practice.turns.live import Live, started
 from practice.turns.routes import TurnOutcome
@@ -148,6 +148,6 @@ def cancel(client: Client, body: Body, deadline: Deadline) -> None:
     """The turn ends as cancelled from here on, even where its runner has not stopped yet."""
     message: Cancel = parsed(Cancel, body)
     session_id, turn_id = min(message.session_id, MAX_ID + 1), min(message.turn_id, MAX_ID + 1)
-    turn_views.cancel(client.caller, session_id, turn_id, Pager(client.caller.user_id))
+    cancelling.cancel(client.caller, session_id, turn_id)
     title = shown_title(_title(client.caller, session_id))
     client.send(TurnDone(id=client.id, turn_id=turn_id, status=TurnStatus.CANCELLED, session_title=title))

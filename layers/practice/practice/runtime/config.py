@@ -49,6 +49,7 @@ class Config:
     titles_dead_letters_url = _Required("TITLES_DEAD_LETTERS_URL")
     transfer_dead_letters_url = _Required("TRANSFER_DEAD_LETTERS_URL")
     turn_dead_letters_url = _Required("TURN_DEAD_LETTERS_URL")
+    turn_queue_url = _Required("TURN_QUEUE_URL")
     live_api_url = _Required("LIVE_API_URL")
 
     def __init__(self, variables: Mapping[str, str]) -> None:

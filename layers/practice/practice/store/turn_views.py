@@ -26,7 +26,7 @@ from practice.schemas.turn import (
 from practice.store import branches
 from practice.store.branches import Node
 from practice.store.paging import Budget, Pager
-from practice.store.turn_state import read
+from practice.store.turn_state import TurnState, read
 from practice.store.turns import cancel_queued, cancel_running
 from practice.store.views import live_responses
 from practice.table import keys
@@ -187,16 +187,17 @@ def _fill(
 
 
 @table.optimistic
-def cancel(caller: Caller, session_id: int, turn_id: int, pager: Pager) -> None:
-    """Five requests. Raises Conflict for a turn that has ended, NotFound for one that is not there."""
+def cancel(caller: Caller, session_id: int, turn_id: int) -> TurnState:
+    """Five requests; the state that it leaves. Raises TurnFinished, NotFound."""
     _find(caller.user_id, session_id, turn_id)
     state = read(caller.user_id, turn_id)
     if state is None or state.status in (TurnStatus.DONE, TurnStatus.FAILED):
         raise TurnFinished
     if state.status == TurnStatus.QUEUED:
-        cancel_queued(caller.user_id, state)
-    elif state.status == TurnStatus.RUNNING:
-        cancel_running(caller.user_id, state)
+        return cancel_queued(caller.user_id, state)
+    if state.status == TurnStatus.RUNNING:
+        return cancel_running(caller.user_id, state)
+    return state
 
 
 def _turn(node: Node, models: StoredModels, after: int | None) -> Turn:

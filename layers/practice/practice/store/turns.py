@@ -365,12 +365,14 @@ def _event_detail(state: TurnState) -> dict[str, object]:
     return {"models": models, "errors": errors, "cost_usd": cost_usd}
 
 
-def cancel_queued(user_id: int, state: TurnState) -> None:
+def cancel_queued(user_id: int, state: TurnState) -> TurnState:
     """From the queue. Raises ConditionFailed when it waits there no more."""
-    _end(user_id, replace(state, status=TurnStatus.CANCELLED), was=TurnStatus.QUEUED)
+    ended = replace(state, status=TurnStatus.CANCELLED)
+    _end(user_id, ended, was=TurnStatus.QUEUED)
+    return ended
 
 
-def cancel_running(user_id: int, state: TurnState) -> None:
+def cancel_running(user_id: int, state: TurnState) -> TurnState:
     """Asks the runner to stop, or settles the turn when its lease has lapsed.
 
     Raises ConditionFailed when it does not run any more.
@@ -386,4 +388,5 @@ def cancel_running(user_id: int, state: TurnState) -> None:
     except table.ConditionFailed as failed:
         if failed.item is None or failed.item["status"] != table.text(TurnStatus.RUNNING):
             raise
-        settle_turn(user_id, replace(state, is_cancelled=True))
+        return settle_turn(user_id, replace(state, is_cancelled=True))
+    return state

@@ -132,7 +132,6 @@ class Configuration:
     history_tokens: int
     provider_secret_arn: str
     knowledge_base_id: str
-    turn_queue_url: str
 
 
 @lru_cache(maxsize=1)
@@ -149,7 +148,6 @@ def configuration() -> Configuration:
         history_tokens=int(env.get("HISTORY_TOKENS") or 4000),
         provider_secret_arn=env.get("PROVIDER_SECRET_ARN", ""),
         knowledge_base_id=env.get("KNOWLEDGE_BASE_ID", ""),
-        turn_queue_url=env.get("TURN_QUEUE_URL", ""),
     )
 
 

@@ -22,6 +22,7 @@ from practice.errors import (
     TurnNotFound,
 )
 from practice.runtime import queues
+from practice.runtime.config import config
 from practice.schemas.spending import Reserved
 from practice.schemas.turn import (
     IN_PROGRESS,
@@ -39,7 +40,6 @@ from practice.store.turns import Lease
 from practice.store.views import View, read_view
 from practice.table import keys
 from practice.turns.beginning import TurnRequest, open_session, prepare_turn
-from practice.turns.configuration import configuration
 from practice.turns.worker import answer_turn
 
 LIVE_SECONDS: Final = 1.0
@@ -163,7 +163,7 @@ def _queued(turn: StoredTurn, view: View, request: TurnRequest) -> TurnOutcome:
     user_id = request.caller.user_id
     request.begun(turn)
     message = QueuedTurn(user_id=user_id, turn_id=turn.turn_id)
-    if queues.send(configuration().turn_queue_url, [message.model_dump_json()]):
+    if queues.send(config().turn_queue_url, [message.model_dump_json()]):
         if request.attempt.key is None:
             turns.cancel_queued(
                 user_id, TurnState(turn, TurnStatus.QUEUED, [], {})

@@ -38,7 +38,7 @@ def answer_turn(
     deadline: Deadline,
     *,
     was_running: bool = False,
-    live_seconds: float = LIVE_SECONDS,
+    live_seconds: float,
 ) -> TurnState:
     """One request when examples are selected, one for each answer, one at the end; two more when the turn has followers,
     and more for a history that is not among the newest responses of the session.
@@ -116,7 +116,9 @@ def run_queued_turn(message: QueuedTurn, deadline: Deadline) -> None:
     try:
         view = read_view(user_id, keys.session_of(turn_id), with_responses=True)
         with _heartbeat(user_id, turn_id, claim.worker):
-            answer_turn(user_id, state, view, deadline, was_running=claim.was_running)
+            answer_turn(
+                user_id, state, view, deadline, was_running=claim.was_running, live_seconds=LIVE_SECONDS
+            )
     except SessionNotFound:
         return  # deleted, and its turns with it
 
