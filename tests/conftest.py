@@ -43,6 +43,31 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(config.stash[RECORDING])
 
 
+IN_THEIR_PROCESS = frozenset(
+    {"monkeypatch", "unreliable", "recording", "requests_to_table", "overheard", "a_bad_day"}
+)
+"""Fixtures that replace or break parts of the functions, or show what they log and ask: those of this process alone."""
+OF_PROGRAMS = ("tests/local/", "tests/docs/")
+"""Tests of the local stack, and of clients and documents that are tried on one."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With BASE_URL, deselect what says nothing about the stack there. What else a test may need there it skips for."""
+    if BASE_URL:
+        others = [item for item in items if not speaks_of_the_deployed_stack(item)]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if speaks_of_the_deployed_stack(item)]
+
+
+def speaks_of_the_deployed_stack(item: pytest.Item) -> bool:
+    if item.get_closest_marker("e2e"):
+        return True
+    fixtures = set(getattr(item, "fixturenames", ()))
+    if "stack" in fixtures and (fixtures & IN_THEIR_PROCESS or item.nodeid.startswith(OF_PROGRAMS)):
+        return False
+    return "send" in fixtures
+
+
 pytest_plugins = ["tests.support.failures", "tests.support.torture"]
 
 

@@ -195,6 +195,7 @@ def test_a_failed_and_a_cancelled_turn_may_be_followed(
     assert branch(ada, session, newest) == [one, failed, queued, newest]
 
 
+@pytest.mark.usefixtures("stack")
 def test_a_turn_that_has_not_ended_is_passed_over_and_refused_by_name(ada: Learner, session: Json) -> None:
     one = ask(ada, session, "one")
     queued = made(chat(ada, session, "later", headers=LATER), 202)["turn_id"]

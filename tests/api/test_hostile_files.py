@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from local.stack import Stack
 from practice.runtime import clock
 from practice.table import keys
 from tests.support import torture
@@ -21,10 +20,11 @@ SHARDS = 32
 """Cases of the long run, which may be interrupted between them."""
 PLAIN = {"content-type": "application/x-ndjson"}
 ItemsOf = Callable[[Learner], dict[tuple[str, str], Any]]
+ContentsOf = Callable[[Learner], dict[Any, Any]]
 
 
 @pytest.fixture(scope="module")
-def lines(lasting_learner: Callable[[], Learner], stack: Stack) -> list[Json]:
+def lines(lasting_learner: Callable[[], Learner]) -> list[Json]:
     """An export with something of everything: an error of a model, an agent's snapshot and a deleted turn too."""
     who = lasting_learner()
     example, other = who.add_example(title="Sums", meta={"level": 1.0}), who.add_example(is_active=True)
@@ -305,10 +305,10 @@ REFUSED: dict[str, tuple[str, Callable[[Json], object], list[str | int]]] = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_field_that_the_api_would_refuse_is_refused_with_its_line_and_its_name(
-    name: str, lines: list[Json], ada: Learner, items_of: ItemsOf
+    name: str, lines: list[Json], ada: Learner, contents_of: ContentsOf
 ) -> None:
     kind, change, place = REFUSED[name]
-    before = items_of(ada)
+    before = contents_of(ada)
     number = 1 + next(n for n, line in enumerate(lines) if line["type"] == kind)
 
     answer = ada.post("/import", raw=changed(lines, kind, change), headers=PLAIN)
@@ -316,11 +316,11 @@ def test_a_field_that_the_api_would_refuse_is_refused_with_its_line_and_its_name
     assert answer.status == 422, answer.body[:200]
     [problem] = answer.detail
     assert problem["loc"][: 2 + len(place)] == ["body", number, *place], problem
-    assert items_of(ada) == before
+    assert contents_of(ada) == before
 
 
 def test_a_response_of_its_own_within_the_ids_of_a_turn_is_refused(
-    lines: list[Json], ada: Learner, items_of: ItemsOf
+    lines: list[Json], ada: Learner, contents_of: ContentsOf
 ) -> None:
     """The list of turns would show the turn twice."""
     copied: list[Json] = json.loads(json.dumps(lines))
@@ -334,13 +334,13 @@ def test_a_response_of_its_own_within_the_ids_of_a_turn_is_refused(
         own[name], by_hand[name] = by_hand[name], own[name]
     copied[places[0]], copied[places[1]] = by_hand, own
     kept = [line for line in copied if line["type"] not in ("vote", "deleted_turn")]
-    before = items_of(ada)
+    before = contents_of(ada)
 
     answer = ada.post("/import", raw="\n".join(map(json.dumps, kept)).encode(), headers=PLAIN)
 
     assert answer.status == 422, answer.body
     assert answer.detail[0]["loc"] == ["body", 1 + kept.index(turn), "turn_id"]
-    assert items_of(ada) == before
+    assert contents_of(ada) == before
 
 
 def test_a_mutated_export_is_refused_whole_or_can_be_read_whole(

@@ -233,6 +233,7 @@ def test_labels_stay_when_an_answer_is_deleted(ada: Learner, class_id: int) -> N
     assert after.items() <= before.items()
 
 
+@pytest.mark.usefixtures("stack")
 def test_answers_that_do_not_fit_follow_by_label(
     ada: Learner, class_of: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -661,6 +662,7 @@ def tomorrow(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return move
 
 
+@pytest.mark.usefixtures("stack")
 def test_at_midnight_a_class_shows_what_the_day_brought(
     learners: Callable[[int], list[Learner]], class_id: int, tomorrow: Callable[[], None]
 ) -> None:

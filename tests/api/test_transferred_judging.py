@@ -22,6 +22,7 @@ from tests.support.recount import miscounts
 
 Json = dict[str, Any]
 ItemsOf = Callable[[Learner], dict[tuple[str, str], Any]]
+ContentsOf = Callable[[Learner], dict[Any, Any]]
 MODELS = ("model-a", "model-b", "model-c")
 
 
@@ -241,6 +242,7 @@ def test_an_import_that_dies_leaves_no_votes_and_no_counts_behind(
     assert dead > 2
 
 
+@pytest.mark.usefixtures("stack")
 def test_an_export_taken_while_a_judged_answer_is_deleted_imports(
     another_learner: Callable[[], Learner], class_id: int
 ) -> None:
@@ -418,7 +420,7 @@ def exported(lasting_learner: Callable[[], Learner]) -> list[Json]:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_rating_or_vote_that_the_api_would_refuse_is_refused_with_its_line_and_field(
-    name: str, exported: list[Json], ada: Learner, items_of: ItemsOf
+    name: str, exported: list[Json], ada: Learner, contents_of: ContentsOf
 ) -> None:
     damage, place = REFUSED[name]
     lines: list[Json] = json.loads(json.dumps(exported))
@@ -427,18 +429,18 @@ def test_a_rating_or_vote_that_the_api_would_refuse_is_refused_with_its_line_and
     if number is None:  # a changed copy
         number = next(n for n, line in enumerate(lines) if line["type"] == damaged["type"])
         lines[number] = damaged
-    before = items_of(ada)
+    before = contents_of(ada)
 
     answer = ada.post("/import", raw=file_of(lines), headers=PLAIN)
 
     assert answer.status == 422, answer.body[:200]
     [problem] = answer.detail
     assert problem["loc"][: 2 + len(place)] == ["body", number + 1, *place], problem
-    assert items_of(ada) == before
+    assert contents_of(ada) == before
 
 
 def test_a_file_whose_votes_compare_too_many_models_in_a_class_is_refused(
-    exported: list[Json], ada: Learner, items_of: ItemsOf
+    exported: list[Json], ada: Learner, contents_of: ContentsOf
 ) -> None:
     """More pairs than one item of a user's counts holds."""
     original = [
@@ -453,14 +455,14 @@ def test_a_file_whose_votes_compare_too_many_models_in_a_class_is_refused(
         for line in json.loads(json.dumps(rest[:end])):
             renamed(line, number)
             lines.append(line)
-    before = items_of(ada)
+    before = contents_of(ada)
 
     answer = ada.post("/import", raw=file_of(lines), headers=PLAIN)
 
     assert answer.status == 422, answer.body[:200]
     assert answer.detail[0]["loc"][2:] == ["answers"]
     assert lines[answer.detail[0]["loc"][1] - 1]["type"] == "vote"
-    assert items_of(ada) == before
+    assert contents_of(ada) == before
 
 
 IDS = ("session_id", "session_model_id", "response_id", "turn_id", "next_id", "winner")

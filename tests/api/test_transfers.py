@@ -528,7 +528,7 @@ def test_files_go_with_an_erasure(
 # Beside others
 
 
-@pytest.mark.usefixtures("under_load")
+@pytest.mark.usefixtures("stack", "under_load")
 def test_an_export_taken_beside_a_writer_imports(
     ada: Learner, another_learner: Callable[[], Learner], monkeypatch: pytest.MonkeyPatch
 ) -> None:

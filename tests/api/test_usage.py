@@ -159,6 +159,7 @@ def test_a_period_that_is_none_is_refused(ada: Learner, query: str, kind: str, n
     assert [(each["type"], each["loc"]) for each in answer.detail] == [(kind, ["query", name])]
 
 
+@pytest.mark.usefixtures("stack")
 def test_a_model_without_a_price_has_no_cost_and_one_that_is_free_costs_nothing(
     ada: Learner, class_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -424,6 +425,7 @@ def test_dollars_are_held_exactly(ada: Learner, class_of: Any, announce: Callabl
     assert left(chat(ada, session, prompt)) == {"class-daily-microdollars": int((needed - spent) * 10**6)}
 
 
+@pytest.mark.usefixtures("stack")
 def test_a_model_without_a_price_counts_nothing_under_a_budget_in_dollars(
     ada: Learner, class_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

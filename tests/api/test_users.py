@@ -33,7 +33,7 @@ def with_new_token(who: Learner, stack: Stack, issued: float) -> Learner:
 
 
 @pytest.fixture(autouse=True)
-def a_minute_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+def a_minute_passes(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a process remembers of an account lapses at once."""
     monkeypatch.setattr(accounts, "REMEMBERED_SECONDS", 0.0)
 

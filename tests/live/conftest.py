@@ -2,10 +2,13 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 
+from tests.support.learners import BASE_URL
+from tests.support.live import LIVE_URL, LiveApi, Remote
 from tests.support.processes import SECONDS
 from tests.support.providers import Play, Played, completion
 
@@ -41,3 +44,15 @@ def gate() -> Iterator[Gate]:
     made = Gate()
     yield made
     made.open_all()
+
+
+@pytest.fixture
+def live_api(request: pytest.FixtureRequest) -> Iterator[LiveApi]:
+    """What sockets are opened at: the local stack in this process, or with BASE_URL the live API at LIVE_URL."""
+    if not BASE_URL:
+        yield request.getfixturevalue("stack")
+    elif LIVE_URL:
+        with closing(Remote(LIVE_URL)) as remote:
+            yield remote
+    else:
+        pytest.skip("needs LIVE_URL")

@@ -15,25 +15,25 @@ from practice.store import accounts
 from practice.turns import worker
 from tests.live.conftest import Gate
 from tests.support import deliveries
-from tests.support.learners import Learner
-from tests.support.live import Refused, Socket
+from tests.support.learners import BASE_URL, Learner
+from tests.support.live import LiveApi, Refused, Socket
 from tests.support.providers import FakeProvider
 
 ALL_TOKENS = {"issued_before": "2100-01-01T00:00:00Z"}
 
 
-def token(stack: Stack, ada: Learner, **claims: Any) -> str:
+def token(secret: str, ada: Learner, **claims: Any) -> str:
     now = int(time.time())
     given = {"sub": str(ada.user_id), "iat": now, "exp": now + 600, **claims}
     present = {name: value for name, value in given.items() if value is not None}
-    return jwt.encode(present, stack.token_secret, algorithm="HS256")
+    return jwt.encode(present, secret, algorithm="HS256")
 
 
 # The handshake
 
 
-def test_a_token_among_the_subprotocols_opens_a_connection(stack: Stack, ada: Learner) -> None:
-    socket = Socket.open(stack, None, sec_websocket_protocol=f"practice.v1, bearer.{ada.token}")
+def test_a_token_among_the_subprotocols_opens_a_connection(live_api: LiveApi, ada: Learner) -> None:
+    socket = Socket.open(live_api, None, sec_websocket_protocol=f"practice.v1, bearer.{ada.token}")
 
     assert socket.protocol == "practice.v1"
     socket.say("ping")
@@ -54,14 +54,17 @@ def test_a_token_among_the_subprotocols_opens_a_connection(stack: Stack, ada: Le
     ],
     ids=str,
 )
-def test_a_handshake_without_a_good_token_is_401(stack: Stack, ada: Learner, headers: dict[str, str]) -> None:
+def test_a_handshake_without_a_good_token_is_401(
+    live_api: LiveApi, ada: Learner, headers: dict[str, str]
+) -> None:
     filled = {name: value.replace("{token}", ada.token) for name, value in headers.items()}
 
     with pytest.raises(Refused) as refused:
-        Socket.open(stack, None, **filled)
+        Socket.open(live_api, None, **filled)
 
     assert refused.value.status == 401
-    assert refused.value.headers["www-authenticate"] == "Bearer"
+    if not BASE_URL:  # AWS does not document which headers of a refusal reach the client
+        assert refused.value.headers["www-authenticate"] == "Bearer"
 
 
 @pytest.mark.parametrize(
@@ -69,9 +72,13 @@ def test_a_handshake_without_a_good_token_is_401(stack: Stack, ada: Learner, hea
     [{"exp": 1_700_000_000}, {"sub": None}, {"exp": None}, {"sub": "0"}, {"iat": True}],
     ids=str,
 )
-def test_a_token_with_bad_claims_opens_nothing(stack: Stack, ada: Learner, claims: dict[str, Any]) -> None:
+def test_a_token_with_bad_claims_opens_nothing(
+    live_api: LiveApi, ada: Learner, signing_secret: str, claims: dict[str, Any]
+) -> None:
+    if not signing_secret:
+        pytest.skip("needs TOKEN_SECRET")
     with pytest.raises(Refused) as refused:
-        Socket.open(stack, None, authorization=f"Bearer {token(stack, ada, **claims)}")
+        Socket.open(live_api, None, authorization=f"Bearer {token(signing_secret, ada, **claims)}")
 
     assert refused.value.status == 401
 
@@ -155,7 +162,7 @@ def test_a_follower_who_may_follow_no_more_is_sent_nothing_more(
     session = ada.open_session(class_id=class_of("alpha", "beta"))
     provider.plays["beta"] = gate.play("late")
     seconds = 3 if how == "expired" else 600
-    own = token(stack, ada, exp=int(time.time()) + seconds)
+    own = token(stack.token_secret, ada, exp=int(time.time()) + seconds)
     socket = Socket.open(stack, None, authorization=f"Bearer {own}")
     socket.say("chat", "c", session_id=session["session_id"], prompt_text="Why?")
     working = threading.Thread(target=deliver_turns, daemon=True)
@@ -259,14 +266,15 @@ def message(action: object, **fields: object) -> str:
     ids=lambda value: str(value)[:60],
 )
 def test_a_bad_message_is_an_error_and_the_connection_stays(
-    stack: Stack, ada: Learner, text: str, status: int, detail: Any
+    live_api: LiveApi, ada: Learner, text: str, status: int, detail: Any
 ) -> None:
-    socket = Socket.open(stack, ada)
+    socket = Socket.open(live_api, ada)
 
     socket.say_raw(text)
+    [error] = socket.arrived(1)
     socket.say("ping", "after")
 
-    [error, pong] = socket.events
+    [_, pong] = socket.arrived(2)
     assert pong == {"type": "pong", "id": "after"}
     assert (error["type"], error["status"]) == ("error", status)
     assert error["id"] == ("1" if '"id": "1"' in text else None)
@@ -277,12 +285,13 @@ def test_a_bad_message_is_an_error_and_the_connection_stays(
     socket.of("after")
 
 
-def test_a_422_as_large_as_it_gets_fits_a_message(stack: Stack, ada: Learner) -> None:
-    socket = Socket.open(stack, ada)
+def test_a_422_as_large_as_it_gets_fits_a_message(live_api: LiveApi, ada: Learner) -> None:
+    socket = Socket.open(live_api, ada)
     names = {"\x01" * 250 + str(n): 1 for n in range(18)}
 
     socket.say_raw(message("chat", **FIELDS, **names))
 
+    socket.arrived(1)
     [error] = socket.of("1")
     assert error["status"] == 422
     assert error["detail"]
@@ -290,37 +299,38 @@ def test_a_422_as_large_as_it_gets_fits_a_message(stack: Stack, ada: Learner) ->
 
 @pytest.mark.parametrize("action", ["follow", "cancel", "chat"])
 def test_the_turn_of_another_learner_is_not_found(
-    stack: Stack, ada: Learner, ben: Learner, action: str
+    live_api: LiveApi, ada: Learner, ben: Learner, action: str
 ) -> None:
     session = ada.open_session()
     response = ada.add_response(session)
-    socket = Socket.open(stack, ben)
+    socket = Socket.open(live_api, ben)
     fields = {"prompt_text": "Why?"} if action == "chat" else {"turn_id": response["response_id"]}
 
     socket.say(action, "theirs", session_id=session["session_id"], **fields)
+    socket.arrived(1)
     socket.say(action, "unknown", session_id=2**40, **fields)
 
-    [theirs, unknown] = socket.events
+    [theirs, unknown] = socket.arrived(2)
     assert theirs == {"type": "error", "id": "theirs", "status": 404, "detail": "session not found"}
     assert theirs | {"id": "unknown"} == unknown
 
 
-def test_a_turn_of_another_session_is_not_found(stack: Stack, ada: Learner) -> None:
+def test_a_turn_of_another_session_is_not_found(live_api: LiveApi, ada: Learner) -> None:
     session, other = ada.open_session(), ada.open_session()
     response = ada.add_response(other)
-    socket = Socket.open(stack, ada)
+    socket = Socket.open(live_api, ada)
 
     for turn_id in (response["response_id"], session["session_id"] + 30_000):
         socket.say("follow", session_id=session["session_id"], turn_id=turn_id)
 
-    assert [event["detail"] for event in socket.events] == ["turn not found"] * 2
+    assert [event["detail"] for event in socket.arrived(2)] == ["turn not found"] * 2
 
 
 def test_what_is_refused_over_http_is_refused_with_the_same_words(
-    stack: Stack, ada: Learner, announce: Any
+    live_api: LiveApi, ada: Learner, announce: Any
 ) -> None:
     announce(900_001, "alpha", status="ended")
-    socket = Socket.open(stack, ada)
+    socket = Socket.open(live_api, ada)
     session_id = ada.open_session()["session_id"]
     run, chat = "/sessions/run?class_id=", f"/sessions/{session_id}/chat"
     refused: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
@@ -337,7 +347,7 @@ def test_what_is_refused_over_http_is_refused_with_the_same_words(
         over_http = ada.post(path, body)
         socket.say(action, str(number), **own, **body)
 
-        [error] = socket.of(str(number))
+        error = socket.wait("error", str(number))
         assert (error["status"], error["detail"]) == (over_http.status, over_http.detail), (action, more)
 
 

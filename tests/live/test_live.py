@@ -19,7 +19,7 @@ from practice.turns import worker
 from practice.turns.run import POLL_SECONDS
 from tests.live.conftest import Gate
 from tests.support.learners import Learner, made
-from tests.support.live import Socket, joined
+from tests.support.live import LiveApi, Socket, joined
 from tests.support.processes import wait_until
 from tests.support.providers import FakeProvider, Part, Played
 
@@ -210,28 +210,29 @@ def test_a_turn_that_has_ended_comes_at_once(
     assert failed["error"] == turn["errors"][0]
 
 
-def test_a_response_that_was_added_is_followed_as_a_turn_of_its_own(stack: Stack, ada: Learner) -> None:
+def test_a_response_that_was_added_is_followed_as_a_turn_of_its_own(live_api: LiveApi, ada: Learner) -> None:
     session = ada.open_session()
     response = ada.add_response(session, response_text="By hand: \u00e9\U0001f600.")
-    socket = Socket.open(stack, ada)
+    socket = Socket.open(live_api, ada)
 
     socket.say("follow", session_id=session["session_id"], turn_id=response["response_id"])
 
-    assert joined(socket.of("1")) == {response["response_id"]: "By hand: \u00e9\U0001f600."}
     assert socket.wait("turn.done")["status"] == "done"
+    assert joined(socket.of("1")) == {response["response_id"]: "By hand: \u00e9\U0001f600."}
 
 
 @pytest.mark.parametrize(
     "text", ["x" * 100_000, "\u00e9\U0001f600" * 30_000, '\\"\n\t' * 20_000], ids=["ascii", "wide", "escaped"]
 )
 def test_a_long_answer_is_several_deltas_and_none_is_larger_than_a_message(
-    stack: Stack, ada: Learner, text: str
+    live_api: LiveApi, ada: Learner, text: str
 ) -> None:
     session = ada.open_session()
     response = ada.add_response(session, response_text=text)
-    socket = Socket.open(stack, ada)
+    socket = Socket.open(live_api, ada)
 
     socket.say("follow", session_id=session["session_id"], turn_id=response["response_id"])
+    socket.wait("turn.done")
 
     assert joined(socket.of("1")) == {response["response_id"]: text}
     sizes = [
@@ -243,11 +244,11 @@ def test_a_long_answer_is_several_deltas_and_none_is_larger_than_a_message(
     assert max(sizes) <= 16 * 1024
 
 
-def test_what_does_not_fit_an_answers_message_is_null_in_it(stack: Stack, ada: Learner) -> None:
+def test_what_does_not_fit_an_answers_message_is_null_in_it(live_api: LiveApi, ada: Learner) -> None:
     session = ada.open_session(title="t" * 10_000)
     usage = {"note": "x" * 40_000}
     response = ada.add_response(session, response_text="Short.", token_usage=usage)
-    socket = Socket.open(stack, ada)
+    socket = Socket.open(live_api, ada)
 
     socket.say("follow", session_id=session["session_id"], turn_id=response["response_id"])
 
@@ -257,7 +258,7 @@ def test_what_does_not_fit_an_answers_message_is_null_in_it(stack: Stack, ada: L
 
 
 def test_an_imported_turn_of_many_long_names_and_details_fits_its_messages(
-    stack: Stack, ada: Learner, ben: Learner, class_of: Callable[..., int]
+    live_api: LiveApi, ada: Learner, ben: Learner, class_of: Callable[..., int]
 ) -> None:
     """Each name and the detail is as long as a file may have it."""
     session = ada.open_session(class_id=class_of("a"))
@@ -282,10 +283,11 @@ def test_an_imported_turn_of_many_long_names_and_details_fits_its_messages(
     file = "\n".join(map(json.dumps, lines)).encode()
     made(ben.post("/import", raw=file, headers={"content-type": "application/x-ndjson"}), 201)
     [imported] = ben.get("/sessions").json["items"]
-    socket = Socket.open(stack, ben)
+    socket = Socket.open(live_api, ben)
 
     turn_id = turn["turn_id"] - own["session_id"] + imported["session_id"]
     socket.say("follow", session_id=imported["session_id"], turn_id=turn_id)
+    socket.wait("turn.done")
 
     kinds = [event["type"] for event in socket.of("1")]
     assert kinds == ["turn.started", "answer.failed", "turn.done"]
@@ -333,14 +335,14 @@ def test_a_queued_turn_that_is_cancelled_ends_for_its_followers(
     assert provider.asked() == {}
 
 
-def test_a_finished_turn_cannot_be_cancelled(stack: Stack, ada: Learner) -> None:
+def test_a_finished_turn_cannot_be_cancelled(live_api: LiveApi, ada: Learner) -> None:
     session = ada.open_session()
     response = ada.add_response(session)
-    socket = Socket.open(stack, ada)
+    socket = Socket.open(live_api, ada)
 
     socket.say("cancel", session_id=session["session_id"], turn_id=response["response_id"])
 
-    assert socket.events == [{"type": "error", "id": "1", "status": 409, "detail": "turn_finished"}]
+    assert socket.arrived(1) == [{"type": "error", "id": "1", "status": 409, "detail": "turn_finished"}]
 
 
 # Workers that die
@@ -448,8 +450,8 @@ def test_a_turn_of_a_deleted_session_is_not_found_for_its_followers(
 # Limits
 
 
-def test_the_eleventh_connection_closes_the_oldest(stack: Stack, ada: Learner) -> None:
-    sockets = [Socket.open(stack, ada) for _ in range(11)]
+def test_the_eleventh_connection_closes_the_oldest(live_api: LiveApi, ada: Learner) -> None:
+    sockets = [Socket.open(live_api, ada) for _ in range(11)]
 
     assert sockets[0].wait_closed() == 1000
     assert [each.closed for each in sockets[1:]] == [None] * 10

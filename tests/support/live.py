@@ -1,20 +1,29 @@
-"""A client of the live API in this process: the local stack's gateway hands its messages to the functions."""
+"""A client of the live API: of the local stack in this process, or of the stack at LIVE_URL."""
 
 import json
+import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, Self
 
 from jsonschema import Draft202012Validator
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
 
-from local.live import Connection
+from local.http import Response
 from local.stack import Stack
 from tests.support.learners import Learner
 from tests.support.processes import SECONDS
 
 Event = dict[str, Any]
+
+LIVE_URL: Final = os.environ.get("LIVE_URL", "")
+"""Of the stack at BASE_URL."""
 
 CONTRACT: Final = json.loads((Path(__file__).parents[2] / "asyncapi.json").read_text())
 SCHEMA: Final = Draft202012Validator(
@@ -37,10 +46,71 @@ class Refused(Exception):
         self.headers = headers
 
 
+@dataclass(frozen=True)
+class Shaken:
+    """The answer to a handshake, as the local stack's gateway gives it."""
+
+    connection: ClientConnection | None
+    response: Response
+
+
+class Remote:
+    """The live API at LIVE_URL, in the place of the local stack with its gateway."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._open = ExitStack()
+
+    @property
+    def live(self) -> Self:
+        return self
+
+    def connect(self, headers: Iterable[tuple[str, str]], peer: "Socket") -> Shaken:
+        sent = {name: value for name, value in headers if name != "host"}
+        offered = sent.pop("sec-websocket-protocol", "")
+        try:
+            connection = self._open.enter_context(
+                connect(
+                    self._url,
+                    additional_headers=sent,
+                    subprotocols=[Subprotocol(each) for each in offered.split(", ")] if offered else None,
+                    open_timeout=SECONDS,
+                    proxy=None,
+                )
+            )
+        except InvalidStatus as refused:
+            return Shaken(
+                None, Response(refused.response.status_code, list(refused.response.headers.items()))
+            )
+        threading.Thread(target=self._read, args=(connection, peer), daemon=True).start()
+        own = [("sec-websocket-protocol", str(connection.subprotocol))] if connection.subprotocol else []
+        return Shaken(connection, Response(101, own))
+
+    @staticmethod
+    def _read(connection: ClientConnection, peer: "Socket") -> None:
+        with suppress(ConnectionClosed):
+            while True:
+                peer.send(str(connection.recv()))
+        peer.close(connection.close_code or 1006)
+
+    def receive(self, connection: Any, text: str) -> None:
+        with suppress(ConnectionClosed):
+            connection.send(text)
+
+    def disconnect(self, connection: Any) -> None:
+        connection.close()
+
+    def close(self) -> None:
+        self._open.close()
+
+
+LiveApi = Stack | Remote
+
+
 class Socket:
     """One connection. `stack` sends it events; tests send messages, and wait for what comes."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: LiveApi) -> None:
         self._stack = stack
         self._arrived = threading.Condition()
         self.events: list[Event] = []
@@ -52,11 +122,11 @@ class Socket:
         """As if the client had left without a word."""
         self.reads = threading.Event()
         self.reads.set()
-        self.connection: Connection
+        self.connection: Any
         self.protocol: str | None = None
 
     @classmethod
-    def open(cls, stack: Stack, who: Learner | None, **headers: str) -> Self:
+    def open(cls, stack: LiveApi, who: Learner | None, **headers: str) -> Self:
         """Raises Refused."""
         socket = cls(stack)
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -103,6 +173,12 @@ class Socket:
             assert self.faults == []
             assert all(size <= 32 * 1024 for size in self.sizes)
             return [event for event in self.events if event["id"] == id]
+
+    def arrived(self, count: int) -> list[Event]:
+        """All events so far, of which there are `count`."""
+        with self._arrived:
+            assert self._arrived.wait_for(lambda: len(self.events) >= count, SECONDS), self.events
+            return list(self.events)
 
     def wait(self, kind: str, id: str = "1", count: int = 1) -> Event:
         """The `count`-th event of this type for this id."""
