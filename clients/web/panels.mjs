@@ -8,6 +8,7 @@ const NUMBERS = ["temperature", "top_p", "max_completion_tokens"];
 
 export class Settings {
   /** @type {Schemas["Settings"] | null} */ #shown = null;
+  #changes = 0;
 
   /** @param {HTMLFormElement} form @param {(error: unknown) => void} report */
   constructor(form, report) {
@@ -27,7 +28,8 @@ export class Settings {
     const values = { ...settings?.generation_params, style_preset: settings?.style_preset };
     for (const field of this.#fields()) {
       field.disabled = !settings;
-      field.value = String(values[field.name] ?? "");
+      // What is being typed stays.
+      if (field !== document.activeElement) field.value = String(values[field.name] ?? "");
     }
   }
 
@@ -37,8 +39,10 @@ export class Settings {
     const sent = value === "" ? null : NUMBERS.includes(name) ? Number(value) : value;
     const changes = name === "style_preset" ? { style_preset: sent } : { generation_params: { [name]: sent } };
     const { session_id } = this.#shown;
+    const own = ++this.#changes;
     const changed = await call("PATCH", `/sessions/${session_id}/settings`, changes);
-    if (this.#shown?.session_id === session_id) this.show(changed);
+    // A later change has an answer of its own.
+    if (own === this.#changes && this.#shown?.session_id === session_id) this.show(changed);
   }
 
   #fields() {
@@ -49,6 +53,7 @@ export class Settings {
 export class Examples {
   /** @type {number | null} */ #sessionId = null;
   /** @type {number[]} */ #selected = [];
+  #lists = 0;
 
   /** @param {HTMLUListElement} list @param {HTMLFormElement} form @param {(error: unknown) => void} report */
   constructor(list, form, report) {
@@ -64,15 +69,22 @@ export class Examples {
   async show(settings) {
     this.#sessionId = settings?.session_id ?? null;
     this.#selected = settings?.few_shot_links.map((link) => link.example_id) ?? [];
+    await this.#read();
+  }
+
+  async #read() {
+    const own = ++this.#lists;
     const { items } = await call("GET", "/few-shot-examples?size=50");
+    // An older list that comes late would hide what was added since.
+    if (own !== this.#lists) return;
     this.list.replaceChildren(...items.map((/** @type {Schemas["Example"]} */ each) => this.#item(each)));
   }
 
   /** @param {HTMLFormElement} form */
   async #add(form) {
-    const made = await call("POST", "/few-shot-examples", Object.fromEntries(new FormData(form)));
+    await call("POST", "/few-shot-examples", Object.fromEntries(new FormData(form)));
     form.reset();
-    this.list.prepend(this.#item(made));
+    await this.#read();
   }
 
   /** @param {Schemas["Example"]} example */

@@ -84,9 +84,12 @@ class Page:
         browser.wait_for("sessionStorage.getItem('practice.token') !== null")
 
     def set(self, selector: str, value: str) -> None:
-        field = f"document.querySelector({json.dumps(selector)})"
-        self.browser.evaluate(f"{field}.value = {json.dumps(value)}")
-        self.browser.evaluate(f"{field}.dispatchEvent(new Event('change', {{ bubbles: true }}))")
+        """As a user's change: nothing happens between the new value and its event."""
+        self.browser.evaluate(
+            f"((field) => {{ field.value = {json.dumps(value)};"
+            " field.dispatchEvent(new Event('change', { bubbles: true })); })"
+            f"(document.querySelector({json.dumps(selector)}))"
+        )
 
     def click(self, selector: str) -> None:
         self.browser.evaluate(f"document.querySelector({json.dumps(selector)}).click()")
@@ -367,6 +370,49 @@ def test_settings_and_examples_are_at_hand(page: Page, provider: FakeProvider) -
     [request, *_] = provider.requests
     assert request["temperature"] == 0.3
     assert [each["content"] for each in request["messages"]][-3:] == ["2+2", "four", "3+3"]
+
+
+def test_an_answer_that_comes_late_neither_hides_an_example_nor_undoes_what_is_typed(page: Page) -> None:
+    """The page holds back the first list of examples, then the first change of the settings."""
+    page.browser.evaluate(
+        "window.hold = (method, path) => new Promise((held) => {"
+        " const fetched = window.fetch;"
+        " window.fetch = async (url, options) => {"
+        "  const answer = await fetched(url, options);"
+        "  if (options.method === method && url.includes(path)) {"
+        "   window.fetch = fetched;"
+        "   await new Promise((release) => { window.release = release; held(); });"
+        "  }"
+        "  return answer;"
+        " };"
+        "}), null"
+    )
+    page.browser.evaluate(
+        "window.isHeld = false; hold('GET', '/few-shot-examples').then(() => { isHeld = true; }), null"
+    )
+    page.click("#new-session button")
+    page.browser.wait_for("isHeld && !document.querySelector('#settings select').disabled")
+    page.set("#new-example [name=input_text]", "2+2")
+    page.set("#new-example [name=output_text]", "four")
+    page.click("#new-example button")
+    page.browser.wait_for("document.querySelectorAll('#examples input').length === 1")
+    page.browser.evaluate("release()")
+    page.browser.evaluate("fetch('/', {}).then(() => null)")
+
+    assert page.browser.evaluate("document.querySelectorAll('#examples input').length") == 1
+
+    page.browser.evaluate(
+        "window.isHeld = false; hold('PATCH', '/settings').then(() => { isHeld = true; }), null"
+    )
+    page.set("#settings [name=style_preset]", "accurate")
+    page.browser.wait_for("isHeld")
+    page.browser.evaluate("document.getElementById('settings').closest('details').open = true")
+    page.browser.evaluate("document.querySelector('#settings [name=temperature]').focus()")
+    page.browser.evaluate("document.querySelector('#settings [name=temperature]').value = '0.3'")
+    page.browser.evaluate("release()")
+    page.browser.evaluate("fetch('/', {}).then(() => null)")
+
+    assert page.browser.evaluate("document.querySelector('#settings [name=temperature]').value") == "0.3"
 
 
 def test_a_token_that_is_not_accepted_is_asked_for_again(page: Page) -> None:
