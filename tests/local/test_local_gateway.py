@@ -371,6 +371,20 @@ def test_a_connection_serves_many_requests(server: Server) -> None:
     connection.close()
 
 
+def test_an_answer_waits_for_no_acknowledgement_of_its_head(server: Server) -> None:
+    """TCP_NODELAY is set: without it each answer of a kept connection takes 40 ms more."""
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection.request("GET", "/things/1")
+    connection.getresponse().read()
+
+    [served] = server._server.server_state.connections
+    transport = served.transport
+    accepted = transport.get_extra_info("socket")
+
+    assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    connection.close()
+
+
 def test_an_idle_connection_does_not_keep_a_server_from_closing() -> None:
     server = Server(lambda request: Response(204))
     server.start()
