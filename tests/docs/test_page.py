@@ -99,7 +99,7 @@ class Page:
         self.click("#send")
 
     def reload(self) -> None:
-        self.browser.evaluate("window.isOld = true; location.reload()")
+        self.browser.evaluate("window.isOld = true; setTimeout(() => location.reload())")
         self.browser.wait_for("!window.isOld && document.readyState === 'complete'")
 
     def press(self, field: str, **key: Any) -> None:

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,10 @@ os.execv(program[0], program)
 def find_browser() -> str | None:
     names = ("chromium", "chromium-browser", "google-chrome", "chrome")
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+
+
+class Navigated(RuntimeError):
+    """The page that was asked has given way to another one."""
 
 
 class Chromium:
@@ -96,7 +100,8 @@ class Chromium:
             messages = json.loads(message)
             if messages.get("id") == self._sent:
                 if "error" in messages:
-                    raise RuntimeError(f"{method}: {messages['error']}")
+                    kind = Navigated if "navigated" in messages["error"]["message"] else RuntimeError
+                    raise kind(f"{method}: {messages['error']}")
                 return messages["result"]
 
     def close(self) -> None:
@@ -141,13 +146,15 @@ class Browser:
         return messages["result"].get("value")
 
     def wait_for(self, expression: str) -> Any:
-        """The expression's value, as soon as it is true."""
+        """The expression's value, as soon as it is true, also across navigations."""
         deadline = time.monotonic() + SECONDS
-        while not (value := self.evaluate(expression)):
+        while True:
+            with suppress(Navigated):
+                if value := self.evaluate(expression):
+                    return value
             if time.monotonic() > deadline:
                 raise TimeoutError(f"never true: {expression}")
             time.sleep(0.05)
-        return value
 
     def screenshot(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self._call("Page.captureScreenshot")["data"]))
