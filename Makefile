@@ -23,8 +23,9 @@ sam := PATH="$(CURDIR)/.venv/bin:$$PATH" .tools/sam/bin/python -m samcli
 venv := .venv/installed
 node := node_modules/installed
 node_dev := node_modules/installed-dev
-# Each worker of the suite has a stack of its own; one that runs elsewhere is asked by one worker.
-workers := $(if $(BASE_URL),0,auto --maxprocesses 4)
+# Each worker of the suite has a stack of its own, and waits for its engine and for programs: two cores have work for three.
+# A stack that runs elsewhere is asked by one worker.
+workers := $(if $(BASE_URL),0,$(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 3 ? cores + 1 : 4))))
 
 ##@ Use
 

@@ -404,6 +404,7 @@ def test_whenever_a_worker_is_killed_its_followers_have_the_stored_text_from_the
     socket, turn_id = started(stack, ada, session)
     late = Socket.open(stack, ada)
     late.say("follow", "l", session_id=session["session_id"], turn_id=turn_id)
+    late.wait("turn.started", "l")
     requests, lock = 0, threading.Lock()
 
     def before_send(request: Any, **_: Any) -> None:
