@@ -405,6 +405,7 @@ def test_a_turn_with_an_error_stays_among_its_siblings_without_its_answer(
 # Many
 
 
+@pytest.mark.usefixtures("stack")
 def test_of_many_siblings_the_nearest_hundred_are_listed(ada: Learner, session: Json) -> None:
     queued = [
         made(chat(ada, session, f"{n}", headers=LATER, body={"model_names": ["alpha"]}), 202)["turn_id"]
@@ -534,6 +535,7 @@ def test_a_branch_costs_the_same_in_a_session_of_ten_thousand_turns(
     assert len(large[3]) <= len(small[3]) + 12, (small[3], large[3])
 
 
+@pytest.mark.usefixtures("stack")
 def test_a_chain_of_ten_thousand_turns_is_read_to_its_beginning(ada: Learner, session: Json) -> None:
     grown = grow(ada, session, 20_000)
 

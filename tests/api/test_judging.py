@@ -309,6 +309,7 @@ def test_a_turn_with_a_vote_keeps_its_labels_under_another_secret(
     assert vote(ada, turn, {"response_id": first.json["winner"]})["revealed"] == first.json["revealed"]
 
 
+@pytest.mark.usefixtures("stack")
 def test_a_turn_whose_worker_died_is_judged_once_it_was_cancelled(
     ada: Learner, class_of: Callable[..., int]
 ) -> None:

@@ -15,6 +15,7 @@ from websockets.sync.client import connect
 from local.intrinsics import REGION
 from local.stack import read_template
 from local.template import queue_url
+from practice.limits import PROMPT_BYTES
 from tests.support.learners import BASE_URL, Learner, Send, made
 from tests.support.live import joined
 
@@ -43,12 +44,16 @@ def items(send: Send) -> Items:
     )
 
     def read(who: Learner) -> dict[str, Any]:
-        pages = client.get_paginator("query").paginate(
-            TableName=read_template().environment["TABLE_NAME"],
-            KeyConditionExpression="pk = :pk",
-            ExpressionAttributeValues={":pk": {"S": f"USER#{who.user_id}"}},
-            ConsistentRead=True,
-        )
+        pages = [
+            page
+            for pk in (f"USER#{who.user_id}#ACCOUNT", f"USER#{who.user_id}")
+            for page in client.get_paginator("query").paginate(
+                TableName=read_template().environment["TABLE_NAME"],
+                KeyConditionExpression="pk = :pk",
+                ExpressionAttributeValues={":pk": {"S": pk}},
+                ConsistentRead=True,
+            )
+        ]
         return {item["sk"]["S"]: item for page in pages for item in page["Items"]}
 
     return read
@@ -74,7 +79,11 @@ def put_on_bus(send: Send, kind: str, **detail: Any) -> Any:
 def send_message(send: Send, queue: str, body: str) -> None:
     [url] = [queue_url(name) for name, each in read_template().queues.items() if each.logical_id == queue]
     request = json.dumps({"QueueUrl": url, "MessageBody": body}).encode()
-    headers = {"host": "localhost", "x-amz-target": "AmazonSQS.SendMessage"}
+    headers = {
+        "host": "localhost",
+        "content-type": "application/x-amz-json-1.0",
+        "x-amz-target": "AmazonSQS.SendMessage",
+    }
     answer = send("POST", "/_local/aws/sqs/", headers, request)
     assert answer.status == 200, answer.body
 
@@ -219,7 +228,7 @@ def test_a_long_prompt_of_an_agent_is_replaced_whole(ada: Learner, send: Send) -
         "generation_params": {},
     }
 
-    for prompt in (secrets.token_urlsafe(500_000), "short"):
+    for prompt in (secrets.token_hex(PROMPT_BYTES // 2), "short"):
         now = datetime.now(UTC).isoformat()
         announced = put_on_bus(send, "AgentUpdated", updated_at=now, system_prompt=prompt, **agent)
         assert announced["outcome"] == "stored"

@@ -1,4 +1,4 @@
-"""The handshake of a live connection, and its end."""
+"""The handshake of a live connection."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -39,16 +39,6 @@ def connect(event: Event, context: object) -> dict[str, Any]:
             "statusCode": 200,
             "headers": {"Sec-WebSocket-Protocol": protocol} if protocol else {},
         }
-
-
-def disconnect(event: Event, context: object) -> dict[str, Any]:
-    """Three requests. API Gateway sends this event when it can: one that is lost is made up for by time."""
-    with invocation("$disconnect", event, context) as line:
-        connection = connections.read(connection_id_of(event))
-        if connection:
-            line.user_id = connection.caller.user_id
-            connections.remove(connection.caller.user_id, connection.connection_id)
-    return {"statusCode": 200}
 
 
 def _authenticated(headers: Mapping[str, str]) -> tuple[Caller, str | None]:
