@@ -114,7 +114,9 @@ def ask(
 def shown(answer: Answer) -> Any:
     """An answer without what differs between any two: ids, times and the request's own name."""
     headers = {
-        name: value for name, value in answer.headers.items() if "request" not in name and name != "location"
+        name: value
+        for name, value in answer.headers.items()
+        if "request" not in name and name not in ("location", "date")
     }
     return answer.status, headers, plain(json.loads(answer.body)) if answer.body else None
 
@@ -256,7 +258,6 @@ def cursor_of(account: Account, endpoint: Endpoint, **query: object) -> str:
     answer = account.owner.get(f"{account.path_of(endpoint)}?{urlencode({'size': 1, **query})}")
     found = answer.headers.get("x-next-cursor") or answer.json.get("next_cursor")
     if not found:
-        assert "next_cursor" not in answer.json
         pytest.skip("continues by a cursor only what is larger than an answer")
     return str(found)
 
