@@ -116,7 +116,7 @@ def shown(answer: Answer) -> Any:
     headers = {
         name: value
         for name, value in answer.headers.items()
-        if "request" not in name and name not in ("location", "date")
+        if "request" not in name and name not in ("location", "date", "content-length")
     }
     return answer.status, headers, plain(json.loads(answer.body)) if answer.body else None
 
