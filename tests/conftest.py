@@ -50,8 +50,6 @@ IN_THEIR_PROCESS = frozenset(
 """Fixtures that replace or break parts of the functions, or show what they log and ask: those of this process alone."""
 OF_PROGRAMS = ("tests/local/", "tests/docs/")
 """Tests of the local stack, and of clients and documents that are tried on one."""
-
-
 LONGEST = ("test_fuzz.py", "test_guide.py")
 """They take minutes and begin first: at the end one process would run them while the others have nothing left."""
 

@@ -216,7 +216,7 @@ def test_the_system_role_is_left_out_like_a_parameter(
     chosen: dict[str, Any],
     is_in_the_message: bool,
 ) -> None:
-    """What was chosen goes: nobody chooses the role, and its text is not lost without it."""
+    """What was chosen goes: the role is no choice, and its text is not lost without it."""
     if provider == "bedrock":
         fake.plays["m"] = lambda _: converse({"text": "Because."})
 

@@ -197,7 +197,7 @@ def test_of_a_response_without_a_prompt_its_own_first_words_serve(
     delivered.run()
 
     assert title_of(ada, session) == "Air scatters blue most."
-    assert len(shown) == 2, "nobody pays again"
+    assert len(shown) == 2, "a second payment"
 
 
 def test_a_title_is_made_by_the_configured_model_alone(

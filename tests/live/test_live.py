@@ -21,9 +21,9 @@ from practice.schemas.response import Response
 from practice.schemas.turn import AskedModel, TurnStatus
 from practice.store import turns
 from practice.store.followers import Follower
+from practice.store.turns import LONGEST_LEASE_SECONDS
 from practice.table.keys import Key
 from practice.turns import worker
-from practice.turns.cancelling import LONGEST_LEASE_SECONDS
 from practice.turns.live import Live, _Sender, _Sent
 from practice.turns.run import POLL_SECONDS
 from tests.live.conftest import Gate

@@ -1,6 +1,6 @@
 """What deleted answers took, kept in the item of their turn among its siblings.
 
-Whoever settles a turn counts it, also when an answer was deleted after the runner that received it had died.
+Settling a turn counts it, also when an answer was deleted after the runner that received it had died.
 """
 
 from typing import Final

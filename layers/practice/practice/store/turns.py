@@ -9,7 +9,7 @@ import json
 import secrets
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 from practice import table
 from practice.errors import RequestInFlight, SessionNotFound
@@ -30,6 +30,9 @@ from practice.store.idempotency import IdempotentAttempt
 from practice.store.responses import ReservedIds, of_model, reserve_ids, touch_session
 from practice.store.turn_state import ERRORS, FailedModel, TurnState, read
 from practice.table import keys
+
+LONGEST_LEASE_SECONDS: Final = 60
+"""For which a runner holds a turn without a sign of life."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,12 @@
 """Cancels a turn, and sees to it that those who follow it live learn of its end."""
 
-from typing import Final
-
 from practice.caller import Caller
 from practice.runtime import queues
 from practice.runtime.config import config
 from practice.runtime.log import logger
 from practice.schemas.turn import QueuedTurn, TurnStatus
 from practice.store import turn_views
-
-LONGEST_LEASE_SECONDS: Final = 60
-"""For which a runner holds a turn without a sign of life."""
+from practice.store.turns import LONGEST_LEASE_SECONDS
 
 
 def cancel(caller: Caller, session_id: int, turn_id: int) -> None:

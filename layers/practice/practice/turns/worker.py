@@ -14,7 +14,7 @@ from practice.schemas.turn import IN_PROGRESS, ErrorCode, QueuedTurn
 from practice.store import catalogue, followers, reservations, turn_state, turns, usage
 from practice.store.history import History
 from practice.store.turn_state import TurnState
-from practice.store.turns import Lease
+from practice.store.turns import LONGEST_LEASE_SECONDS, Lease
 from practice.store.views import View, examples_in, read_view
 from practice.table import keys
 from practice.turns.live import Live
@@ -22,7 +22,7 @@ from practice.turns.run import PromptContext, run_turn
 
 MARGIN_SECONDS: Final = 3.0
 """Kept back from a function's time, to settle the turn and to answer."""
-WORKER_LEASE: Final = Lease(60, 3 * 960)
+WORKER_LEASE: Final = Lease(LONGEST_LEASE_SECONDS, 3 * 960)
 """A worker renews its lease every third of a minute; its message comes back twice, after 16 minutes each."""
 BEAT_SECONDS: Final = 20.0
 PAUSE_SECONDS: Final = 1.0
