@@ -20,6 +20,7 @@ from tools.build import ROOT
 from tools.expansion import expand
 from tools.rehearse import adapt, stages
 from tools.rehearse.__main__ import one_run_at_a_time
+from tools.rehearse.deployment import Deployment
 from tools.rehearse.emulator import PYTHON, emulator
 from tools.rehearse.routes import make_routes
 
@@ -175,6 +176,44 @@ with emulator(pathlib.Path({str(tmp_path)!r}), {port}, iam=False):
 
     with emulator(tmp_path, port, iam=False):
         assert not (tmp_path / "temporary" / "left").exists()
+
+
+HALF = {
+    "AWSTemplateFormatVersion": "2010-09-09",
+    "Parameters": {"Stage": {"Type": "String"}},
+    "Resources": {
+        "First": {"Type": "AWS::SQS::Queue", "Properties": {}},
+        "Refused": {
+            "Type": "AWS::CloudWatch::Alarm",
+            "DependsOn": "First",
+            "Properties": {
+                "ComparisonOperator": "GreaterThanThreshold",
+                "EvaluationPeriods": 1,
+                "Threshold": 1,
+                "Metrics": [{"Id": "sum", "Expression": "1 + 1"}],
+            },
+        },
+    },
+}
+"""The emulator refuses an alarm with an expression."""
+
+
+@installed
+def test_half_a_deployment_is_one_line_and_leaves_its_logs(tmp_path: Path, port: int) -> None:
+    template = tmp_path / "build" / "template.yaml"
+    template.parent.mkdir()
+    template.write_text(json.dumps(HALF))
+
+    with pytest.raises(SystemExit) as ended, emulator(tmp_path, port, iam=False) as running:
+        Deployment(running, "dev", template).deploy({"Stage": "dev"})
+
+    log = tmp_path / "sam-deploy.log"
+    line = (
+        rf"sam deploy of practice-api-dev failed, Refused: [^\n]+: see {log} and {tmp_path / 'emulator.log'}"
+    )
+    assert re.fullmatch(line, str(ended.value))
+    assert {file.name for file in tmp_path.iterdir()} == {"build", "emulator.log", log.name}
+    assert not listening(port)
 
 
 def listening(port: int) -> bool:

@@ -10,9 +10,10 @@ import os
 import random
 import secrets
 import string
+import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from http.client import HTTPConnection, HTTPSConnection
@@ -31,6 +32,8 @@ BASE = "/user/practice"
 BASE_URL = os.environ.get("BASE_URL", "")
 CONNECTIONS = int(os.environ.get("CONNECTIONS") or 100)
 """Requests at once to BASE_URL."""
+KEPT_SECONDS = 2.0
+"""How long a connection is used again."""
 DEFAULT_PARAMS = {
     "temperature": 0.7,
     "top_p": 0.9,
@@ -77,21 +80,37 @@ def over_http(base_url: str) -> Send:
     parts = urlsplit(base_url)
     connect = HTTPSConnection if parts.scheme == "https" else HTTPConnection
     turnstile = BoundedSemaphore(CONNECTIONS)
+    kept: deque[tuple[float, HTTPConnection]] = deque()
+
+    def connection() -> HTTPConnection:
+        """One that was used a moment ago, which no server closes so soon, or a new one."""
+        while kept:
+            used_at, newest = kept.pop()
+            if time.monotonic() - used_at < KEPT_SECONDS:
+                return newest
+            newest.close()
+        return connect(parts.netloc, timeout=60)
 
     def send(method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
-        connection = connect(parts.netloc, timeout=60)
-        with turnstile, closing(connection):
-            # As every client does with what is not ASCII.
-            encoded = quote(parts.path.rstrip("/") + target, safe=string.punctuation)
-            # The host is that of the URL: by it API Gateway knows which API is meant.
-            sent = {name: value for name, value in headers.items() if name != "host"}
-            connection.request(method, encoded, body, sent)
-            response = connection.getresponse()
-            return Answer(
-                response.status,
-                {name.lower(): value for name, value in response.getheaders()},
-                response.read(),
-            )
+        # As every client does with what is not ASCII.
+        encoded = quote(parts.path.rstrip("/") + target, safe=string.punctuation)
+        # The host is that of the URL: by it API Gateway knows which API is meant.
+        sent = {name: value for name, value in headers.items() if name != "host"}
+        with turnstile:
+            used = connection()
+            try:
+                used.request(method, encoded, body, sent)
+                response = used.getresponse()
+                answer = Answer(
+                    response.status,
+                    {name.lower(): value for name, value in response.getheaders()},
+                    response.read(),
+                )
+            except BaseException:
+                used.close()
+                raise
+            kept.append((time.monotonic(), used))
+        return answer
 
     return send
 

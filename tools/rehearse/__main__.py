@@ -26,8 +26,12 @@ from tools.rehearse.slow_model import slow_model
 
 FOLDER = ROOT / ".aws-sam" / "rehearsal"
 ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64"}
-CONNECTIONS = "8"
-"""Requests at once of the suite: each that is under way has a process of 60 MB of its own, and the emulator no bound."""
+WORKERS = 2
+"""Processes of the suite: one waits for the emulator half of its time."""
+CONNECTIONS = "4"
+"""Requests at once of each: one that is under way has a process of 45 MB of its own, and the emulator no bound."""
+WRITERS = "20"
+"""Of each race: with four at once, more of them wait and race no harder."""
 BAD_MESSAGE = "tests/live/test_connections.py::test_a_bad_message_is_an_error_and_the_connection_stays"
 LACKING = (
     "tests/api/test_bad_input.py::test_a_body_that_is_no_text_is_a_400",
@@ -123,6 +127,7 @@ def test(deployment: Deployment, arguments: list[str]) -> int:
             "-m",
             "not e2e and not torture",
             "-q",
+            f"-n{WORKERS}",
             *without,
             *arguments,
         ],
@@ -134,6 +139,7 @@ def test(deployment: Deployment, arguments: list[str]) -> int:
             "BASE_URL": deployment.url,
             "LIVE_URL": deployment.live_url,
             "CONNECTIONS": CONNECTIONS,
+            "WRITERS": WRITERS,
             "TOKEN_SECRET": deployment.secret(),
             **{name: settings[name] for name in SETTINGS},
         },

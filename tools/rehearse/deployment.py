@@ -67,7 +67,7 @@ class Deployment:
                 REGION,
             ],
             cwd=ROOT,
-            env=sam_environment() | self.emulator.environment,
+            env=_without_aws(sam_environment()) | self.emulator.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -169,3 +169,8 @@ class Deployment:
             self.physical,
             self.parameters,
         )
+
+
+def _without_aws(environment: Mapping[str, str]) -> dict[str, str]:
+    """Nothing of what the shell says about AWS, such as the endpoint of one service, leads away from the emulator."""
+    return {name: value for name, value in environment.items() if not name.startswith("AWS_")}

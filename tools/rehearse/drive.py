@@ -64,7 +64,7 @@ class User:
 
 def request(url: str, method: str, body: bytes | None, headers: dict[str, str]) -> Answer:
     parts = urlsplit(url)
-    connection = (HTTPSConnection if parts.scheme == "https" else HTTPConnection)(parts.netloc, timeout=60)
+    connection = (HTTPSConnection if parts.scheme == "https" else HTTPConnection)(parts.netloc, timeout=180)
     try:
         target = parts.path + (f"?{parts.query}" if parts.query else "")
         connection.request(method, target, body, headers)
@@ -87,10 +87,12 @@ class Drive:
             key: re.compile(re.sub(r"\{\w+\}", "[^/]+", key.partition(" ")[2])) for key in self.routes
         }
         self._reached: set[str] = set()
+        self._revoked = self.user()
 
     def run(self) -> Iterator[str]:
         """Yields the name of each step when it is done."""
         for step in (
+            self.revocation,
             self.sessions,
             self.settings,
             self.models,
@@ -110,10 +112,10 @@ class Drive:
             self.deletions,
             self.export_and_import,
             self.export_and_import_by_link,
-            self.revocation,
             self.erasure,
             self.contract,
             self.preflight,
+            self.revoked_token,
             self.dead_letters,
             self.whole,
         ):
@@ -409,14 +411,17 @@ class Drive:
             raise Failed("the import has other responses than the export")
 
     def revocation(self) -> None:
-        ada = self.user()
+        """First: a process remembers the account for most of a minute."""
+        ada = self._revoked
         ada.get("/sessions")
         self._announce(
             "TokensRevoked",
             user_id=ada.user_id,
             issued_before=datetime.fromtimestamp(time.time() + 5, UTC).isoformat(),
         )
-        until("a revoked token is refused", lambda: self._status(ada, "/sessions") == 401)
+
+    def revoked_token(self) -> None:
+        until("a revoked token is refused", lambda: self._status(self._revoked, "/sessions") == 401)
 
     def erasure(self) -> None:
         ada = self.user()

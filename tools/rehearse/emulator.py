@@ -22,6 +22,7 @@ from tools.build import ROOT
 from tools.processes import with_parent
 
 PYTHON = ROOT / ".tools" / "rehearse" / "bin" / "python"
+PROCESS = Path(__file__).with_name("emulator_process.py")
 ACCOUNT_KEY = "test"
 """The emulator takes any credentials for those of the account's root."""
 REGION = "us-east-1"
@@ -74,7 +75,7 @@ def emulator(folder: Path, port: int, *, iam: bool) -> Iterator[Emulator]:
     log = folder / "emulator.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*with_parent(), str(PYTHON), "-m", "ministack"],
+            [*with_parent(), str(PYTHON), "-P", str(PROCESS)],
             cwd=temporary,
             env=_environment(temporary, port, iam),
             stdin=subprocess.DEVNULL,
@@ -105,8 +106,8 @@ def _environment(temporary: Path, port: int, iam: bool) -> Mapping[str, str]:
         "LOG_LEVEL": "INFO",
         "AUTH": str(iam).lower(),
         "LAMBDA_STRICT": "0",
-        # A process that is not called for a minute ends: each takes 60 MB.
-        "LAMBDA_WARM_TTL_SECONDS": "60",
+        # Longer than a step waits for: to start a process takes a second of both cores, to keep it 45 MB.
+        "LAMBDA_WARM_TTL_SECONDS": "600",
     }
 
 
