@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Final
 
@@ -59,11 +60,7 @@ class Place:
         self.folder = folder / "tree"
         # As in a reader's terminal: without the variables of the make that started this test, and of its stack.
         shell = {name: value for name, value in SHELL.items() if name not in OF_MAKE | OF_ANOTHER_STACK}
-        self.variables = {
-            **shell,
-            "PYTHONDONTWRITEBYTECODE": "1",
-            **variables,
-        }
+        self.variables = {**shell, **variables}
         self._shell = folder / "shell"
         listed = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -73,11 +70,16 @@ class Place:
             text=True,
         )
         for name in filter(None, listed.stdout.split("\0")):
-            if (ROOT / name).exists():
-                (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, self.folder / name, follow_symlinks=False)
+            self._copy(name)
+            if name.endswith(".py"):  # compiled already: each command would do it again
+                self._copy(cache_from_source(name))
         for name in (".venv", "node_modules"):
             self._borrow(name)
+
+    def _copy(self, name: str) -> None:
+        if (ROOT / name).exists():
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, self.folder / name, follow_symlinks=False)
 
     def _borrow(self, name: str) -> None:
         """What is installed, with stamps of its own: make installs nothing, and would install it here."""
