@@ -17,6 +17,7 @@ from practice.errors import StoreUnavailable
 from practice.runtime import queues
 from practice.schemas.turn import TurnError
 from practice.store import followers, turns
+from practice.store.turn_state import Followers
 from practice.table.keys import Key
 from practice.turns import configuration, run, worker
 from tests.support.hooks import hooked
@@ -1351,7 +1352,7 @@ def test_a_running_turn_reads_whether_it_was_cancelled_in_one_request(
     looks: list[Any] = []
     sees = followers.look
 
-    def look(user_id: int, turn_id: int, known: followers.Followers) -> followers.Sighting:
+    def look(user_id: int, turn_id: int, known: Followers) -> followers.Sighting:
         assert quiet.wait(30)
         if not looks:
             looks.append("failed")

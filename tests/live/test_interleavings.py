@@ -15,6 +15,7 @@ from practice.schemas.response import Response
 from practice.schemas.spending import Spending
 from practice.schemas.turn import IN_PROGRESS, AskedModel, ErrorCode, TurnStatus
 from practice.store import followers, turn_state, turns
+from practice.store.turn_state import Follower
 from practice.turns import live as live_module
 from practice.turns.live import Live
 from tests.support.learners import Learner, made
@@ -207,7 +208,7 @@ class World:
                 followers.follow(
                     self.ada.user_id,
                     self.turn_id,
-                    followers.Follower(client.socket.connection.connection_id, client.follows[0]),
+                    Follower(client.socket.connection.connection_id, client.follows[0]),
                 )
 
     def drop(self, number: int) -> None:

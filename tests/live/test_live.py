@@ -20,7 +20,7 @@ from practice.schemas.base import BaseModel
 from practice.schemas.response import Response
 from practice.schemas.turn import AskedModel, TurnStatus
 from practice.store import turns
-from practice.store.followers import Follower
+from practice.store.turn_state import Follower
 from practice.store.turns import LONGEST_LEASE_SECONDS
 from practice.table.keys import Key
 from practice.turns import worker

@@ -19,8 +19,8 @@ from practice.schemas.live import Cancel, Chat, Follow, Run, TurnDone, shown_tit
 from practice.schemas.session import OwnSession
 from practice.schemas.turn import IN_PROGRESS, NewPrompt, StoredTurn, Turn, TurnStatus
 from practice.store import followers, turn_views
-from practice.store.followers import Follower
 from practice.store.idempotency import IdempotentAttempt
+from practice.store.turn_state import Follower
 from practice.table import keys
 from practice.turns import cancelling, routes
 from practice.turns.beginning import TurnRequest

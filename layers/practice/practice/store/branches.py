@@ -7,26 +7,23 @@ id than the one it follows.
 """
 
 from collections import deque
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from functools import cached_property
 from itertools import groupby, islice
 from typing import Final
 
 from practice import table
-from practice.errors import TurnNotFinished, TurnNotFound
 from practice.schemas.response import Response
 from practice.schemas.session_model import StoredModels
 from practice.schemas.turn import IN_PROGRESS, StoredTurn, TurnError, TurnStatus
 from practice.store.turn_state import TurnState, build_state
-from practice.store.turns import Followed, holds_only_models
-from practice.store.views import View, is_live
+from practice.store.views import is_live
 from practice.table import keys
 
 SIBLINGS: Final = 100
 """Listed with one turn."""
-_BY_TIME: Final = 25
+BY_TIME: Final = 25
 """Read at once where turns follow each other by time."""
 _FEW: Final = 8
 """Answers that are read before it is known how long they are."""
@@ -133,7 +130,7 @@ def _next_by_time(user_id: int, session_id: int, models: StoredModels, after: in
     item = next(table.walk(keys.turns(user_id, session_id, after=after), backwards=False, limit=1), None)
     before = keys.number_in(item.key.sk) if item else None
     span = keys.responses(user_id, session_id, before, after)
-    for document in table.walk(span, backwards=False, limit=_BY_TIME):
+    for document in table.walk(span, backwards=False, limit=BY_TIME):
         if "turn" not in document.item and is_live(document, _ids(models)):
             return Node(turn_of(document), None, [document])
     return Node(before, item, []) if item and before else None
@@ -166,7 +163,7 @@ def ancestors(
             turn_id = known[-1]
             item = table.get(keys.turn(user_id, turn_id))
             stored = StoredTurn.model_validate_json(item.text) if item else None
-        for older in by_time(user_id, session_id, models, turn_id, _BY_TIME):
+        for older in by_time(user_id, session_id, models, turn_id, BY_TIME):
             yield older.turn_id
             if not older.is_by_time:
                 turn_id, stored = older.turn_id, older.stored
@@ -209,87 +206,6 @@ def _places(user_id: int, node: Node, wanted: Container[int] | None) -> list[key
         return [keys.response(user_id, node.turn_id)]
     asked = [each for each in node.stored.asked if wanted is None or each.session_model_id in wanted]
     return [keys.response(user_id, each.response_id) for each in asked]
-
-
-# The next turn
-
-
-class Newest(Enum):
-    """In place of the id of a turn: the newest that has ended."""
-
-    NEWEST = "newest"
-
-
-NEWEST: Final = Newest.NEWEST
-
-
-def keys_of(user_id: int, view: View, after: int | Newest | None) -> list[keys.Key]:
-    """What `find` needs to see, apart from the view."""
-    if after is NEWEST:
-        return (
-            [keys.turn(user_id, turn_of(view.live[0]))] if view.live and "turn" in view.live[0].item else []
-        )
-    if after is None or keys.session_of(after) != view.session.session_id:
-        return []
-    return [keys.turn(user_id, after), keys.response(user_id, after)]
-
-
-def find(
-    user_id: int, view: View, after: int | Newest | None, found: Mapping[keys.Key, table.Document]
-) -> Node | None:
-    """The turn that a new one is to follow. No request, but in rare cases.
-
-    Raises NotFound for one that is not in the session, and Conflict for one that has not ended.
-    """
-    if after is NEWEST:
-        return _newest(user_id, view, found)
-    return None if after is None else _named(user_id, view, after, found)
-
-
-def _named(user_id: int, view: View, turn_id: int, found: Mapping[keys.Key, table.Document]) -> Node:
-    """Two requests when the newest responses of the session show no answer of the turn."""
-    node = _node(user_id, view, turn_id, found)
-    own = found.get(keys.response(user_id, turn_id))
-    if node.item is None:
-        node.answers = [own] if own and "turn" not in own.item else []
-    elif not node.is_shown(view.models):
-        node = next(load(user_id, [turn_id]), node)
-    if not node.is_shown(view.models):
-        raise TurnNotFound
-    if not node.has_ended():
-        raise TurnNotFinished
-    return node
-
-
-def _newest(user_id: int, view: View, found: Mapping[keys.Key, table.Document]) -> Node | None:
-    """Two requests or more when another turn than that of the newest response is under way, or ended without an answer."""
-    if "answered" not in view.models_document.item:
-        return None
-    if view.live:
-        node = _node(user_id, view, turn_of(view.live[0]), found)
-        next_id = view.models_document.number("next_id")
-        if holds_only_models(node.end, next_id, view.models) and node.has_ended():
-            return node
-    nodes = by_time(user_id, view.session.session_id, view.models, None, 2)
-    return next((node for node in nodes if node.has_ended() and node.is_shown(view.models)), None)
-
-
-def _node(user_id: int, view: View, turn_id: int, found: Mapping[keys.Key, table.Document]) -> Node:
-    answers = [each for each in view.live if turn_of(each) == turn_id]
-    return Node(turn_id, found.get(keys.turn(user_id, turn_id)), answers)
-
-
-def follow(user_id: int, view: View, node: Node | None) -> Followed:
-    """No request; two where the turns before follow each other by time."""
-    session_id = view.session.session_id
-    if node is None:
-        return Followed.nothing(session_id)
-    if node.stored and node.stored.ancestry:
-        known, is_whole = node.stored.ancestors(), node.stored.ancestry.is_whole
-    else:
-        known = list(islice(ancestors(user_id, session_id, view.models, node.turn_id, node.stored), _BY_TIME))
-        is_whole = len(known) < _BY_TIME
-    return Followed(node.turn_id, node.end, [node.turn_id, *known], is_whole)
 
 
 # Siblings

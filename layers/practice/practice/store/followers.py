@@ -1,40 +1,18 @@
 """Who follows a turn live: each live connection, with its client's id for the turn, in a set in the turn's item."""
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 from practice import table
 from practice.errors import StoreUnavailable, TooManyFollowers, TurnNotFound, Unauthorized
 from practice.limits import FOLLOWERS
 from practice.schemas.turn import IN_PROGRESS, TurnStatus
 from practice.store import accounts, connections
+from practice.store.turn_state import Follower, Followers, followers_in
 from practice.table import keys
 
 TELLING_SECONDS: Final = 60.0
 """Longer than the followers of a turn that has ended are sent its messages."""
-
-
-class Follower(NamedTuple):
-    """Who is sent what happens in a turn: a live connection, and its client's id for this."""
-
-    connection_id: str
-    id: str
-
-    @property
-    def entry(self) -> str:
-        return f"{self.connection_id} {self.id}"
-
-    @classmethod
-    def of_entry(cls, entry: str) -> Self:
-        connection_id, _, own_id = entry.partition(" ")
-        return cls(connection_id, own_id)
-
-
-Followers = frozenset[Follower]
-
-
-def followers_in(item: table.Item) -> Followers:
-    return frozenset(Follower.of_entry(each) for each in item.get("followers", {}).get("SS", ()))
 
 
 class Sighting(NamedTuple):

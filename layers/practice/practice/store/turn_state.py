@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Self
 
 from pydantic import TypeAdapter
 
@@ -23,7 +23,6 @@ from practice.schemas.turn import (
     TurnStatus,
 )
 from practice.store import deleted_answers
-from practice.store.followers import Followers, followers_in
 from practice.table import keys
 
 _ENDED_BY: Final = {
@@ -38,6 +37,29 @@ Sent = dict[int, dict[str, Any]]
 """By response id: the parameters that a provider was sent."""
 Spent = dict[int, Spending]
 """By response id: what the model took, whether its answer was kept or not."""
+
+
+class Follower(NamedTuple):
+    """Who is sent what happens in a turn: a live connection, and its client's id for this."""
+
+    connection_id: str
+    id: str
+
+    @property
+    def entry(self) -> str:
+        return f"{self.connection_id} {self.id}"
+
+    @classmethod
+    def of_entry(cls, entry: str) -> Self:
+        connection_id, _, own_id = entry.partition(" ")
+        return cls(connection_id, own_id)
+
+
+Followers = frozenset[Follower]
+
+
+def followers_in(item: table.Item) -> Followers:
+    return frozenset(Follower.of_entry(each) for each in item.get("followers", {}).get("SS", ()))
 
 
 class FailedModel(TurnError):

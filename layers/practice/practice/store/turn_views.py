@@ -1,4 +1,4 @@
-"""Turns as a learner sees them: one, a page of them, and the cancelling of one.
+"""Turns as a learner sees them: one, and a page of them.
 
 A response that was added by POST or queue has no item of a turn: it is a turn of its own, made on reading.
 """
@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 
 from practice import table
 from practice.caller import Caller
-from practice.errors import SessionNotFound, TurnFinished, TurnNotFound
+from practice.errors import SessionNotFound, TurnNotFound
 from practice.limits import PAGE_SIZE
 from practice.schemas.response import Response
 from practice.schemas.session_model import StoredModels
@@ -26,8 +26,6 @@ from practice.schemas.turn import (
 from practice.store import branches
 from practice.store.branches import Node
 from practice.store.paging import Budget, Pager
-from practice.store.turn_state import TurnState, read
-from practice.store.turns import cancel_queued, cancel_running
 from practice.store.views import live_responses
 from practice.table import keys
 
@@ -41,7 +39,7 @@ class Slice:
 def get(caller: Caller, session_id: int, turn_id: int, pager: Pager, cursor: str | None = None) -> Slice:
     """Three requests; up to four more where turns follow each other by time."""
     before = _position(pager, "get_turn", turn_id, cursor)
-    models, node = _find(caller.user_id, session_id, turn_id)
+    models, node = find(caller.user_id, session_id, turn_id)
     after = branches.after_of(caller.user_id, session_id, models, node)
     siblings = branches.siblings(caller.user_id, session_id, models, node, after)
     kept, complete = _fitting(_turn(node, models, after), pager.budget(), before, is_first=True)
@@ -54,11 +52,11 @@ def get(caller: Caller, session_id: int, turn_id: int, pager: Pager, cursor: str
 
 def whole(caller: Caller, session_id: int, turn_id: int) -> Turn:
     """However large it is. Two requests; two more where turns follow each other by time."""
-    models, node = _find(caller.user_id, session_id, turn_id)
+    models, node = find(caller.user_id, session_id, turn_id)
     return _turn(node, models, branches.after_of(caller.user_id, session_id, models, node))
 
 
-def _find(user_id: int, session_id: int, turn_id: int) -> tuple[StoredModels, Node]:
+def find(user_id: int, session_id: int, turn_id: int) -> tuple[StoredModels, Node]:
     """Two requests; one for a response that is a turn of its own. Raises NotFound."""
     models, node = _look_for(user_id, session_id, turn_id)
     if keys.session_of(turn_id) != session_id or not node.is_shown(models):
@@ -115,7 +113,7 @@ def _page_of_branch(
     size = query.size or PAGE_SIZE
     if query.cursor is None:
         start, before, is_shown = leaf, None, False
-        models, node = _find(caller.user_id, session_id, start)
+        models, node = find(caller.user_id, session_id, start)
     else:
         position = pager.position(query.cursor, "list_turns", session_id, leaf).split()
         start, before, is_shown = int(position[0]), int(position[1]) or None, position[1] == "0"
@@ -184,20 +182,6 @@ def _fill(
     else:
         return _Filled(kept[::-1], None, is_complete)
     return _Filled(kept[::-1], kept[-1], is_complete)
-
-
-@table.optimistic
-def cancel(caller: Caller, session_id: int, turn_id: int) -> TurnState:
-    """Five requests; the state that it leaves. Raises TurnFinished, NotFound."""
-    _find(caller.user_id, session_id, turn_id)
-    state = read(caller.user_id, turn_id)
-    if state is None or state.status in (TurnStatus.DONE, TurnStatus.FAILED):
-        raise TurnFinished
-    if state.status == TurnStatus.QUEUED:
-        return cancel_queued(caller.user_id, state)
-    if state.status == TurnStatus.RUNNING:
-        return cancel_running(caller.user_id, state)
-    return state
 
 
 def _turn(node: Node, models: StoredModels, after: int | None) -> Turn:

@@ -25,10 +25,9 @@ from practice.schemas.turn import (
     TurnStatus,
 )
 from practice.store import reservations, usage
-from practice.store.followers import Follower
 from practice.store.idempotency import IdempotentAttempt
 from practice.store.responses import ReservedIds, of_model, reserve_ids, touch_session
-from practice.store.turn_state import ERRORS, FailedModel, TurnState, read
+from practice.store.turn_state import ERRORS, FailedModel, Follower, TurnState, read
 from practice.table import keys
 
 LONGEST_LEASE_SECONDS: Final = 60

@@ -25,13 +25,13 @@ from practice.schemas.session_model import StoredModel, StoredModels
 from practice.schemas.settings import StoredSettings
 from practice.schemas.spending import Reserved, Spending
 from practice.schemas.turn import AskedModel, NewPrompt, NewRun, NewTurn, StoredTurn, TurnSettings, TurnStatus
-from practice.store import accounts, branches, catalogue, reservations, sessions, turns, usage
+from practice.store import accounts, catalogue, next_turn, reservations, sessions, turns, usage
 from practice.store.classes import revise_models, sync_with_class, unchanged_checks
-from practice.store.followers import Follower
 from practice.store.history import History
 from practice.store.idempotency import IdempotentAttempt
 from practice.store.paging import Pager
 from practice.store.settings import initial_settings, mark_linked
+from practice.store.turn_state import Follower
 from practice.store.turns import Lease
 from practice.store.usage import Budget, Claim
 from practice.store.views import View, examples_in, read_view, versioned_examples
@@ -150,9 +150,9 @@ def _prepare_turn(
     after = _after(request.new)
     now = clock.now()
     day = keys.usage(user_id, now[:10])
-    wanted = branches.keys_of(user_id, view, after)
+    wanted = next_turn.keys_of(user_id, view, after)
     announced = catalogue.look_up(view.session.class_id, None, wanted if reserved else [*wanted, day])
-    node = branches.find(user_id, view, after, announced.beside)
+    node = next_turn.find(user_id, view, after, announced.beside)
     if view.session.class_id is None:
         raise SessionHasNoClass
     models = sync_with_class(user_id, view, announced.runnable_names())
@@ -190,7 +190,7 @@ def _prepare_turn(
         status=status,
         lease=lease,
         attempt=request.attempt,
-        followed=branches.follow(user_id, view, node),
+        followed=next_turn.follow(user_id, view, node),
         claim=lambda place: Claim(reserved) if reserved else claim(place.first_id, place.created_at),
         is_held=reserved is not None,
         follower=request.follower,
@@ -198,10 +198,10 @@ def _prepare_turn(
     return view, turn
 
 
-def _after(new: NewPrompt) -> int | branches.Newest | None:
+def _after(new: NewPrompt) -> int | next_turn.Newest | None:
     if isinstance(new, NewTurn) and "after_turn_id" in new.model_fields_set:
         return new.after_turn_id
-    return branches.NEWEST
+    return next_turn.NEWEST
 
 
 def _estimates(

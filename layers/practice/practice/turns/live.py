@@ -41,8 +41,7 @@ from practice.schemas.response import Response
 from practice.schemas.turn import IN_PROGRESS, AskedModel, Turn, TurnError, TurnModel, TurnStatus
 from practice.store import connections as stored_connections
 from practice.store import followers
-from practice.store.followers import Follower, Followers
-from practice.store.turn_state import TurnState
+from practice.store.turn_state import Follower, Followers, TurnState
 
 DELTA_SECONDS: Final = 0.105
 """Between two deltas of an answer that is being written. With ten a second, 30 seconds of three models would take more than
