@@ -10,7 +10,7 @@ from practice.http.replies import Reply
 from practice.runtime.deadline import Deadline
 from practice.schemas.transfer import Counts, Import
 from practice.store.idempotency import IdempotentAttempt
-from practice.transfers import jobs
+from practice.transfers import import_jobs
 
 REFUSES = (AccountNotEmpty, ImportInProgress, TooManyTransfers, BodyNotBase64, BodyNotUtf8)
 
@@ -26,7 +26,7 @@ def lambda_handler(
     caller: Caller, event: Event, attempt: IdempotentAttempt, deadline: Deadline
 ) -> Reply[Counts | Import]:
     """Puts an export back into an empty account; without a body, 202 with a link to upload a larger file to."""
-    made = jobs.restore(caller, body_bytes(event), attempt, deadline)
+    made = import_jobs.restore(caller, body_bytes(event), attempt, deadline)
     if isinstance(made, Counts):
         return Reply(made)
     location = f"/user/practice/import/{made.import_id}"

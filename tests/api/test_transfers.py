@@ -16,7 +16,7 @@ from local.functions import FunctionError
 from local.stack import Stack
 from practice import table
 from practice.errors import StorageFull
-from practice.schemas import transfer as lines
+from practice.schemas import transfer_line as lines
 from practice.schemas.base import BaseModel
 from practice.schemas.example import Example
 from practice.schemas.rating import Rating
@@ -28,7 +28,7 @@ from practice.schemas.turn import AskedModel, StoredTurn, TurnError, TurnSetting
 from practice.schemas.vote import JudgedAnswer, StoredVote
 from practice.store import accounts
 from practice.table import keys
-from practice.transfers import checking, claims, files, imports, jobs
+from practice.transfers import checking, claims, export_jobs, files, import_jobs, imports, jobs
 from tests.support.hooks import hooked
 from tests.support.learners import Answer, Learner, made
 from tests.support.processes import killed_at
@@ -322,7 +322,7 @@ def test_a_large_dead_import_is_cleared_by_the_worker(
     file = ada.get("/export").body
     monkeypatch.setattr(imports, "_CHUNK_WRITES", 10)
     monkeypatch.setattr(claims, "_DELETIONS", 5)
-    monkeypatch.setattr(jobs, "CLEARED_AT_ONCE", 2)
+    monkeypatch.setattr(import_jobs, "CLEARED_AT_ONCE", 2)
     with killed_at(5, WRITING):
         assert ben.post("/import", raw=file, headers=PLAIN).status == 500
     minutes_pass(2)
@@ -339,7 +339,7 @@ def test_a_large_dead_import_is_cleared_by_the_worker(
 def queued_import(ada: Learner, ben: Learner, monkeypatch: pytest.MonkeyPatch) -> Answer:
     """Of all that ada has into ben's account, for a worker."""
     work(ada)
-    monkeypatch.setattr(jobs, "LINES_AT_ONCE", 1)
+    monkeypatch.setattr(import_jobs, "LINES_AT_ONCE", 1)
     return ben.post("/import", raw=ada.get("/export").body, headers=PLAIN)
 
 
@@ -353,7 +353,7 @@ def test_a_job_whose_worker_is_killed_waits_for_its_claim_and_is_begun_anew(
 ) -> None:
     accepted, job = queued_import, queued_import.json["import_id"]
     asked: list[int] = []
-    monkeypatch.setattr(jobs, "_ask", lambda user_id, transfer_id, delay=0: asked.append(delay))
+    monkeypatch.setattr(jobs, "ask", lambda user_id, transfer_id, delay=0: asked.append(delay))
 
     with killed_at(2, WRITING), pytest.raises(FunctionError, match="Killed"):
         deliver(stack, ben, job)
@@ -377,7 +377,7 @@ def test_a_job_that_is_begun_anew_counts_from_the_beginning(
 ) -> None:
     """What the dead worker had counted is deleted first, which can take minutes."""
     accepted, job = queued_import, queued_import.json["import_id"]
-    monkeypatch.setattr(jobs, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(import_jobs, "PROGRESS_SECONDS", 0.0)
     monkeypatch.setattr(imports, "_CHUNK_WRITES", 2)
     with killed_at(9, WRITING), pytest.raises(FunctionError, match="Killed"):
         deliver(stack, ben, job)
@@ -422,18 +422,18 @@ def test_progress_of_an_import_counts_up(
 ) -> None:
     for _ in range(30):
         ada.add_example()
-    monkeypatch.setattr(jobs, "LINES_AT_ONCE", 1)
-    monkeypatch.setattr(jobs, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(import_jobs, "LINES_AT_ONCE", 1)
+    monkeypatch.setattr(import_jobs, "PROGRESS_SECONDS", 0.0)
     monkeypatch.setattr(imports, "_CHUNK_WRITES", 10)
     accepted = ben.post("/import", raw=ada.get("/export").body, headers=PLAIN)
     seen: list[int] = []
-    change = jobs._change
+    change = jobs.change
 
     def noted(user_id: int, transfer_id: int, **update: Any) -> None:
         change(user_id, transfer_id, **update)
         seen.append((ben.get(accepted.headers["location"]).json["counts"] or {}).get("examples", 0))
 
-    monkeypatch.setattr(jobs, "_change", noted)
+    monkeypatch.setattr(jobs, "change", noted)
     deliver(stack, ben, accepted.json["import_id"])
 
     assert seen == sorted(seen)
@@ -476,7 +476,7 @@ def test_what_does_not_fit_an_answer_becomes_a_file_and_is_restore_from_one(
     ada: Learner, ben: Learner, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work(ada)
-    monkeypatch.setattr(jobs, "AT_ONCE_SECONDS", 0.0)
+    monkeypatch.setattr(export_jobs, "AT_ONCE_SECONDS", 0.0)
 
     accepted = ada.get("/export")
     deliver(stack, ada, accepted.json["export_id"])
@@ -539,11 +539,11 @@ def test_an_import_that_two_workers_are_given_is_done(
 def test_a_file_that_never_comes_is_looked_for_less_and_less_often() -> None:
     looks, age = 0, timedelta()
     while age < jobs.KEPT:
-        age += timedelta(seconds=jobs.poll_delay(age))
+        age += timedelta(seconds=import_jobs.poll_delay(age))
         looks += 1
 
-    assert jobs.poll_delay(timedelta(seconds=20)) == 2
-    assert jobs.poll_delay(timedelta(minutes=10)) <= 30
+    assert import_jobs.poll_delay(timedelta(seconds=20)) == 2
+    assert import_jobs.poll_delay(timedelta(minutes=10)) <= 30
     assert looks < 1000
 
 
@@ -551,7 +551,7 @@ def test_files_go_with_an_erasure(
     ada: Learner, stack: Stack, monkeypatch: pytest.MonkeyPatch, hand_in: Callable[..., Any]
 ) -> None:
     ada.add_example()
-    monkeypatch.setattr(jobs, "AT_ONCE_SECONDS", 0.0)
+    monkeypatch.setattr(export_jobs, "AT_ONCE_SECONDS", 0.0)
     monkeypatch.setattr(accounts, "REMEMBERED_SECONDS", 0.0)
     accepted = ada.get("/export")
     deliver(stack, ada, accepted.json["export_id"])
@@ -619,7 +619,7 @@ def test_an_export_beside_an_import_says_that_it_is_incomplete(
     table.write(table.update(keys.account(ada.user_id), set_to=claim))
     assert header()["is_complete"] is False
 
-    monkeypatch.setattr(jobs, "AT_ONCE_SECONDS", 0.0)
+    monkeypatch.setattr(export_jobs, "AT_ONCE_SECONDS", 0.0)
     accepted = ada.get("/export")
     deliver(stack, ada, accepted.json["export_id"])
     done = ada.get(accepted.headers["location"]).json
@@ -630,7 +630,7 @@ def test_an_export_beside_an_import_says_that_it_is_incomplete(
 def test_an_export_under_way_and_an_import_that_waits_are_reused(
     ada: Learner, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "AT_ONCE_SECONDS", 0.0)
+    monkeypatch.setattr(export_jobs, "AT_ONCE_SECONDS", 0.0)
 
     exports = [ada.get("/export").json["export_id"] for _ in range(3)]
     waiting = [ada.post("/import").json["import_id"] for _ in range(3)]
@@ -641,7 +641,7 @@ def test_an_export_under_way_and_an_import_that_waits_are_reused(
 
 
 def test_an_account_has_a_few_transfers_at_once(ada: Learner, ben: Learner, stack: Stack) -> None:
-    file = f"{HEADER}\n{EXAMPLE}".encode() + b"\n" * jobs.LINES_AT_ONCE
+    file = f"{HEADER}\n{EXAMPLE}".encode() + b"\n" * import_jobs.LINES_AT_ONCE
     begun = [ben.post("/import", raw=file, headers=PLAIN) for _ in range(jobs.TRANSFERS_AT_ONCE)]
     more = ben.post("/import", raw=file, headers=PLAIN)
 
@@ -676,7 +676,7 @@ def test_a_file_or_a_line_that_is_too_large_is_refused_before_it_is_held(
     waiting = ada.post("/import")
     by_link("PUT", waiting.json["upload_url"], f"{HEADER}\n".encode() + b"x" * 3_000_000)
     if kind == "file":
-        monkeypatch.setattr(jobs, "FILE_BYTES", 1_000_000)
+        monkeypatch.setattr(import_jobs, "FILE_BYTES", 1_000_000)
     else:
         monkeypatch.setattr(files, "LINE_CHARACTERS", 1_000_000)
 

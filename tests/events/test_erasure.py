@@ -16,7 +16,7 @@ from practice import table
 from practice.runtime import queues
 from practice.store import accounts, erasures
 from practice.table import keys
-from practice.transfers import files, jobs
+from practice.transfers import export_jobs, files, import_jobs
 from tests.api.test_users import with_new_token
 from tests.platform.test_faults import BEFORE, EXPORT, OPERATIONS, PLAIN, READ, World
 from tests.support import torture
@@ -203,8 +203,8 @@ def test_an_erasure_at_any_moment_of_a_job_leaves_nothing(
     items_of: ItemsOf,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(jobs, "LINES_AT_ONCE", 0)
-    monkeypatch.setattr(jobs, "AT_ONCE_SECONDS", 0.0)
+    monkeypatch.setattr(import_jobs, "LINES_AT_ONCE", 0)
+    monkeypatch.setattr(export_jobs, "AT_ONCE_SECONDS", 0.0)
     began: dict[int, int] = {}
     file = (
         EXPORT

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from practice.events import transfers
 from practice.runtime import queues
 from practice.runtime.deadline import Deadline
-from practice.transfers import jobs
+from practice.transfers import import_jobs, jobs
 from tests.support import deliveries
 from tests.support.deliveries import Deliveries
 from tests.support.learners import Learner, made
@@ -92,8 +93,9 @@ def test_an_import_whose_file_never_comes_is_looked_for_until_the_job_expires(
     while asked:
         begun += timedelta(seconds=asked.pop())
         looks += 1
-        monkeypatch.setattr(jobs, "datetime", clock_at(begun))
-        jobs.run_job(ada.user_id, job["import_id"], Deadline.after(10))
+        for module in (import_jobs, jobs):
+            monkeypatch.setattr(module, "datetime", clock_at(begun))
+        transfers.run_job(ada.user_id, job["import_id"], Deadline.after(10))
 
     assert 100 < looks < 1000
     assert begun > datetime.fromisoformat(job["expires_at"])

@@ -208,10 +208,10 @@ ELSEWHERE = {
     "turns.knowledge.TOP_K": ("excerpts of a knowledge base", "5"),
     "turns.knowledge.EXCERPT_CHARACTERS": ("excerpts of a knowledge base", "2,000 characters"),
     "turns.knowledge.TIMEOUT_SECONDS": ("excerpts of a knowledge base", "4 seconds"),
-    "transfers.jobs.AT_ONCE_SECONDS": ("an export or import at once", "15 seconds"),
-    "transfers.jobs.LINES_AT_ONCE": ("an export or import at once", "1,000 lines"),
+    "transfers.export_jobs.AT_ONCE_SECONDS": ("an export or import at once", "15 seconds"),
+    "transfers.import_jobs.LINES_AT_ONCE": ("an export or import at once", "1,000 lines"),
     "transfers.jobs.KEPT": ("a job of that kind", "24 hours"),
-    "transfers.jobs.FILE_BYTES": ("a job of that kind", "1 GB"),
+    "transfers.import_jobs.FILE_BYTES": ("a job of that kind", "1 GB"),
     "transfers.claims.CLAIM_SECONDS": ("the claim of an import", "60 seconds"),
     "transfers.files.LINK_SECONDS": ("a link to a file", "60 minutes"),
 }

@@ -22,7 +22,7 @@ from local.functions import FunctionError
 from local.stack import Stack
 from practice.runtime import clock
 from practice.store import reservations, turns
-from practice.transfers import jobs as transfers
+from practice.transfers import export_jobs
 from practice.turns import worker
 from practice.turns.providers import Parts, echo
 from tests.support import faults
@@ -88,11 +88,11 @@ CREATED, READ, GONE, LEFT = (201,), (200,), (204, 404), (202,)
 
 def export_later(w: World) -> Answer:
     """As if there were too much for one answer."""
-    seconds_to_wait, transfers.AT_ONCE_SECONDS = transfers.AT_ONCE_SECONDS, 0.0  # type: ignore[misc]
+    seconds_to_wait, export_jobs.AT_ONCE_SECONDS = export_jobs.AT_ONCE_SECONDS, 0.0  # type: ignore[misc]
     try:
         return w.learner.get("/export")
     finally:
-        transfers.AT_ONCE_SECONDS = seconds_to_wait  # type: ignore[misc]
+        export_jobs.AT_ONCE_SECONDS = seconds_to_wait  # type: ignore[misc]
 
 
 def import_into_nothing(w: World) -> Answer:

@@ -13,8 +13,7 @@ from local.stack import Stack
 from practice import table
 from practice.runtime.deadline import Deadline
 from practice.table import ids, keys
-from practice.transfers import files
-from practice.transfers import jobs as at_once
+from practice.transfers import export_jobs, files, import_jobs
 from tests.support import deliveries
 from tests.support.hooks import hooked
 from tests.support.learners import Learner, made
@@ -69,7 +68,7 @@ def test_cursors_lead_to_what_an_answer_leaves_out(ada: Learner) -> None:
 @pytest.fixture
 def job(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Callable[[Learner, int], Any]:
     """Does a job of the learner's, as its queue would; an export is one whatever its size."""
-    monkeypatch.setattr(at_once, "AT_ONCE_SECONDS", 0.0)
+    monkeypatch.setattr(export_jobs, "AT_ONCE_SECONDS", 0.0)
 
     def work(who: Learner, transfer_id: int) -> Any:
         body = json.dumps({"user_id": who.user_id, "transfer_id": transfer_id})
@@ -135,9 +134,9 @@ def test_what_a_dead_import_left_makes_room_for_a_file(
     ada: Learner, ben: Learner, job: Callable[[Learner, int], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada.add_example(title="Sums")
-    monkeypatch.setattr(at_once, "LINES_AT_ONCE", 1)
+    monkeypatch.setattr(import_jobs, "LINES_AT_ONCE", 1)
     with monkeypatch.context() as patch:
-        patch.setattr(at_once, "AT_ONCE_SECONDS", 15.0)
+        patch.setattr(export_jobs, "AT_ONCE_SECONDS", 15.0)
         everything = ada.get("/export").body
     accepted = ben.post("/import", raw=everything, headers=PLAIN)
     by_dead_import(ben)
@@ -154,7 +153,7 @@ def test_an_import_that_dies_at_its_file_leaves_no_part_of_it(
 ) -> None:
     ada.add_example()
     everything = ada.get("/export").body
-    monkeypatch.setattr(at_once, "LINES_AT_ONCE", 1)
+    monkeypatch.setattr(import_jobs, "LINES_AT_ONCE", 1)
 
     with at_file("UploadPart", die):
         assert ben.post("/import", raw=everything, headers=PLAIN).status == 500

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from practice.limits import MAX_ID
-from practice.schemas.transfer import (
+from practice.schemas.transfer_line import (
     DeletedTurnLine,
     ExampleLine,
     Header,

@@ -9,7 +9,7 @@ from practice.events.batch import parse, process
 from practice.runtime.config import config
 from practice.runtime.deadline import Deadline
 from practice.schemas.transfer import TRANSFER_MESSAGE
-from practice.transfers import jobs
+from practice.transfers import export_jobs, files, import_jobs, jobs
 
 NAME: Final = "work_transfer"
 
@@ -19,6 +19,19 @@ def handle(event: Mapping[str, Any], context: object) -> dict[str, Any]:
 
     def work(record: SQSRecord) -> None:
         message = parse(record.body, TRANSFER_MESSAGE)
-        jobs.run_job(message.user_id, message.transfer_id, deadline)
+        run_job(message.user_id, message.transfer_id, deadline)
 
     return process(event, work, config().transfer_dead_letters_url, NAME)
+
+
+def run_job(user_id: int, transfer_id: int, deadline: Deadline) -> None:
+    """Does one job, at most `jobs.ATTEMPTS` times if it is delivered again. What is wrong with it becomes its `problem`."""
+    transfer = jobs.read(user_id, transfer_id)
+    if transfer is None:
+        files.delete(files.name(user_id, transfer_id))  # erased or expired; a file may have come since
+    elif transfer.status.has_ended:
+        return
+    elif transfer.kind == "export":
+        export_jobs.work(user_id, transfer)
+    else:
+        import_jobs.work(user_id, transfer, deadline)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from practice import table
 from practice.schemas.session_model import StoredModels
-from practice.schemas.transfer import DeletedTurnLine, TurnLine
+from practice.schemas.transfer_line import DeletedTurnLine, TurnLine
 from practice.schemas.turn import ANCESTORS, Ancestry
 from practice.store.turns import Followed, among_siblings
 

@@ -13,10 +13,10 @@ from practice.errors import Invalid, Problem, TooManyComparedModels
 from practice.schemas.example import Example
 from practice.schemas.json_text import parse_json
 from practice.schemas.session_model import StoredModel, StoredModels
-from practice.schemas.transfer import (
+from practice.schemas.transfer import Counts
+from practice.schemas.transfer_line import (
     LINE,
     AskedLine,
-    Counts,
     DeletedTurnLine,
     ExampleLine,
     Header,

@@ -1,7 +1,7 @@
 """All of a user as NDJSON lines: examples, then session by session its settings, models, turns, responses and votes.
 
-A line holds what is stored, unchecked: what was stored under other limits is exported too. `schemas/transfer.py` says what
-an import accepts.
+A line holds what is stored, unchecked: what was stored under other limits is exported too. `schemas/transfer_line.py` says
+what an import accepts.
 """
 
 from collections.abc import Iterator

@@ -14,8 +14,8 @@ from practice.schemas.response import Response
 from practice.schemas.session import OwnSession
 from practice.schemas.session_model import StoredModels
 from practice.schemas.settings import Link, StoredSettings
-from practice.schemas.transfer import (
-    Counts,
+from practice.schemas.transfer import Counts
+from practice.schemas.transfer_line import (
     DeletedTurnLine,
     ExampleLine,
     ResponseLine,
