@@ -11,7 +11,7 @@ from pathlib import Path
 BUDGETS = {
     "DependenciesLayer": (46.7, 26.9),
     "CryptographyLayer": (18.1, 6.1),
-    "PracticeLayer": (2.1, 0.93),
+    "PracticeLayer": (2.28, 1.02),
 }
 LARGER_BYTECODE = {"3.11": 1.08}
 """The same source of ours, 0.49 MB, compiles to 0.70 MB under Python 3.11, and to 0.61 under 3.12 and 3.13."""
