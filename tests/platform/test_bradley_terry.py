@@ -4,7 +4,8 @@ import json
 import math
 import random
 import time
-from itertools import combinations
+from collections.abc import Callable
+from itertools import combinations, pairwise
 from typing import Any
 
 import pytest
@@ -178,15 +179,32 @@ def many(players: int, votes: int) -> list[Games]:
     return games
 
 
-def test_fifty_models_and_a_million_votes_take_less_than_fifty_milliseconds() -> None:
-    games = many(50, 1_000_000)
-    seconds = []
-    for _ in range(5):
-        start = time.process_time()
-        strengths(50, games)
-        seconds.append(time.process_time() - start)
+def seconds_of(*works: Callable[[], object]) -> list[float]:
+    """Of the processor, the best of nine rounds for each: what slows a round slows all of it."""
+    rounds = []
+    for _ in range(9):
+        times = [time.process_time()]
+        for work in works:
+            work()
+            times.append(time.process_time())
+        rounds.append([after - before for before, after in pairwise(times)])
+    return [min(each) for each in zip(*rounds, strict=True)]
 
-    assert min(seconds) < 0.05
+
+def a_million_additions() -> float:
+    total = 0.0
+    for number in range(1_000_000):
+        total += number
+    return total
+
+
+def test_fifty_models_and_a_million_votes_take_less_than_a_million_additions() -> None:
+    """50 ms of a processor that adds twenty million times a second."""
+    games = many(50, 1_000_000)
+
+    ours, additions = seconds_of(lambda: strengths(50, games), a_million_additions)
+
+    assert ours < additions
 
 
 ONE_SIDED = {
