@@ -49,7 +49,9 @@ class Zipfile:
 
     ZipFile = UnpackedOnce
     BadZipFile = zipfile.BadZipFile
-    LargeZipFile = LargeFileError = zipfile.LargeZipFile
+    LargeFileError = (
+        zipfile.LargeZipFile
+    )  # the name that the emulator looks up, which the module does not have
 
 
 if __name__ == "__main__":

@@ -139,6 +139,18 @@ def ask(user_id: int, transfer_id: int, delay: int = 0) -> None:
     queues.send_later(config().transfer_queue_url, message.model_dump_json(), delay)
 
 
+@table.optimistic
+def change(user_id: int, transfer_id: int, **update: object) -> None:
+    """Nothing for a job that has ended, which a worker that was given the same message may have seen to, or has gone."""
+    document = find(user_id, transfer_id)
+    if document is None:
+        return
+    before = StoredTransfer.model_validate_json(document.text)
+    if before.status.has_ended:
+        return
+    table.write(*table.revise(document, before.model_copy(update=update)))
+
+
 # Looked up
 
 
@@ -187,15 +199,3 @@ def _is_kept(document: table.Document) -> bool:
 def read(user_id: int, transfer_id: int) -> StoredTransfer | None:
     document = find(user_id, transfer_id)
     return StoredTransfer.model_validate_json(document.text) if document else None
-
-
-@table.optimistic
-def change(user_id: int, transfer_id: int, **update: object) -> None:
-    """Nothing for a job that has ended, which a worker that was given the same message may have seen to, or has gone."""
-    document = find(user_id, transfer_id)
-    if document is None:
-        return
-    before = StoredTransfer.model_validate_json(document.text)
-    if before.status.has_ended:
-        return
-    table.write(*table.revise(document, before.model_copy(update=update)))
