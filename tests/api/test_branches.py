@@ -421,6 +421,23 @@ def test_of_many_siblings_the_nearest_hundred_are_listed(ada: Learner, session: 
     assert shown(129) == (queued[30:], 130)
 
 
+@pytest.mark.usefixtures("stack")
+def test_a_prompt_behind_many_turns_that_have_not_ended_takes_few_requests(
+    ada: Learner, session: Json, requests_to_table: Any
+) -> None:
+    def costs_of_the_next() -> int:
+        with requests_to_table() as requests:
+            made(chat(ada, session, "and?", headers=LATER, body={"model_names": ["alpha"]}), 202)
+        return len(requests)
+
+    first, *_, last = [costs_of_the_next() for _ in range(60)]
+
+    assert last <= first + 10, (
+        first,
+        last,
+    )  # pages of turns and of answers, each twice as long as the one before
+
+
 def test_the_cursor_of_a_branch_is_its_own(ada: Learner, session: Json) -> None:
     one, two, three = (ask(ada, session, text) for text in ("one", "two", "three"))
     cursor = turns_of(ada, session, f"?leaf={three}&size=1")["next_cursor"]

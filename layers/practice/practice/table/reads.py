@@ -188,7 +188,10 @@ def read(span: Span, *, backwards: bool = True, after: str | None = None, limit:
 
 
 def walk(span: Span, *, backwards: bool = True, limit: int = ROWS) -> Iterator[Document]:
-    """All neighbouring items, a page asked for as it is reached."""
+    """All neighbouring items, a page asked for as it is reached.
+
+    `limit` is that of the first page. Each next one may be twice as long: whoever passes over many items asks seldom.
+    """
     after: str | None = None
     while True:
         found = read(span, backwards=backwards, after=after, limit=limit)
@@ -196,6 +199,7 @@ def walk(span: Span, *, backwards: bool = True, limit: int = ROWS) -> Iterator[D
         after = found.next_sk
         if after is None:
             return
+        limit = min(2 * limit, ROWS)
 
 
 def read_filtered(span: Span, condition: str, values: Mapping[str, Value]) -> Iterator[Document]:
