@@ -474,10 +474,10 @@ def test_a_turn_too_big_for_one_page_of_its_branch_is_continued(
     assert (seen, pages > 1) == (wanted, True)
 
 
-def grow(who: Learner, session: Json, count: int) -> list[int]:
-    """Two branches that grow by turns from one beginning, with one model and one answer each, as `chat` stores them.
+def grow(who: Learner, session: Json, count: int, branches: int) -> list[list[int]]:
+    """Branches that grow by turns from one beginning, with one model and one answer each, as `chat` stores them.
 
-    Returns the ids of one of them.
+    Returns their ids.
     """
     first_id = ask(who, session, "one", model_names=["alpha"])
     document = table.get(keys.turn(who.user_id, first_id))
@@ -486,10 +486,10 @@ def grow(who: Learner, session: Json, count: int) -> list[int]:
     assert answer
     first = StoredTurn.model_validate_json(document.text)
     response = Response.model_validate_json(answer.text)
-    branches = [[first_id], [first_id]]
+    grown_branches = [[first_id] for _ in range(branches)]
     writes: list[table.Write] = []
     for number in range(1, count):
-        grown, turn_id = branches[number % 2], first_id + number
+        grown, turn_id = grown_branches[number % branches], first_id + number
         after, known = grown[-1], grown[::-1][: ANCESTORS + 1]
         ancestry = Ancestry.of(turn_id, known, is_whole=len(grown) <= ANCESTORS, is_next=False)
         asked = [first.asked[0].model_copy(update={"response_id": turn_id})]
@@ -511,7 +511,7 @@ def grow(who: Learner, session: Json, count: int) -> list[int]:
         table.write(*writes[start : start + 99])
     counted = {"next_id": count - 1, "answered": count - 1}
     table.write(table.update(keys.models(who.user_id, session["session_id"]), add=counted))
-    return branches[0]
+    return grown_branches
 
 
 @pytest.mark.usefixtures("stack")
@@ -523,7 +523,7 @@ def test_a_branch_costs_the_same_in_a_session_of_ten_thousand_turns(
     def costs(count: int) -> list[list[str]]:
         who = another_learner()
         session = who.open_session(class_id=class_id, title="Lesson")
-        grown = grow(who, session, count)
+        grown = grow(who, session, count, branches=2)[0]
         path = f"/sessions/{session['session_id']}/turns"
         found: list[list[str]] = []
 
@@ -554,7 +554,7 @@ def test_a_branch_costs_the_same_in_a_session_of_ten_thousand_turns(
 
 @pytest.mark.usefixtures("stack")
 def test_a_chain_of_ten_thousand_turns_is_read_to_its_beginning(ada: Learner, session: Json) -> None:
-    grown = grow(ada, session, 20_000)
+    [grown] = grow(ada, session, 10_000, branches=1)
 
     assert len(grown) == 10_000
     assert branch(ada, session, grown[-1]) == grown
