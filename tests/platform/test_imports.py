@@ -1,5 +1,6 @@
 """No function imports more than imports.toml lists for it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,19 @@ from tests.support.learners import Learner
 from tests.support.recording import Recording
 
 
+@pytest.fixture(scope="module")
+def server(stack: Stack) -> Iterator[imports.Server]:
+    with imports.Server(stack.environment, imports.imported_by_all()) as running:
+        yield running
+
+
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.stem)
 def test_a_function_imports_what_is_listed(
-    event: Path, ada: Learner, stack: Stack, recording: Recording
+    event: Path, ada: Learner, server: imports.Server, recording: Recording
 ) -> None:
     function = function_of(event)
 
-    served = imports.serve(function, for_learner(event, ada), stack.environment)
+    served = server.serve(function, for_learner(event, ada))
 
     recording.note_calls(function, served.calls)
     assert is_success(served.answer), served.answer

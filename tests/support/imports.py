@@ -1,7 +1,8 @@
 """What each function imports, until it has served one event: `python -m tests.support.imports` writes imports.toml anew.
 
 An import is paid at every cold start (`make bench` prints what each costs), so a new one is a decision, and a line of a
-diff. The event of events/ is served, in a fresh process, as deployed for tokens with a shared secret.
+diff. The event of events/ is served as deployed for tokens with a shared secret: in a process that has imported nothing
+yet, or in one forked from a process with no more than what every function may import.
 """
 
 import io
@@ -10,12 +11,13 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import tomllib
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
+from functools import cache
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 from local.stack import Stack
 from tests.support.events import EVENTS, for_learner, function_of
@@ -28,12 +30,12 @@ LAYERS: Final = [ROOT / "layers" / "practice", Path(sysconfig.get_path("purelib"
 PYTHON: Final = "3.13"
 """Whose list it is. With another Python the standard library and the packages import other modules."""
 
-PROBE: Final = """
-import json, sys
+SERVER: Final = """
+import json, os, sys
 sys.modules["cryptography"] = None  # it has a layer of its own
-said, sys.stdout = sys.stdout, sys.stderr
-event = json.load(sys.stdin)
-before = set(sys.modules)
+answers, sys.stdout = sys.stdout, sys.stderr
+for module in sys.argv[1:]:
+    __import__(module)
 
 class Context:
     function_name = "imported"
@@ -45,19 +47,28 @@ class Context:
     def get_remaining_time_in_millis():
         return 15_000
 
-import handler
-calls, session = [], sys.modules["botocore.httpsession"].URLLib3Session
+def serve(folder, event):
+    before = set(sys.modules)
+    sys.path.insert(0, folder)
+    import handler
+    calls, session = [], sys.modules["botocore.httpsession"].URLLib3Session
 
-def send(self, request, send=session.send):
-    headers = {name.lower(): v.decode() if isinstance(v, bytes) else v for name, v in request.headers.items()}
-    body = request.body or b""
-    calls.append([request.method, request.url, headers, body.decode() if isinstance(body, bytes) else body])
-    return send(self, request)
+    def send(self, request, send=session.send):
+        headers = {name.lower(): v.decode() if isinstance(v, bytes) else v for name, v in request.headers.items()}
+        body = request.body or b""
+        calls.append([request.method, request.url, headers, body.decode() if isinstance(body, bytes) else body])
+        return send(self, request)
 
-session.send = send
-answer = handler.lambda_handler(event, Context)
-json.dump({"answer": answer, "calls": calls, "modules": sorted(set(sys.modules) - before)}, said)
-said.flush()
+    session.send = send
+    answer = handler.lambda_handler(event, Context)
+    return {"answer": answer, "calls": calls, "modules": sorted(set(sys.modules) - before)}
+
+for line in sys.stdin:
+    if os.fork() == 0:
+        print(json.dumps(serve(*json.loads(line))), file=answers, flush=True)
+        os._exit(0)
+    if os.waitstatus_to_exitcode(os.wait()[1]):
+        print("{}", file=answers, flush=True)
 """
 
 SMALLEST: Final = "default"
@@ -71,26 +82,53 @@ class Served(NamedTuple):
     """The requests to AWS, of which those for secrets and ids are a fresh process's alone."""
 
 
-def serve(function: str, event: Mapping[str, Any], variables: Mapping[str, str]) -> Served:
-    """The event's way through the function in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", PROBE],
-        input=json.dumps(event),
-        env={
-            "PATH": os.defpath,
-            "PYTHONPATH": os.pathsep.join(map(str, [ROOT / "functions" / function, *LAYERS])),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-            **variables,
-        },
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        raise AssertionError(f"{function} failed:\n{done.stderr}")
-    output = json.loads(done.stdout)
-    calls = [Call(method, url, headers, body.encode()) for method, url, headers, body in output["calls"]]
-    return Served(output["answer"], named(output["modules"]), calls)
+class Server:
+    """Serves each event in a process of its own, forked from one that has imported the modules."""
+
+    def __init__(self, variables: Mapping[str, str], modules: Iterable[str] = ()) -> None:
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (as long as the process)
+        self._process = subprocess.Popen(
+            [sys.executable, "-S", "-c", SERVER, *modules],
+            env={
+                "PATH": os.defpath,
+                "PYTHONPATH": os.pathsep.join(map(str, LAYERS)),
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+                **variables,
+            },
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+        self._errors.close()
+
+    def serve(self, function: str, event: Mapping[str, Any]) -> Served:
+        assert self._process.stdin
+        assert self._process.stdout
+        print(json.dumps([str(ROOT / "functions" / function), event]), file=self._process.stdin, flush=True)
+        output = json.loads(self._process.stdout.readline() or "{}")
+        if not output:
+            self._errors.seek(0)
+            raise AssertionError(f"{function} failed:\n{self._errors.read()}")
+        calls = [Call(method, url, headers, body.encode()) for method, url, headers, body in output["calls"]]
+        return Served(output["answer"], named(output["modules"]), calls)
+
+
+def imported_by_all() -> list[str]:
+    """To begin a server with. Without pydantic: where it is there already, Powertools' batches import a parser for it."""
+    return [module for module in _common() if not module.startswith("pydantic")]
+
+
+def _common() -> list[str]:
+    """Modules of others that the smallest function imports, and each function may."""
+    return [module for module in _listed()[SMALLEST] if not is_ours(module)]
 
 
 HOST_NAMES: Final = {"encodings", "stringprep", "unicodedata"}
@@ -115,22 +153,26 @@ def comparable(modules: set[str]) -> set[str]:
 
 def allowed(function: str) -> set[str]:
     """What the function may import."""
-    listed: dict[str, list[str]] = tomllib.loads(LISTED.read_text(encoding="utf-8"))
+    listed = _listed()
     assert function in listed, f"{LISTED.name} has no list for {function}: `make imports` writes it"
-    common = [module for module in listed[SMALLEST] if not is_ours(module)]
-    return {package for module in (*common, *listed[function]) for package in _with_packages(module)}
+    return {package for module in (*_common(), *listed[function]) for package in _with_packages(module)}
+
+
+@cache
+def _listed() -> dict[str, list[str]]:
+    return tomllib.loads(LISTED.read_text(encoding="utf-8"))
 
 
 def write(modules: Mapping[str, set[str]]) -> None:
     """A list for each function: modules of ours, and of others those that the smallest function does without."""
-    common = {module for module in modules[SMALLEST] if not is_ours(module)}
+    of_all = {module for module in modules[SMALLEST] if not is_ours(module)}
     lines = [
         "# What each function imports until it has served one event, a package with its modules. Modules of others that",
         "# `default`, the smallest function, imports are listed there alone. `make imports` writes this file. A list that",
         "# grows is a slower cold start: `make bench` measures it.",
     ]
     for name, found in sorted(modules.items(), key=lambda each: (each[0] != SMALLEST, each[0])):
-        own = found if name == SMALLEST else found - common
+        own = found if name == SMALLEST else found - of_all
         own -= {package for module in own for package in _with_packages(module) if package != module}
         lines += ["", f"{name} = [", *(f'    "{module}",' for module in sorted(own, key=_ours_first)), "]"]
     LISTED.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -153,15 +195,11 @@ def main() -> None:
     if sysconfig.get_python_version() != PYTHON:
         raise SystemExit(f"the list is that of Python {PYTHON}, the functions' own")
     found: dict[str, set[str]] = {}
-    with redirect_stdout(io.StringIO()), Stack() as stack, ThreadPoolExecutor(2) as threads:
+    with redirect_stdout(io.StringIO()), Stack() as stack, Server(stack.environment) as server:
         send = in_process(stack)
-        events = [
-            (function_of(path), for_learner(path, learner(send, stack.token_secret, new_user_id())))
-            for path in EVENTS
-        ]
-        served = threads.map(lambda each: serve(each[0], each[1], stack.environment).modules, events)
-        for (function, _), modules in zip(events, served, strict=True):
-            found.setdefault(function, set()).update(modules)
+        for path in EVENTS:
+            event = for_learner(path, learner(send, stack.token_secret, new_user_id()))
+            found.setdefault(function_of(path), set()).update(server.serve(function_of(path), event).modules)
     write(found)
 
 
