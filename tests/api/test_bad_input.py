@@ -96,15 +96,16 @@ class Raw:
 
 
 def written(value: Any) -> str:
-    if isinstance(value, Raw):
-        return value.text
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{json.dumps(name)}:{written(inner)}" for name, inner in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(written, value)) + "]"
-    if isinstance(value, int) and not isinstance(value, bool):
-        return "1" + "0" * 400 if value == TOO_MANY_DIGITS else str(value)
-    return json.dumps(value)
+    raws: list[str] = []
+
+    def placed(raw: Raw) -> str:
+        raws.append(raw.text)
+        return f"raw text {len(raws) - 1}"
+
+    text = json.dumps(value, default=placed, separators=(",", ":"))
+    for number, raw in enumerate(raws):
+        text = text.replace(f'"raw text {number}"', raw, 1)
+    return text
 
 
 def nested(depth: int) -> Raw:
