@@ -18,6 +18,9 @@ export PYTHON_VERSION ARCHITECTURE
 
 export SAM_CLI_TELEMETRY := 0
 
+# The suite starts some hundred processes of Python, each of which would compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 python := .venv/bin/python
 sam := PATH="$(CURDIR)/.venv/bin:$$PATH" .tools/sam/bin/python -m samcli
 venv := .venv/installed
