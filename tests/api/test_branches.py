@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import pytest
@@ -474,10 +475,10 @@ def test_a_turn_too_big_for_one_page_of_its_branch_is_continued(
     assert (seen, pages > 1) == (wanted, True)
 
 
-def grow(who: Learner, session: Json, count: int, branches: int) -> list[list[int]]:
-    """Branches that grow by turns from one beginning, with one model and one answer each, as `chat` stores them.
+def grow(who: Learner, session: Json, length: int) -> list[int]:
+    """A branch, and one beside it that grows more slowly, with one model and one answer each, as `chat` stores them.
 
-    Returns their ids.
+    Returns the ids of the first.
     """
     first_id = ask(who, session, "one", model_names=["alpha"])
     document = table.get(keys.turn(who.user_id, first_id))
@@ -486,10 +487,10 @@ def grow(who: Learner, session: Json, count: int, branches: int) -> list[list[in
     assert answer
     first = StoredTurn.model_validate_json(document.text)
     response = Response.model_validate_json(answer.text)
-    grown_branches = [[first_id] for _ in range(branches)]
+    branches = [[first_id], [first_id]]
     writes: list[table.Write] = []
-    for number in range(1, count):
-        grown, turn_id = grown_branches[number % branches], first_id + number
+    for number in count(1):
+        grown, turn_id = branches[number % 8 == 4], first_id + number
         after, known = grown[-1], grown[::-1][: ANCESTORS + 1]
         ancestry = Ancestry.of(turn_id, known, is_whole=len(grown) <= ANCESTORS, is_next=False)
         asked = [first.asked[0].model_copy(update={"response_id": turn_id})]
@@ -507,23 +508,25 @@ def grow(who: Learner, session: Json, count: int, branches: int) -> list[list[in
             turns.among_siblings(who.user_id, after, turn_id, models, is_next=False),
         ]
         grown.append(turn_id)
+        if len(branches[0]) == length:
+            break
     for start in range(0, len(writes), 99):
         table.write(*writes[start : start + 99])
-    counted = {"next_id": count - 1, "answered": count - 1}
+    counted = {"next_id": number, "answered": number}
     table.write(table.update(keys.models(who.user_id, session["session_id"]), add=counted))
-    return grown_branches
+    return branches[0]
 
 
 @pytest.mark.usefixtures("stack")
-def test_a_branch_costs_the_same_in_a_session_of_ten_thousand_turns(
+def test_a_branch_of_ten_thousand_turns_costs_no_more_than_a_short_one_and_is_read_to_its_beginning(
     another_learner: Callable[[], Learner], class_of: Any, provider: FakeProvider, requests_to_table: Any
 ) -> None:
     class_id = class_of("alpha", "beta")
 
-    def costs(count: int) -> list[list[str]]:
+    def costs(length: int) -> list[list[str]]:
         who = another_learner()
         session = who.open_session(class_id=class_id, title="Lesson")
-        grown = grow(who, session, count, branches=2)[0]
+        grown = grow(who, session, length)
         path = f"/sessions/{session['session_id']}/turns"
         found: list[list[str]] = []
 
@@ -542,19 +545,12 @@ def test_a_branch_costs_the_same_in_a_session_of_ten_thousand_turns(
         again = {"after_turn_id": grown[60], "model_names": ["alpha"]}
         measured(lambda: chat(who, session, "again", body=again))
         assert len(shown_to(provider, "alpha", "again")) > 50
+        assert branch(who, session, grown[-1]) == grown
         return found
 
-    small, large = costs(240), costs(10_000)
+    small, large = costs(200), costs(10_000)
 
     assert large[:3] == small[:3]
     assert [len(each) for each in large[:3]] == [6, 6, 6]
     # Sixty turns that are not among the newest megabyte of the session are read by their ids.
     assert len(large[3]) <= len(small[3]) + 12, (small[3], large[3])
-
-
-@pytest.mark.usefixtures("stack")
-def test_a_chain_of_ten_thousand_turns_is_read_to_its_beginning(ada: Learner, session: Json) -> None:
-    [grown] = grow(ada, session, 10_000, branches=1)
-
-    assert len(grown) == 10_000
-    assert branch(ada, session, grown[-1]) == grown

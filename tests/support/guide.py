@@ -75,6 +75,7 @@ class Place:
                 self._copy(cache_from_source(name))
         for name in (".venv", "node_modules"):
             self._borrow(name)
+        self._copy(".tools/translated/template.json")  # as after a first command, which makes it
 
     def _copy(self, name: str) -> None:
         if (ROOT / name).exists():
