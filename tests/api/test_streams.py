@@ -748,6 +748,7 @@ WRITTEN = st.lists(st.sampled_from([*TAGS, *LETTERS, *HALVES]), max_size=12)
 @given(WRITTEN, st.booleans(), st.booleans(), st.data())
 @example(["a", "</think>", "b"], True, False, None)
 @example(["a", "</think>", "b"], True, True, None)
+@example(["\ud83d", "\udcf0\udc9f", "\udc98\udc80"], False, False, None)
 def test_however_an_answer_is_split_its_text_is_the_same(
     written: list[str], thinks: bool, is_open: bool, data: st.DataObject | None
 ) -> None:

@@ -11,13 +11,13 @@ from typing import Any, Final
 from practice.limits import RESPONSE_BYTES
 from practice.schemas.spending import Spending
 from practice.schemas.turn import ErrorCode, FinishReason
-from practice.turns.providers import Completion, ProviderError
+from practice.turns.providers import UNDECODED, Completion, ProviderError
 from practice.turns.thinking import ThinkingFilter
 
 CUTS: Final = (FinishReason.LENGTH, FinishReason.TIMEOUT, FinishReason.CANCELLED)
 _UNPRINTABLE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
 _PAIR: Final = re.compile("[\ud800-\udbff][\udc00-\udfff]")
-_BYTES: Final = re.compile("([\udc80-\udcff]+)")
+_BYTES: Final = re.compile(f"((?:{UNDECODED}[\udc80-\udcff])+)")
 
 
 class DraftEnded(Exception):
@@ -159,9 +159,7 @@ class Draft:
 
 
 class _Joiner:
-    """Puts together code points of which a piece has only a part: half of a surrogate pair, or, as the error handler
-    `surrogateescape` leaves them, some of their bytes.
-    """
+    """Puts together code points of which a piece has only a part: half of a surrogate pair, or some of their bytes."""
 
     def __init__(self) -> None:
         self._high = ""
@@ -181,7 +179,8 @@ class _Joiner:
         parts = _BYTES.split(text)
         for index, part in enumerate(parts):
             if index % 2:
-                parts[index] = self._decoder.decode(part.encode(errors="surrogateescape"))
+                kept = part.replace(UNDECODED, "").encode(errors="surrogateescape")
+                parts[index] = self._decoder.decode(kept)
             elif part:
                 parts[index] = self._decoder.decode(b"", True) + part
         return "".join(parts)

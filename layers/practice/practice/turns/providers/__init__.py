@@ -13,6 +13,10 @@ from practice.turns.configuration import ModelConfiguration
 from practice.turns.parameters import CAP
 from practice.turns.prompts import Prompt
 
+UNDECODED: Final = "\ufdd0"
+"""Stands before each byte of a text that is no UTF-8. The error handler `surrogateescape` keeps such a byte as what may
+also be half of a surrogate pair; this is no character."""
+
 
 @dataclass(frozen=True, slots=True)
 class Completion:

@@ -31,6 +31,7 @@ from practice.turns.providers import (
     NO_QUOTA,
     NOT_OFFERED,
     STREAMING,
+    UNDECODED,
     Completion,
     Parts,
     ProviderError,
@@ -53,6 +54,7 @@ LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
 OURS: Final = {*STREAMING, "n"}
 """Would make another answer than the one that is read here."""
 DONE: Final = b"[DONE]"
+_NO_UTF8: Final = re.compile("[\udc80-\udcff]")
 
 BUSY: Final = (429, 503, 529)
 FORBIDDEN: Final = (401, 403, 404)
@@ -156,7 +158,7 @@ def _parsed(answer: bytes) -> Any:
         try:
             return json.loads(answer)
         except UnicodeDecodeError:
-            return json.loads(answer.decode(errors="surrogateescape"))
+            return json.loads(_NO_UTF8.sub(rf"{UNDECODED}\g<0>", answer.decode(errors="surrogateescape")))
     except (ValueError, RecursionError):
         return None
 
