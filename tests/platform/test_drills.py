@@ -1234,6 +1234,7 @@ def test_an_erasure_request_leaves_a_proof_and_nothing_else(
     make_redrive: Callable[..., tuple[int, str, str]],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO")
     empty("IngestionDeadLetters")
     session = ada.open_session(notes="notes that stays private")
     ada.add_response(session, prompt_text="a prompt that stays private")

@@ -353,6 +353,7 @@ def test_the_reason_is_in_the_log_and_nothing_of_the_token(
 ) -> None:
     token = hs256(stack.token_secret, valid(exp=NOW - LEEWAY - 1, name="canary"))
 
+    caplog.set_level("INFO")
     answer = Learner(ada.send, token, 0).get("/sessions")
 
     refused(answer, "expired")
