@@ -399,7 +399,7 @@ def test_whenever_a_worker_is_killed_its_followers_have_the_stored_text_from_the
     moment: str,
 ) -> None:
     """Before or after any request that it makes: of the table, or a message to a follower."""
-    monkeypatch.setattr(worker, "LIVE_SECONDS", 0.5)
+    monkeypatch.setattr(worker, "LIVE_SECONDS", SECONDS)
     session = ada.open_session(class_id=class_of("alpha", "beta"))
     socket, turn_id = started(stack, ada, session)
     late = Socket.open(stack, ada)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
-from itertools import count, product
+from itertools import product
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -300,15 +300,16 @@ def each_request(
     Requests that this kind of fault spares are passed over.
     """
     inject, times = FAULTS[fault]
-    for number in count(1):
+    number = 1
+    while True:
         subject = prepare()
         with faults.at(number, inject, times=times) as injected:
             result = act(subject)
-        if injected.requests < number:
-            assert number > 1, f"{name} made no request"
+        if not injected.done:
+            assert injected.requests or number > 1, f"{name} made no request"
             return
-        if injected.done:
-            yield f"request {number} of {name}, {fault}", subject, result
+        yield f"request {injected.first} of {name}, {fault}", subject, result
+        number = injected.first + 1
 
 
 EVERY = [each for each in product(OPERATIONS, FAULTS) if chosen(each)]

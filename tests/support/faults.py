@@ -28,6 +28,8 @@ class Injected:
 
     requests: int = 0
     done: int = 0
+    first: int = 0
+    """The number of the first request that was hit; there may be some before it that the fault spares."""
     process: Process = field(default_factory=Process)
     """Once it was killed, none of its threads asks for anything more."""
 
@@ -125,7 +127,10 @@ def killed_after(request: Any) -> AWSResponse:
 
 @contextmanager
 def at(number: int, fault: Fault, *, times: int) -> Iterator[Injected]:
-    """The fault hits the request of that number (from 1) to whatever service, and its retries, `times` in all."""
+    """The fault hits the request of that number (from 1) to whatever service, or the next that it does not spare.
+
+    And its retries, `times` in all.
+    """
     seen = Injected()
 
     def before_send(request: Any, **_: Any) -> Any:
@@ -135,12 +140,15 @@ def at(number: int, fault: Fault, *, times: int) -> Iterator[Injected]:
         if seen.requests < number or seen.done >= times:
             return None
         seen.done += 1
+        seen.first = seen.first or seen.requests
         try:
             answer = fault(request)
         except Killed:
             seen.process.die()
-        if answer is None:
-            seen.done -= 1  # it spares this one
+        if answer is None:  # it spares this one
+            seen.done -= 1
+            if not seen.done:
+                seen.first = 0
         return answer
 
     clients = (table.dynamodb(), queues.client(), outbound.client(), files.client())

@@ -8,7 +8,7 @@ from typing import Any, Final, NoReturn
 
 import pytest
 
-from practice.turns import run
+from practice.turns import live, run
 from tests.support.hooks import hooked
 
 SECONDS: Final = 60.0
@@ -85,8 +85,17 @@ class Process:
 def mortal() -> Iterator[Process]:
     """The functions that are served meanwhile run in a process that may die."""
     process = Process()
+    run_sender = live._Sender.run
+
+    def run_until_killed(sender: Any) -> None:
+        try:
+            run_sender(sender)
+        except Killed:  # a turn waits for a follower whose thread is there
+            sender._live.drop(sender._follower, is_gone=False)
+
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(run, "SimpleQueue", process.arrivals)
+        patched.setattr(live._Sender, "run", run_until_killed)
         yield process
 
 
