@@ -18,7 +18,7 @@ export PYTHON_VERSION ARCHITECTURE
 
 export SAM_CLI_TELEMETRY := 0
 
-# The suite starts some hundred processes of Python, each of which would compile what it imports.
+# The suite starts about a hundred Python processes, each of which would compile what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
 python := .venv/bin/python

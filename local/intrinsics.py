@@ -38,7 +38,7 @@ class TemplateError(Exception):
     """The template says something the local stack cannot serve."""
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # libyaml's, where it is there
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # libyaml's, if it is installed
     """Ten times as fast as the loader that SAM uses."""
 
 

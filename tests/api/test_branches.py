@@ -1,5 +1,6 @@
 """Asked again, edited, from the beginning: turns follow each other in branches, and a model is shown its branch alone."""
 
+import secrets
 import threading
 from collections.abc import Callable
 from itertools import count
@@ -433,10 +434,49 @@ def test_a_prompt_behind_many_turns_that_have_not_ended_takes_few_requests(
 
     first, *_, last = [costs_of_the_next() for _ in range(60)]
 
-    assert last <= first + 10, (
-        first,
-        last,
-    )  # pages of turns and of answers, each twice as long as the one before
+    # Pages of turns and of answers, each twice as long as the one before.
+    assert last <= first + 10, (first, last)
+
+
+@pytest.mark.usefixtures("stack")
+def test_for_a_model_without_answers_no_more_of_the_others_is_read_than_a_bound(
+    ada: Learner,
+    session: Json,
+    provider: FakeProvider,
+    requests_to_table: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for _ in range(60):
+        ada.add_response(session, response_text=secrets.token_urlsafe(45_000))
+
+    def reads() -> int:
+        with requests_to_table() as requests:
+            made(chat(ada, session, "and?", body={"model_names": ["beta"]}), 201)
+            made(chat(ada, session, "and?"), 201)
+        return len([name for name, _ in requests if name == "BatchGetItem"])
+
+    unbounded = reads()
+    monkeypatch.setattr("practice.store.history.HISTORY_BYTES", 100_000)
+
+    assert reads() < unbounded - 3
+
+
+@pytest.mark.usefixtures("stack")
+def test_a_branch_of_which_most_was_deleted_takes_few_requests(
+    ada: Learner, session: Json, delivered: Deliveries, requests_to_table: Any
+) -> None:
+    for n in range(60):
+        ask(ada, session, f"{n}", model_names=["alpha"])
+    last = ask(ada, session, "last", model_names=["beta"])
+    [alpha] = [each for each in ada.models_of(session) if each["model_name"] == "alpha"]
+    assert ada.delete(f"/models/{alpha['session_model_id']}").status == 204
+    delivered.run()
+
+    with requests_to_table() as requests:
+        page = turns_of(ada, session, f"?leaf={last}&size=1")
+
+    assert [each["turn_id"] for each in page["items"]] == [last]
+    assert len(requests) <= 12, requests
 
 
 def test_the_cursor_of_a_branch_is_its_own(ada: Learner, session: Json) -> None:

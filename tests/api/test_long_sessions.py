@@ -242,6 +242,26 @@ def test_what_is_added_or_deleted_meanwhile_does_not_disturb_who_is_paging(ada: 
     assert before == {"items": responses[:3], "next_cursor": None}
 
 
+@pytest.mark.usefixtures("stack")
+def test_a_page_below_many_responses_of_a_deleted_model_takes_few_requests(
+    ada: Learner, requests_to_table: Callable[[], Any]
+) -> None:
+    session = ada.open_session()
+    gone, left = (model["session_model_id"] for model in ada.models_of(session))
+    body = {"prompt_text": "Why?", "response_text": "Because."}
+    kept = [ada.post(f"/models/{left}/responses", body).json for _ in range(4)]
+    for _ in range(60):
+        made(ada.post(f"/models/{gone}/responses", body), 201)
+    kept += [ada.post(f"/models/{left}/responses", body).json for _ in range(2)]
+    assert ada.delete(f"/models/{gone}").status == 204
+
+    with requests_to_table() as requests:
+        page = ada.get(f"{path_of(session)}/responses?size=5")
+
+    assert page.json["items"] == kept[-5:]
+    assert len(requests) <= 6, requests
+
+
 def test_a_cursor_is_for_one_learner_and_one_session(ada: Learner, ben: Learner) -> None:
     session, other, foreign = ada.open_session(), ada.open_session(), ben.open_session()
     for each in range(3):

@@ -428,6 +428,19 @@ def test_more_parameters_than_one_session_holds_are_refused(ada: Learner, announ
     assert ada.get(settings_path(session)).json == session["settings"]
 
 
+def test_a_run_with_more_parameters_than_one_session_holds_opens_none(
+    ada: Learner, announce: Announce
+) -> None:
+    class_id = new_user_id()
+    announce(class_id, *(f"model-{n}" for n in range(60)))
+    given = {"generation_params": {"noise": "x" * 60_000}, "model_names": ["model-1"]}
+
+    refused = ada.post(f"/sessions/run?class_id={class_id}", {"prompt_text": "Why?", **given})
+
+    assert (refused.status, refused.detail) == (409, "session_full")
+    assert ada.get("/sessions").json["items"] == []
+
+
 # The selection
 
 

@@ -427,7 +427,7 @@ def test_whenever_a_worker_is_killed_its_followers_have_the_stored_text_from_the
     for thread in threading.enumerate():
         if thread.name.startswith(("ask ", "follower", "close")):
             thread.join(SECONDS)
-    later = time.time() + 1_000
+    later = time.time() + LONGEST_LEASE_SECONDS + 1
     monkeypatch.setattr(time, "time", lambda: later)
     deliver_turns()
 

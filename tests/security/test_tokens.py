@@ -930,6 +930,27 @@ def test_keys_that_change_while_learners_are_at_work_cost_one_request_and_open_t
 # Revocation
 
 
+def test_of_too_many_revoked_tokens_all_issued_before_the_last_one_are_refused(
+    stack: Stack, ada: Learner, items_of: Any, hand_in: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accounts, "REVOKED_TOKENS", 3)
+    tokens = [
+        hs256(stack.token_secret, valid(sub=ada.user_id, iat=NOW - 60, jti=f"token {n}")) for n in range(6)
+    ]
+    newer = hs256(stack.token_secret, valid(sub=ada.user_id, iat=int(time.time()) + 4, jti="newer"))
+
+    for n in range(5):
+        hand_in("TokensRevoked", {"user_id": ada.user_id, "token_id": f"token {n}"})
+        accounts.clear_cache()
+        assert Learner(ada.send, tokens[n], ada.user_id).get("/sessions").status == 401
+        statuses = [Learner(ada.send, each, ada.user_id).get("/sessions").status for each in tokens[n + 1 :]]
+        assert set(statuses) == {200 if n < 3 else 401}
+
+    assert Learner(ada.send, newer, ada.user_id).get("/sessions").status == 200
+    account = items_of(ada)[f"USER#{ada.user_id}#ACCOUNT", "ACCOUNT"]
+    assert len(account.get("revoked_tokens", {"SS": []})["SS"]) <= 3
+
+
 REVOCATIONS: dict[str, tuple[Json, Json]] = {
     "all tokens of the user": ({"iat": NOW - 60}, {"issued_before": "2100-01-01T00:00:00Z"}),
     "a token that does not tell when it was issued": ({}, {"issued_before": "1990-01-01T00:00:00Z"}),

@@ -1,6 +1,7 @@
 """Faults of AWS, put under the clients at one request of an operation."""
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -127,29 +128,31 @@ def killed_after(request: Any) -> AWSResponse:
 
 @contextmanager
 def at(number: int, fault: Fault, *, times: int) -> Iterator[Injected]:
-    """The fault hits the request of that number (from 1) to whatever service, or the next that it does not spare.
+    """The fault hits the request of that number (from 1) to whatever service, or the next one that it does not spare.
 
-    And its retries, `times` in all.
+    It hits `times` requests in all, retries among them.
     """
     seen = Injected()
+    one_by_one = threading.Lock()
 
     def before_send(request: Any, **_: Any) -> Any:
-        if seen.process.is_dead:
-            raise Killed
-        seen.requests += 1
-        if seen.requests < number or seen.done >= times:
-            return None
-        seen.done += 1
-        seen.first = seen.first or seen.requests
-        try:
-            answer = fault(request)
-        except Killed:
-            seen.process.die()
-        if answer is None:  # it spares this one
-            seen.done -= 1
-            if not seen.done:
-                seen.first = 0
-        return answer
+        with one_by_one:
+            if seen.process.is_dead:
+                raise Killed
+            seen.requests += 1
+            if seen.requests < number or seen.done >= times:
+                return None
+            is_spared = False
+            try:
+                answer = fault(request)
+                is_spared = answer is None
+                return answer
+            except Killed:
+                seen.process.die()
+            finally:
+                if not is_spared:
+                    seen.done += 1
+                    seen.first = seen.first or seen.requests
 
     clients = (table.dynamodb(), queues.client(), outbound.client(), files.client())
     try:

@@ -14,7 +14,7 @@ import sysconfig
 import tempfile
 import tomllib
 from collections.abc import Iterable, Mapping
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
@@ -31,7 +31,7 @@ PYTHON: Final = "3.13"
 """Whose list it is. With another Python the standard library and the packages import other modules."""
 
 SERVER: Final = """
-import json, os, sys
+import json, os, sys, traceback
 sys.modules["cryptography"] = None  # it has a layer of its own
 answers, sys.stdout = sys.stdout, sys.stderr
 for module in sys.argv[1:]:
@@ -65,7 +65,11 @@ def serve(folder, event):
 
 for line in sys.stdin:
     if os.fork() == 0:
-        print(json.dumps(serve(*json.loads(line))), file=answers, flush=True)
+        try:
+            print(json.dumps(serve(*json.loads(line))), file=answers, flush=True)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
         os._exit(0)
     if os.waitstatus_to_exitcode(os.wait()[1]):
         print("{}", file=answers, flush=True)
@@ -112,17 +116,20 @@ class Server:
     def serve(self, function: str, event: Mapping[str, Any]) -> Served:
         assert self._process.stdin
         assert self._process.stdout
-        print(json.dumps([str(ROOT / "functions" / function), event]), file=self._process.stdin, flush=True)
+        begin = self._errors.seek(0, os.SEEK_END)
+        request = json.dumps([str(ROOT / "functions" / function), event])
+        with suppress(BrokenPipeError):  # what it printed says why
+            print(request, file=self._process.stdin, flush=True)
         output = json.loads(self._process.stdout.readline() or "{}")
         if not output:
-            self._errors.seek(0)
+            self._errors.seek(begin if self._process.poll() is None else 0)
             raise AssertionError(f"{function} failed:\n{self._errors.read()}")
         calls = [Call(method, url, headers, body.encode()) for method, url, headers, body in output["calls"]]
         return Served(output["answer"], named(output["modules"]), calls)
 
 
 def imported_by_all() -> list[str]:
-    """To begin a server with. Without pydantic: where it is there already, Powertools' batches import a parser for it."""
+    """What a server preloads. Not pydantic: if it is loaded already, Powertools Batch imports its parser."""
     return [module for module in _common() if not module.startswith("pydantic")]
 
 

@@ -90,7 +90,7 @@ def mortal() -> Iterator[Process]:
     def run_until_killed(sender: Any) -> None:
         try:
             run_sender(sender)
-        except Killed:  # a turn waits for a follower whose thread is there
+        except Killed:  # otherwise the turn waits for a follower whose thread has ended
             sender._live.drop(sender._follower, is_gone=False)
 
     with pytest.MonkeyPatch.context() as patched:

@@ -85,6 +85,8 @@ def places_of(user_id: int) -> list[keys.Key]:
     return [keys.account(user_id), keys.account_of_before(user_id)]
 
 
+REVOKED_TOKENS: Final = 200
+"""Kept one by one: every write that counts something for the user pays for them."""
 RULES: Final = ("erasing", "erased_at", "revoked_before", "revoked_tokens")
 """The attributes that `token_rules` reads."""
 
@@ -171,8 +173,25 @@ def revoke_before(user_id: int, moment: float) -> None:
 
 
 def revoke_token(user_id: int, token_id: str, moment: float) -> None:
-    """One request. `moment` is when the revocation was announced: a later erasure forgets it, an earlier one does not."""
-    table.write(table.add_to_set(keys.account(user_id), "revoked_tokens", [f"{moment!r} {token_id}"]))
+    """`moment` is when the revocation was announced: a later erasure forgets it, an earlier one does not.
+
+    One request. Of a user with `REVOKED_TOKENS` of them, all tokens are revoked that were issued before this moment: three.
+    """
+    entry = [f"{moment!r} {token_id}"]
+    key = keys.account(user_id)
+    fewer = "attribute_not_exists(#revoked_tokens) OR size(#revoked_tokens) < :most"
+    try:
+        table.write(
+            table.add_to_set(
+                key, "revoked_tokens", entry, condition=fewer, values={":most": table.number(REVOKED_TOKENS)}
+            )
+        )
+    except table.ConditionFailed as failed:
+        revoke_before(user_id, moment)
+        kept = (failed.item or {}).get("revoked_tokens", {}).get("SS", ())
+        covered = [each for each in kept if float(each.partition(" ")[0]) <= moment]
+        if covered:
+            table.write(table.remove_from_set(key, "revoked_tokens", covered))
 
 
 def _revoked(item: Mapping[str, table.Value]) -> Iterator[str]:

@@ -177,7 +177,8 @@ def load(
 ) -> Iterator[Node]:
     """Those that are there, with their answers: all, or those of the wanted models.
 
-    One request for each `at_once` turns, and one for each hundred of their answers, or less when these are long.
+    One request for the first `at_once` turns, then for twice as many, up to a hundred; and one for each hundred of their
+    answers, or less when these are long.
     """
     left = iter(turn_ids)
     most = _FEW
@@ -198,6 +199,7 @@ def load(
                     yield node
             is_short = sum(len(each.content) for each in found.values()) < _SHORT_BYTES
             most = min(4 * most, table.BATCH) if is_short else _FEW
+        at_once = min(2 * at_once, table.BATCH)  # many may be gone: those are passed over
 
 
 def _places(user_id: int, node: Node, wanted: Container[int] | None) -> list[keys.Key]:

@@ -28,6 +28,12 @@ def new_model(view: View, model_name: str) -> StoredModel:
     )
 
 
+def require_models_size(models: StoredModels) -> None:
+    """Raises SessionFull when they are more than one document may hold."""
+    if len(models.model_dump_json().encode()) > MODELS_BYTES:
+        raise SessionFull
+
+
 def revise_models(document: table.Document, before: StoredModels, after: StoredModels) -> list[table.Write]:
     """Writes what changed; nothing when nothing did.
 
@@ -35,9 +41,9 @@ def revise_models(document: table.Document, before: StoredModels, after: StoredM
     """
     if after == before:
         return []
-    most = max(SESSION_MODELS, len(before.models))
-    if len(after.models) > most or len(after.model_dump_json().encode()) > MODELS_BYTES:
+    if len(after.models) > max(SESSION_MODELS, len(before.models)):
         raise SessionFull
+    require_models_size(after)
     attributes: dict[str, table.Value | None] = {}
     condition, values = "", {}
     next_id = document.number("next_id")

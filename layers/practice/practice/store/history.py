@@ -6,6 +6,7 @@ from threading import Lock
 from typing import Final, Self
 
 from practice import table
+from practice.limits import KB
 from practice.schemas.response import Response
 from practice.schemas.turn import StoredTurn
 from practice.store.branches import Node, ancestors, load, turn_of
@@ -14,6 +15,8 @@ from practice.table import keys
 
 HISTORY_TURNS: Final = 200
 """Read for a history, at most, beside those among the newest responses of the session."""
+HISTORY_BYTES: Final = 16 * 1024 * KB
+"""The same for the answers, compressed. A model that has none keeps reading while the others have all that they take."""
 
 
 class History:
@@ -82,7 +85,11 @@ def _answers(
         return
     models = {each.session_model_id for each in view.models.models}
     older = islice(chain([turn_id], branch), HISTORY_TURNS)
+    left = HISTORY_BYTES
     for node in load(user_id, older, wanted, at_once=25):
         for document in reversed(node.answers):
             if is_live(document, models) and keys.number_in(document.key.sk) < oldest:
                 yield document
+        left -= sum(len(document.content) for document in node.answers)
+        if left < 0:
+            return

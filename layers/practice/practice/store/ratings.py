@@ -4,6 +4,7 @@ A rating is an item beside its response. The response is marked as rated, so tha
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from practice import table
@@ -99,8 +100,9 @@ def remove_all(user_id: int, session_model_id: int) -> Iterator[None]:
     """The ratings of a deleted model's responses."""
     span = keys.ratings(user_id, keys.session_of(session_model_id))
     of_model = {":model": table.number(session_model_id)}
-    for document in table.read_filtered(span, "#model = :model", of_model):
-        table.delete_together([document.key, *table.part_keys(document.item)])
+    found = table.read_filtered(span, "#model = :model", of_model)
+    while some := list(islice(found, table.DELETIONS)):  # a rating has no parts
+        table.delete_together([document.key for document in some])
         yield
 
 

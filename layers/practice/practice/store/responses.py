@@ -16,7 +16,7 @@ from practice.schemas.session_model import StoredModels
 from practice.store import deleted_answers, paging, withdrawals
 from practice.store.idempotency import IdempotentAttempt
 from practice.store.paging import Pager
-from practice.store.views import live, live_responses, older_cursor
+from practice.store.views import is_live, live_responses, older_cursor
 from practice.table import ExpectedVersions, Versioned, keys
 
 
@@ -235,19 +235,17 @@ def page_of_session(caller: Caller, session_id: int, query: SliceQuery, pager: P
     span = keys.responses(caller.user_id, session_id, before)
     budget = pager.budget()
     newest_first: list[Response] = []
-    after: str | None = None
-    while True:
-        found = table.read(span, after=after, limit=size + 1 - len(newest_first))
-        for document in live(found.documents, models):
-            response = Response.model_validate_json(document.text)
-            fits = budget.take(response.model_dump_json())
-            if newest_first and (len(newest_first) == size or not fits):
-                older = older_cursor(pager, session_id, newest_first[-1].response_id)
-                return ResponsePage(items=newest_first[::-1], next_cursor=older)
-            newest_first.append(response)
-        if found.next_sk is None:
-            return ResponsePage(items=newest_first[::-1], next_cursor=None)
-        after = found.next_sk
+    model_ids = {model.session_model_id for model in models.models}
+    for document in table.walk(span, limit=size + 1):
+        if not is_live(document, model_ids):
+            continue
+        response = Response.model_validate_json(document.text)
+        fits = budget.take(response.model_dump_json())
+        if newest_first and (len(newest_first) == size or not fits):
+            older = older_cursor(pager, session_id, newest_first[-1].response_id)
+            return ResponsePage(items=newest_first[::-1], next_cursor=older)
+        newest_first.append(response)
+    return ResponsePage(items=newest_first[::-1], next_cursor=None)
 
 
 def page_of_model(

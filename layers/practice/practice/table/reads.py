@@ -190,7 +190,7 @@ def read(span: Span, *, backwards: bool = True, after: str | None = None, limit:
 def walk(span: Span, *, backwards: bool = True, limit: int = ROWS) -> Iterator[Document]:
     """All neighbouring items, a page asked for as it is reached.
 
-    `limit` is that of the first page. Each next one may be twice as long: whoever passes over many items asks seldom.
+    `limit` is that of the first page. Each next page may be twice as long, so that a long walk takes few requests.
     """
     after: str | None = None
     while True:

@@ -26,7 +26,7 @@ from practice.schemas.settings import StoredSettings
 from practice.schemas.spending import Reserved, Spending
 from practice.schemas.turn import AskedModel, NewPrompt, NewRun, NewTurn, StoredTurn, TurnSettings, TurnStatus
 from practice.store import accounts, catalogue, next_turn, reservations, sessions, turns, usage
-from practice.store.classes import revise_models, sync_with_class, unchanged_checks
+from practice.store.classes import require_models_size, revise_models, sync_with_class, unchanged_checks
 from practice.store.history import History
 from practice.store.idempotency import IdempotentAttempt
 from practice.store.paging import Pager
@@ -86,6 +86,7 @@ def _open_session(
         raise RequestedModelsNotConfigured
     first_free = sessions.first_free_id(settings, models)
     models = models.with_params(sent)
+    require_models_size(models)
     writes = sessions.insertion(caller, session, chosen, models, next_id=first_free)
     writes += mark_linked(caller.user_id, settings, chosen, found)
     budgets = usage.budgets_for(opened.practice_class)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from practice.limits import RESPONSE_BYTES
 from practice.schemas.spending import Spending
 from practice.schemas.turn import ErrorCode, FinishReason
-from practice.turns.providers import UNDECODED, Completion, ProviderError
+from practice.turns.providers import UNDECODED, Completion, ProviderError, size_of
 from practice.turns.thinking import ThinkingFilter
 
 CUTS: Final = (FinishReason.LENGTH, FinishReason.TIMEOUT, FinishReason.CANCELLED)
@@ -83,7 +83,7 @@ class Draft:
         with self._lock:
             self._raise_if_ended()
             now = self._now
-            now.received += len(part.text.encode(errors="surrogatepass")) + part.thinking_bytes
+            now.received += size_of(part.text) + part.thinking_bytes
             if part.thinking_bytes:
                 now.thinking.close()
             self._show(*now.thinking.write(now.joiner.write(part.text)))

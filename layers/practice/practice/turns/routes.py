@@ -68,6 +68,7 @@ RUN_REFUSES: Final = (
     AgentNotFound,
     InvalidExamples,
     ImportInProgress,
+    SessionFull,
     NoModelAnswered,
     DailyBudgetSpent,
 )

@@ -14,8 +14,13 @@ from practice.turns.parameters import CAP
 from practice.turns.prompts import Prompt
 
 UNDECODED: Final = "\ufdd0"
-"""Stands before each byte of a text that is no UTF-8. The error handler `surrogateescape` keeps such a byte as what may
-also be half of a surrogate pair; this is no character."""
+"""Marks each byte that is not valid UTF-8. `surrogateescape` maps such a byte to a code point that may also be a low
+surrogate; this noncharacter tells them apart."""
+
+
+def size_of(text: str) -> int:
+    """In bytes; the marker counts for nothing."""
+    return len(text.replace(UNDECODED, "").encode(errors="surrogatepass"))
 
 
 @dataclass(frozen=True, slots=True)

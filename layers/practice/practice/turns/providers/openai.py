@@ -41,6 +41,7 @@ from practice.turns.providers import (
     count,
     extra_fields,
     reason_of,
+    size_of,
     timed_out,
 )
 from practice.turns.providers.sse import BOM, Event, EventTooLong, events
@@ -405,4 +406,4 @@ def _shown(message: dict[str, Any]) -> tuple[str, int]:
     text = content if isinstance(content, str) else "".join(p["text"] for p in parts if p["type"] == "text")
     beside = [message.get(name) for name in ("reasoning_content", "reasoning")]
     was_part = [part for part in parts if part["type"] in ("thinking", "reasoning")]
-    return text, sum(len(str(each).encode(errors="surrogatepass")) for each in [*beside, *was_part] if each)
+    return text, sum(size_of(str(each)) for each in [*beside, *was_part] if each)
