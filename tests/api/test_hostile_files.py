@@ -156,9 +156,10 @@ def try_all(
                 assert len(answer.body) < 1000, mutation
             continue
         assert answer.status == 201, (str(mutation), answer.status, answer.body[:300])
-        assert items_of(who) != before
+        items = items_of(who)
+        assert items != before
         seen["taken"] += 1
-        problems = broken(items_of(who)) + own_miscounts(items_of(who))
+        problems = broken(items) + own_miscounts(items)
         assert problems == [], (str(mutation), problems)
         try:
             read_everything(who, answer.json)

@@ -5,7 +5,6 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -80,16 +79,11 @@ Expand = Callable[..., dict[str, Any]]
 def expand() -> Expand:
     """The resources that SAM makes of the template, when what was uploaded lies under these names."""
 
-    @cache
-    def made(
-        parameters: tuple[tuple[str, str], ...], uploaded: tuple[tuple[str, str], ...]
-    ) -> dict[str, Any]:
-        text = (ROOT / "template.yaml").read_text()
-        resources: dict[str, Any] = expanded_by_sam(text, dict(parameters), dict(uploaded))["Resources"]
-        return resources
+    text = (ROOT / "template.yaml").read_text()
 
     def expand(parameters: Mapping[str, str], **uploaded: str) -> dict[str, Any]:
-        return made(tuple(parameters.items()), tuple(uploaded.items()))
+        resources: dict[str, Any] = expanded_by_sam(text, parameters, uploaded)["Resources"]
+        return resources
 
     return expand
 
