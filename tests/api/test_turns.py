@@ -15,7 +15,8 @@ from local.stack import Stack
 from practice import table
 from practice.errors import StoreUnavailable
 from practice.runtime import queues
-from practice.schemas.turn import TurnError
+from practice.runtime.deadline import Deadline
+from practice.schemas.turn import QueuedTurn, TurnError
 from practice.store import followers, turns
 from practice.store.turn_state import Followers
 from practice.table.keys import Key
@@ -1389,6 +1390,26 @@ def test_a_message_delivered_twice_asks_once(
 
     assert provider.asked() == {"alpha": 1}
     assert ada.get(accepted.headers["location"]).json["status"] == "done"
+
+
+@pytest.mark.usefixtures("stack")
+def test_a_worker_that_waits_for_another_one_reads_no_answers(
+    ada: Learner, class_of: Any, requests_to_table: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "PAUSE_SECONDS", 0.01)
+    session = ada.open_session(class_id=class_of("alpha", "beta"))
+    turn_id = chat(ada, session, headers=ASYNC).json["turn_id"]
+    assert turns.claim(ada.user_id, turn_id, worker.WORKER_LEASE)
+    left = iter([900.0, 600.0, 1.0])
+
+    class Ending(Deadline):
+        def remaining(self) -> float:
+            return next(left)
+
+    with requests_to_table() as requests, pytest.raises(worker.TurnInProgress):
+        worker.run_queued_turn(QueuedTurn(user_id=ada.user_id, turn_id=turn_id), Ending.after(900))
+
+    assert [name for name, _ in requests] == ["UpdateItem", "BatchGetItem"] * 3
 
 
 def test_a_worker_that_is_there_keeps_its_turn_and_one_that_died_loses_it(
