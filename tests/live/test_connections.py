@@ -126,7 +126,7 @@ def test_a_revoked_token_opens_nothing_from_that_moment_on(stack: Stack, ada: Le
 def test_a_connection_ends_with_its_token(
     stack: Stack, ada: Learner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("local.live.IDLE_SECONDS", 7200.0)
+    monkeypatch.setattr("local.live.IDLE_SECONDS", 7200.0)  # the gateway would end it first
     socket = Socket.open(stack, ada)
     later = time.time() + 3700
     monkeypatch.setattr(time, "time", lambda: later)

@@ -175,7 +175,7 @@ def revoke_before(user_id: int, moment: float) -> None:
 def revoke_token(user_id: int, token_id: str, moment: float) -> None:
     """`moment` is when the revocation was announced: a later erasure forgets it, an earlier one does not.
 
-    One request. Of a user with `REVOKED_TOKENS` of them, all tokens are revoked that were issued before this moment: three.
+    One request. A user who has `REVOKED_TOKENS` already loses all tokens issued before `moment`, in three requests.
     """
     entry = [f"{moment!r} {token_id}"]
     key = keys.account(user_id)
