@@ -6,6 +6,8 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from practice.runtime.services import DESCRIPTIONS
+
 # Megabytes, unzipped and zipped: a tenth above the current sizes. Lambda allows 250 MB unzipped for a function with its
 # layers.
 BUDGETS = {
@@ -59,6 +61,8 @@ def check(path: Path, version: str, architecture: str) -> Iterator[str]:
             yield f"{library.relative_to(path.parent)}: not built for {architecture}"
     if is_layer(path) and any(path.rglob("*.pyc")):
         yield from check_bytecode(path, version)
+        if (path / "python" / "botocore").is_dir() and not (path / "python" / DESCRIPTIONS).is_dir():
+            yield f"{path.name}: without the reduced descriptions of AWS, so cold starts would be slow"
 
 
 def check_bytecode(layer: Path, version: str) -> Iterator[str]:

@@ -69,6 +69,10 @@ def a_library_for_another_processor(built: Path) -> None:
     (built / "PracticeLayer" / "python" / "fast.so").write_bytes(library(ELF_MACHINES["x86_64"]))
 
 
+def botocore_without_its_reduced_descriptions(built: Path) -> None:
+    (built / "PracticeLayer" / "python" / "botocore").mkdir()
+
+
 def a_layer_beyond_its_unzipped_size(built: Path) -> None:
     most, _ = BUDGETS["PracticeLayer"]
     (built / "PracticeLayer" / "python" / "zeros").write_bytes(bytes(int(most * 1e6)))
@@ -87,6 +91,7 @@ def a_function_beyond_its_unzipped_size(built: Path) -> None:
         bytecode_that_looks_at_the_time_of_its_source,
         no_bytecode_at_all,
         a_library_for_another_processor,
+        botocore_without_its_reduced_descriptions,
         a_layer_beyond_its_unzipped_size,
         a_function_beyond_its_unzipped_size,
     ],

@@ -10,33 +10,32 @@ from weakref import WeakSet
 import boto3
 import botocore.session
 from botocore.config import Config as ClientConfig
+from botocore.credentials import CredentialResolver, EnvProvider
+from botocore.handlers import BUILTIN_HANDLERS, REGISTER_FIRST, REGISTER_LAST
 from botocore.loaders import JSONFileLoader, Loader
+from botocore.utils import EVENT_ALIASES
 from pydantic_core import from_json
 
 from practice.runtime.config import config
+from practice.runtime.services import DESCRIPTIONS, SERVICES
 from practice.runtime.snapshots import clear_on_restore
 
-SERVICES: Final = (
-    "apigatewaymanagementapi",
-    "bedrock-agent-runtime",
-    "bedrock-runtime",
-    "dynamodb",
-    "events",
-    "s3",
-    "sqs",
-)
-"""All that `client` makes."""
 USER_AGENT: Final = ClientConfig(user_agent=f"practice-api Botocore/{botocore.__version__}")
 """Botocore builds its default User-Agent for each request, which takes a quarter of the request's processor time."""
 
+_REDUCED: Final = Path(botocore.__file__).parent.with_name(DESCRIPTIONS)
 _making = threading.Lock()
 _made: Final[WeakSet[Any]] = WeakSet()
 
 
 class _Files(JSONFileLoader):
-    """Parses botocore's service descriptions, megabytes of JSON, with pydantic's parser: it is faster."""
+    """Reads botocore's descriptions of services: reduced ones where a layer has them, and with pydantic's faster parser."""
 
     def load_file(self, file_path: str) -> Any:
+        if file_path.startswith(Loader.BUILTIN_DATA_PATH):
+            reduced = Path(f"{_REDUCED}{file_path.removeprefix(Loader.BUILTIN_DATA_PATH)}.json")
+            if reduced.is_file():
+                return from_json(reduced.read_bytes())
         plain, packed = Path(f"{file_path}.json"), Path(f"{file_path}.json.gz")
         if plain.is_file():
             return from_json(plain.read_bytes())
@@ -52,9 +51,26 @@ class _Loader(Loader):
 
 @lru_cache(maxsize=1)
 def session() -> botocore.session.Session:
-    made = botocore.session.get_session()
+    made = botocore.session.Session(include_builtin_handlers=False)
+    _register_handlers(made, "")
+    _register_handlers(made, "*")
     made.register_component("data_loader", _Loader(file_loader=_Files()))
+    if "AWS_ACCESS_KEY_ID" in config().variables:  # not in a snapshot
+        # They come first in the default chain as well, which takes long to build.
+        made.register_component("credential_provider", CredentialResolver([EnvProvider()]))
     return made
+
+
+@lru_cache
+def _register_handlers(made: botocore.session.Session, service: str) -> None:
+    """Botocore's own handlers of the events of one service. To register those of all takes a tenth of a cold start."""
+    events: Any = made.get_component("event_emitter")
+    places = {REGISTER_FIRST: events.register_first, REGISTER_LAST: events.register_last}
+    for name, handler, *place in BUILTIN_HANDLERS:
+        kind, _, rest = name.partition(".")
+        of = rest.partition(".")[0]
+        if kind != "docs" and EVENT_ALIASES.get(of, of) == EVENT_ALIASES.get(service, service):
+            places.get(place[0] if place else None, events.register)(name, handler)
 
 
 @lru_cache(maxsize=1)
@@ -68,6 +84,7 @@ def client(
     """Threads may share a client, but must not make two at the same time."""
     make: Any = _factory().client  # its stubs list each service by a literal
     with _making:
+        _register_handlers(session(), service)
         settings = settings.merge(USER_AGENT)
         made = make(service, region_name=region or config().region, config=settings, endpoint_url=endpoint)
         _made.add(made)

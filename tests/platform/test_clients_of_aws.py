@@ -1,0 +1,192 @@
+"""Clients of AWS start faster than botocore's own and are the same: handlers, descriptions, endpoints, credentials."""
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import boto3
+import botocore
+import pytest
+from botocore.config import Config
+from botocore.handlers import BUILTIN_HANDLERS
+from botocore.loaders import Loader
+from pydantic_core import from_json
+
+from local.stack import ROOT
+from practice.runtime import aws
+from practice.runtime.config import config
+from practice.runtime.services import DESCRIPTIONS, SERVICES
+
+REGION = "eu-central-1"
+LIVE = "https://live.example.com/live"
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB"):
+        monkeypatch.delenv(name, raising=False)
+    forget()
+    yield
+    forget()
+
+
+def forget() -> None:
+    aws.session.cache_clear()
+    aws._factory.cache_clear()
+
+
+@pytest.fixture
+def stock() -> Any:
+    """A session of boto3 that nothing was done to. Its stubs list each service by a literal."""
+    return boto3.Session("KEY", "secret")
+
+
+@pytest.fixture(scope="module")
+def reduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that a build writes, of the botocore that is installed here."""
+    packages = tmp_path_factory.mktemp("packages")
+    (packages / "botocore").symlink_to(Path(botocore.__file__).parent)
+    script().reduce(packages)
+    return packages / DESCRIPTIONS
+
+
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location(
+        "reduce_descriptions", ROOT / "layers/reduce_descriptions.py"
+    )
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def handlers(client: Any, event: str) -> list[str]:
+    """In the order in which they are called, without the one of Powertools: it adds to a header wherever it stands."""
+    emitter: Any = client.meta.events._emitter
+    names = [
+        getattr(each, "__qualname__", type(each).__name__) for each in emitter._handlers.prefix_search(event)
+    ]
+    names = [each for each in names if "add_powertools_feature" not in each]
+    return (
+        sorted(names) if event.startswith("creating-client-class") else names
+    )  # each adds methods of its own
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_client_has_the_handlers_of_botocores_own_client(stock: Any, service: str) -> None:
+    ours = aws.client(service, Config(), REGION, LIVE)
+    theirs = stock.client(service, REGION, endpoint_url=LIVE)
+    name = theirs.meta.service_model.service_id.hyphenize()
+    kinds = {each[0].partition(".")[0] for each in BUILTIN_HANDLERS} - {"docs"}
+    kinds |= {"provide-client-params", "after-call", "response-received", "before-send", "needs-retry"}
+    events = [
+        f"{kind}.{name}{operation}"
+        for kind in sorted(kinds)
+        for operation in ("", *(f".{each}" for each in theirs.meta.service_model.operation_names))
+    ]
+
+    differing = {
+        event: (handlers(ours, event), handlers(theirs, event))
+        for event in events
+        if handlers(ours, event) != handlers(theirs, event)
+    }
+
+    assert not differing
+    assert any(handlers(theirs, event) for event in events)
+
+
+def test_what_a_client_of_one_service_registers_is_registered_once() -> None:
+    one, other = (aws.client("s3", Config(), REGION, LIVE) for _ in range(2))
+
+    for event in ("before-parameter-build.s3.PutObject", "before-sign.s3.PutObject"):
+        assert handlers(one, event) == handlers(other, event)
+
+
+def test_the_reduced_descriptions_lack_documentation_and_nothing_else(reduced: Path) -> None:
+    whole, small = aws._Files(), aws._Files()
+    without = script().without_documentation
+    names = sorted(path.relative_to(reduced).with_suffix("") for path in reduced.rglob("service-2.json"))
+
+    assert {path.parts[0] for path in names} == set(SERVICES)
+    for path in names:
+        described = whole.load_file(f"{Loader.BUILTIN_DATA_PATH}/{path}")
+        assert described["operations"]
+        assert small.load_file(str(reduced / path)) == without(described)
+    assert without({"members": {"documentation": {"shape": "Text", "documentation": "x"}}}) == {
+        "members": {"documentation": {"shape": "Text"}}
+    }
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_reduced_descriptions_lead_to_the_same_endpoints_and_signatures_in_every_region(
+    stock: Any, service: str, reduced: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the client's own answer, since rules of the service and of the partition both have a say in it."""
+    monkeypatch.setattr(aws, "_REDUCED", reduced)
+    regions = [
+        region
+        for partition in stock.get_available_partitions()
+        for region in stock.get_available_regions("dynamodb", partition, allow_non_regional=True)
+        if region != "local"
+    ]
+
+    def told(client: Any) -> tuple[Any, ...]:
+        signer = client._request_signer
+        config = client.meta.config
+        return (
+            client.meta.endpoint_url,
+            client.meta.partition,
+            client.meta.region_name,
+            signer.signature_version,
+            signer.signing_name,
+            signer._region_name,
+            config.s3,
+        )
+
+    assert len(regions) > 30
+    for region in [*regions, "eu-nowhere-1"][:: 1 if service == "dynamodb" else 6]:
+        assert told(aws.client(service, Config(), region)) == told(stock.client(service, region)), region
+
+
+def test_of_the_reduced_descriptions_those_are_read_that_there_are(
+    reduced: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[bytes] = []
+
+    def parse(text: bytes) -> Any:
+        read.append(text)
+        return from_json(text)
+
+    monkeypatch.setattr(aws, "from_json", parse)
+
+    def parsed() -> int:
+        read.clear()
+        forget()
+        aws.client("dynamodb", Config(), REGION)
+        return sum(map(len, read))
+
+    whole = parsed()
+    monkeypatch.setattr(aws, "_REDUCED", reduced)
+
+    assert parsed() < whole / 5
+
+
+def test_a_client_takes_the_credentials_of_its_environment_and_a_snapshot_those_of_its_container(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "FROMTHEENVIRONMENT")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    config.cache_clear()
+    credentials = aws.session().get_credentials()
+    assert credentials
+    assert (credentials.access_key, credentials.method) == ("FROMTHEENVIRONMENT", "env")
+
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    config.cache_clear()
+    forget()
+    resolver = aws.session().get_component("credential_provider")
+    config.cache_clear()
+    assert "container-role" in [each.METHOD for each in resolver.providers]
