@@ -32,11 +32,10 @@ def reduce(packages: Path) -> None:
 
 def without_documentation(part: Any) -> Any:
     if isinstance(part, dict):
-        # A member of a structure may have this name too, and is no text.
+        # Empty, not gone: botocore reads some of them. A member of a structure may have this name too, and is no text.
         return {
-            name: without_documentation(each)
+            name: "" if name == "documentation" and isinstance(each, str) else without_documentation(each)
             for name, each in part.items()
-            if name != "documentation" or not isinstance(each, str)
         }
     return [without_documentation(each) for each in part] if isinstance(part, list) else part
 

@@ -27,12 +27,15 @@ LIVE = "https://live.example.com/live"
 def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "KEY")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     forget()
     yield
     forget()
 
 
 def forget() -> None:
+    config.cache_clear()
     aws.session.cache_clear()
     aws._factory.cache_clear()
 
@@ -116,7 +119,7 @@ def test_the_reduced_descriptions_lack_documentation_and_nothing_else(reduced: P
         assert described["operations"]
         assert small.load_file(str(reduced / path)) == without(described)
     assert without({"members": {"documentation": {"shape": "Text", "documentation": "x"}}}) == {
-        "members": {"documentation": {"shape": "Text"}}
+        "members": {"documentation": {"shape": "Text", "documentation": ""}}
     }
 
 
@@ -151,6 +154,86 @@ def test_the_reduced_descriptions_lead_to_the_same_endpoints_and_signatures_in_e
         assert told(aws.client(service, Config(), region)) == told(stock.client(service, region)), region
 
 
+CALLS: dict[str, tuple[str, dict[str, Any]]] = {
+    "apigatewaymanagementapi": ("post_to_connection", {"ConnectionId": "c", "Data": b"{}"}),
+    "bedrock-agent-runtime": (
+        "retrieve",
+        {"knowledgeBaseId": "ABCDEFGHIJ", "retrievalQuery": {"text": "why"}},
+    ),
+    "bedrock-runtime": (
+        "converse",
+        {"modelId": "m", "messages": [{"role": "user", "content": [{"text": "?"}]}]},
+    ),
+    "dynamodb": ("get_item", {"TableName": "t", "Key": {"pk": {"S": "1"}}}),
+    "events": ("put_events", {"Entries": [{"Source": "s", "DetailType": "d", "Detail": "{}"}]}),
+    "s3": ("put_object", {"Bucket": "bucket", "Key": "key", "Body": b"body"}),
+    "sqs": ("send_message", {"QueueUrl": f"https://sqs.{REGION}.amazonaws.com/1/q", "MessageBody": "m"}),
+}
+
+
+class NotSentError(Exception):
+    """In place of the network."""
+
+
+EACH_TIME = {b"amz-sdk-invocation-id", b"amz-sdk-request", b"Authorization", b"User-Agent", b"X-Amz-Date"}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_client_with_the_reduced_descriptions_sends_the_same_request(
+    stock: Any, service: str, reduced: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aws, "_REDUCED", reduced)
+    monkeypatch.delenv("_X_AMZN_TRACE_ID", raising=False)
+    operation, given = CALLS[service]
+
+    def sent(client: Any) -> tuple[Any, ...]:
+        requests: list[Any] = []
+
+        def refuse(request: Any, **_: Any) -> None:
+            requests.append(request)
+            raise NotSentError
+
+        client.meta.events.register("before-send", refuse)
+        with pytest.raises(NotSentError):
+            getattr(client, operation)(**given)
+        [request] = requests
+        headers = {
+            name.encode() if isinstance(name, str) else name: value for name, value in request.headers.items()
+        }
+        scope = bytes(str(request.headers["Authorization"]).partition(",")[0], "utf-8").split(b"/", 2)[-1]
+        body = request.body if isinstance(request.body, bytes | str | None) else request.body.read()
+        return (
+            request.method,
+            request.url,
+            body,
+            scope,
+            {n: v for n, v in headers.items() if n not in EACH_TIME},
+        )
+
+    endpoint = LIVE if service == "apigatewaymanagementapi" else None
+    assert sent(aws.client(service, Config(), REGION, endpoint)) == sent(
+        stock.client(service, REGION, endpoint_url=endpoint)
+    )
+
+
+def test_a_link_to_a_file_is_signed_with_the_reduced_descriptions(
+    stock: Any, reduced: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aws, "_REDUCED", reduced)
+    settings = Config(signature_version="s3v4", s3={"addressing_style": "path"})
+
+    def parts(client: Any) -> tuple[str, list[str]]:
+        address, _, query = client.generate_presigned_url(
+            "get_object", {"Bucket": "b", "Key": "k"}
+        ).partition("?")
+        return address, sorted(each.partition("=")[0] for each in query.split("&"))
+
+    ours = parts(aws.client("s3", settings, REGION))
+
+    assert ours == parts(stock.client("s3", REGION, config=settings))
+    assert ours[0] == f"https://s3.{REGION}.amazonaws.com/b/k"
+
+
 def test_of_the_reduced_descriptions_those_are_read_that_there_are(
     reduced: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,16 +260,11 @@ def test_of_the_reduced_descriptions_those_are_read_that_there_are(
 def test_a_client_takes_the_credentials_of_its_environment_and_a_snapshot_those_of_its_container(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "FROMTHEENVIRONMENT")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    config.cache_clear()
     credentials = aws.session().get_credentials()
     assert credentials
-    assert (credentials.access_key, credentials.method) == ("FROMTHEENVIRONMENT", "env")
+    assert (credentials.access_key, credentials.method) == ("KEY", "env")
 
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    config.cache_clear()
     forget()
     resolver = aws.session().get_component("credential_provider")
-    config.cache_clear()
     assert "container-role" in [each.METHOD for each in resolver.providers]
