@@ -124,7 +124,7 @@ class Template:
                 raise TemplateError(f"two functions have the folder {function.name}")
         self.queues = {queue.name: queue for queue in self._queues()}
         self.routes = list(self._routes())
-        self.live_routes = list(self._live_routes())
+        self._live_routes = list(self._read_live_routes())
         self.queue_triggers: list[QueueTrigger] = []
         self.stream_triggers: list[StreamTrigger] = []
         self.rules: list[Rule] = []
@@ -143,6 +143,11 @@ class Template:
         self.buses = ["default", *(self._name(name) for name, _ in self._of("AWS::Events::EventBus"))]
         for name, _ in self._of("AWS::CloudFormation::Stack"):
             self._include(self._stack(name))
+
+    @property
+    def live_routes(self) -> list[Route]:
+        """Of the WebSocket API; a route's key is its path. A nested stack is given the functions that its routes call."""
+        return [Route("", key, self._called(uri)) for key, uri in self._live_routes]
 
     @property
     def table(self) -> dict[str, Any]:
@@ -189,7 +194,7 @@ class Template:
         self.buckets |= nested.buckets
         for name in (
             "routes",
-            "live_routes",
+            "_live_routes",
             "queue_triggers",
             "stream_triggers",
             "rules",
@@ -295,12 +300,11 @@ class Template:
                         shown = "$default" if path == "/$default" else path
                         yield Route(named, shown, self._called(integration["uri"]))
 
-    def _live_routes(self) -> Iterator[Route]:
-        """Of the WebSocket API; a route's key is its path."""
+    def _read_live_routes(self) -> Iterator[tuple[str, str]]:
         integrations = {self._name(name): each for name, each in self._of("AWS::ApiGatewayV2::Integration")}
         for _, route in self._of("AWS::ApiGatewayV2::Route"):
             integration = integrations[str(route["Target"]).rpartition("/")[2]]
-            yield Route("", str(route["RouteKey"]), self._called(str(integration["IntegrationUri"])))
+            yield str(route["RouteKey"]), str(integration["IntegrationUri"])
 
     def _read_mapping(self, mapping: Mapping[str, Any]) -> None:
         if mapping.get("Enabled") is False:

@@ -98,6 +98,8 @@ def deployed(
                 raise ValueError(f"{path} has resources of the stack around it: {', '.join(both)}")
             whole.resources.update(inner.resources)
             whole.stack_of.update(dict.fromkeys(inner.resources, logical_id))
+            passed = {attribute(logical_id, f"Outputs.{key}"): each for key, each in inner.outputs.items()}
+            whole.outputs.update({key: passed.get(each, each) for key, each in whole.outputs.items()})
     return whole
 
 

@@ -17,10 +17,13 @@ from tools.expansion import deployed, grants
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 EXCEPTIONS: Final = Path(__file__).with_suffix(".toml")
-CFN_LINT: Final = [
-    str(ROOT / ".tools" / "sam" / "bin" / "cfn-lint"),
+TEMPLATES: Final = [
     "template.yaml",
     *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("stacks/*.yaml"))),
+]
+CFN_LINT: Final = [
+    str(ROOT / ".tools" / "sam" / "bin" / "cfn-lint"),
+    *TEMPLATES,
     "--append-rules=cfn_lint_serverless.rules",
     "--format=json",
 ]
@@ -28,7 +31,8 @@ CHECKOV: Final = [
     str(ROOT / ".tools" / "checkov" / "bin" / "python"),
     "-m",
     "checkov.main",
-    "--file=template.yaml",
+    "--file",
+    *TEMPLATES,
     "--framework=cloudformation",
     "--output=json",
     "--quiet",
@@ -86,7 +90,7 @@ def lint() -> list[Finding]:
 def scan() -> list[Finding]:
     scanned = _json(CHECKOV)
     if not scanned["summary"]["passed"] or scanned["summary"]["parsing_errors"]:
-        raise SystemExit("checkov could not read template.yaml")
+        raise SystemExit("checkov could not read the templates")
     return [
         Finding(each["check_id"], each["resource"].rpartition(".")[2], each["check_name"])
         for each in scanned["results"]["failed_checks"]

@@ -135,6 +135,7 @@ def test_the_template_of_this_repository_can_be_served() -> None:
 
     assert len({route.key for route in template.routes}) == len(template.routes)
     assert "PATCH /user/practice/sessions/{session_id}" in {route.key for route in template.routes}
+    assert ("chat", "live_chat") in {(route.path, route.function) for route in template.live_routes}
     assert len(template.environment["TABLE_NAME"]) >= 11
     assert template.environment["TOKEN_SECRET_ARN"].startswith("arn:aws:secretsmanager:")
 

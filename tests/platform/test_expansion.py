@@ -59,6 +59,16 @@ def test_a_nested_stack_is_unfolded_with_the_values_it_is_given() -> None:
     ]
 
 
+def test_an_output_of_a_nested_stack_has_the_value_that_the_stack_gives_it() -> None:
+    outer = TEMPLATE.replace(
+        "Resources:", "Outputs: {Watched: {Value: !GetAtt Watch.Outputs.Queue}}\nResources:", 1
+    )
+
+    whole = of(outer, NESTED + "Outputs: {Queue: {Value: !Ref QueueName}}\n")
+
+    assert whole.outputs == {"Watched": "Letters.QueueName"}
+
+
 def test_a_role_allows_what_its_policies_and_its_boundary_both_allow() -> None:
     """SAM attaches logs:* of every group; iam:PassRole is not within the boundary."""
     assert set(grants("SendRole", of().resources)) == {
