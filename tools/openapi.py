@@ -36,7 +36,7 @@ from practice.http.endpoint import Endpoint
 from practice.http.inputs import Preferences
 from practice.http.replies import Reply, status_of
 from practice.limits import IDEMPOTENCY_KEY_CHARACTERS, MAX_ID
-from practice.schemas import turn
+from practice.schemas import turn_replies
 from practice.schemas.usage import Usage
 from practice.store.idempotency import IdempotentAttempt
 from practice.table import ExpectedVersions, Versioned
@@ -313,7 +313,9 @@ HEADERS_OF: Final[Mapping[type[PracticeError], tuple[str, ...]]] = {
     RequestInFlight: ("Retry-After",),
 }
 
-BODY_OF: Final[Mapping[type[PracticeError], type[BaseModel]]] = {NoModelAnswered: turn.NoModelAnsweredBody}
+BODY_OF: Final[Mapping[type[PracticeError], type[BaseModel]]] = {
+    NoModelAnswered: turn_replies.NoModelAnsweredBody
+}
 """Bodies of errors that contain more than `detail`."""
 
 EITHER: Final = {"anyOf": [ref("schemas", "Error"), ref("schemas", "GatewayError")]}

@@ -10,7 +10,8 @@ from practice.http.replies import Reply
 from practice.http.turn_replies import turn_reply
 from practice.runtime.deadline import Deadline
 from practice.schemas.fields import PathId
-from practice.schemas.turn import NewTurn, TurnAccepted, TurnAnswer
+from practice.schemas.turn_replies import TurnAccepted, TurnAnswer
+from practice.schemas.turn_requests import NewTurn
 from practice.store.idempotency import IdempotentAttempt
 from practice.turns import routes
 from practice.turns.beginning import TurnRequest

@@ -6,11 +6,11 @@ from practice.caller import Caller
 from practice.errors import ResponseNotFound
 from practice.http.endpoint import endpoint
 from practice.schemas.fields import PathId
-from practice.store import responses
+from practice.store import response_removal
 from practice.table import ExpectedVersions
 
 
 @endpoint("DELETE /user/practice/responses/{response_id}", HTTPStatus.NO_CONTENT, refuses=(ResponseNotFound,))
 def lambda_handler(caller: Caller, response_id: PathId, expected: ExpectedVersions) -> None:
     """Deletes a response."""
-    responses.remove(caller, response_id, expected)
+    response_removal.remove(caller, response_id, expected)

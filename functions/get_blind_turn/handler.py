@@ -4,8 +4,8 @@ from practice.caller import Caller
 from practice.errors import SessionNotFound, TooFewAnswers, TooManyAnswers, TurnNotFinished, TurnNotFound
 from practice.http.endpoint import endpoint
 from practice.http.paging import Pager
+from practice.schemas.ballot import BlindQuery, BlindTurn
 from practice.schemas.fields import PathId
-from practice.schemas.vote import BlindQuery, BlindTurn
 from practice.store import votes
 
 

@@ -3,7 +3,7 @@
 from practice.caller import Caller
 from practice.errors import StandingsNotFound, TooFewVoters
 from practice.http.endpoint import endpoint
-from practice.schemas.vote import Standings, StandingsQuery
+from practice.schemas.standings import Standings, StandingsQuery
 from practice.store import standings
 
 

@@ -6,7 +6,8 @@ from practice.http.endpoint import endpoint
 from practice.http.paging import Pager
 from practice.http.replies import Reply
 from practice.schemas.fields import PathId
-from practice.schemas.turn import TurnQuery, TurnWithSiblings
+from practice.schemas.turn_replies import TurnWithSiblings
+from practice.schemas.turn_requests import TurnQuery
 from practice.store import turn_views
 
 

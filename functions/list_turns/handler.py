@@ -5,7 +5,8 @@ from practice.errors import SessionNotFound, TurnNotFound
 from practice.http.endpoint import endpoint
 from practice.http.paging import Pager
 from practice.schemas.fields import PathId
-from practice.schemas.turn import TurnListQuery, TurnPage
+from practice.schemas.turn_replies import TurnPage
+from practice.schemas.turn_requests import TurnListQuery
 from practice.store import turn_views
 
 

@@ -10,8 +10,9 @@ from practice.errors import (
     TurnNotFound,
 )
 from practice.http.endpoint import endpoint
+from practice.schemas.ballot import NewVote
 from practice.schemas.fields import PathId
-from practice.schemas.vote import NewVote, Vote
+from practice.schemas.vote import Vote
 from practice.store import votes
 from practice.table import ExpectedVersions, Versioned
 

@@ -9,7 +9,8 @@ from practice.http.paging import Pager
 from practice.http.replies import Reply
 from practice.http.turn_replies import turn_reply
 from practice.runtime.deadline import Deadline
-from practice.schemas.turn import NewRun, RunQuery, TurnAccepted, TurnAnswer
+from practice.schemas.turn_replies import TurnAccepted, TurnAnswer
+from practice.schemas.turn_requests import NewRun, RunQuery
 from practice.store.idempotency import IdempotentAttempt
 from practice.turns import routes
 from practice.turns.beginning import TurnRequest

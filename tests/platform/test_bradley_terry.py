@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import pictures
-from practice.schemas.vote import Comparisons, Scope, Standings, Tally
+from practice.schemas.standings import Scope, Standings
+from practice.schemas.tally import Comparisons, Tally
 from practice.store.bradley_terry import ITERATIONS, Games, strengths
 from practice.store.standings import standings
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from practice.caller import Caller
 from practice.http.endpoint import Endpoint
+from practice.schemas.ballot import NewVote
 from practice.schemas.transfer import TransferStatus
-from practice.schemas.vote import NewVote
 from practice.transfers import jobs
 from tests.support.learners import BASE_URL, Learner, made, new_user_id
 from tests.support.planted import filled

@@ -1,20 +1,13 @@
 """Batches of SQS messages, by Powertools: a message that fails returns to its queue without the others."""
 
-import json
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
-from pydantic import TypeAdapter, ValidationError
 
+from practice.events.parsing import PermanentFailure
 from practice.runtime import log, queues
-
-Message = TypeVar("Message")
-
-
-class PermanentFailure(Exception):
-    """A message or an event that can never succeed. Its text is the reason in the dead-letter queue."""
 
 
 def process(
@@ -36,27 +29,3 @@ def process(
 
     processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
     return {**process_partial_response(dict(event), handle_record, processor)}
-
-
-def parse(body: str, shape: TypeAdapter[Message]) -> Message:
-    """Raises PermanentFailure for a body that is not such a message."""
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        raise PermanentFailure("not JSON") from None
-    return validate(value, shape)
-
-
-def validate(value: object, shape: TypeAdapter[Message]) -> Message:
-    """Raises PermanentFailure with the kinds and places of the errors, without the values."""
-    try:
-        return shape.validate_python(value)
-    except ValidationError as error:
-        raise PermanentFailure(describe_errors(error)) from None
-
-
-def describe_errors(error: ValidationError) -> str:
-    return "; ".join(
-        f"{problem['type']} at {'.'.join(str(step) for step in problem['loc']) or 'the top'}"
-        for problem in error.errors(include_url=False, include_context=False, include_input=False)
-    )

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, Field, PlainSerializer, TypeAdapter, model_validator
 
-from practice.events.batch import PermanentFailure, validate
+from practice.events.parsing import PermanentFailure, validate
 from practice.limits import MAX_ID, SESSION_MODELS
 from practice.runtime import clock, queues
 from practice.runtime.config import config

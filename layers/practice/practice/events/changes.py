@@ -13,7 +13,6 @@ from pydantic import BaseModel, ValidationError
 from practice import table
 from practice.errors import StoreUnavailable
 from practice.events import consequences, outbound
-from practice.events.batch import describe_errors
 from practice.events.consequences import Answered, Consequence
 from practice.events.messages import (
     SweepTurns,
@@ -22,6 +21,7 @@ from practice.events.messages import (
 from practice.events.outbound import (
     OutboundEvent,
 )
+from practice.events.parsing import describe_errors
 from practice.runtime import queues
 from practice.runtime.config import config
 from practice.schemas.session import OwnSession

@@ -7,7 +7,8 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from pydantic import Field, TypeAdapter
 
 from practice.errors import ModelNotFound, SessionFull, StorageFull
-from practice.events.batch import PermanentFailure, parse, process
+from practice.events.batch import process
+from practice.events.parsing import PermanentFailure, parse
 from practice.limits import DEDUP_ID_CHARACTERS
 from practice.runtime.config import config
 from practice.runtime.log import hashed, logger

@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from practice.events.batch import PermanentFailure, parse, process
+from practice.events.batch import process
 from practice.events.messages import SWEEP, Sweep, SweepExample, SweepModel, SweepSession, SweepTurns
+from practice.events.parsing import PermanentFailure, parse
 from practice.runtime import log, queues
 from practice.runtime.config import config
 from practice.runtime.deadline import Deadline

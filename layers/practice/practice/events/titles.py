@@ -6,8 +6,9 @@ from typing import Any, Final
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from practice.errors import DailyBudgetSpent, SessionNotFound
-from practice.events.batch import parse, process
+from practice.events.batch import process
 from practice.events.messages import TITLE
+from practice.events.parsing import parse
 from practice.limits import GENERATED_TITLE_CHARACTERS
 from practice.runtime import log
 from practice.runtime.config import config

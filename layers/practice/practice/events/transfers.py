@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from practice.events.batch import parse, process
+from practice.events.batch import process
+from practice.events.parsing import parse
 from practice.runtime.config import config
 from practice.runtime.deadline import Deadline
 from practice.schemas.transfer import TRANSFER_MESSAGE

@@ -5,7 +5,7 @@ from typing import Any
 
 from practice.errors import NoModelAnswered
 from practice.http.replies import Reply, status_of
-from practice.schemas.turn import NoModelAnsweredBody, TurnAnswer
+from practice.schemas.turn_replies import NoModelAnsweredBody, TurnAnswer
 from practice.turns.routes import TurnOutcome
 
 

@@ -17,7 +17,9 @@ from practice.live.connection import Client, ConnectionClosed
 from practice.runtime.deadline import Deadline
 from practice.schemas.live import Cancel, Chat, Follow, Run, TurnDone, shown_title
 from practice.schemas.session import OwnSession
-from practice.schemas.turn import IN_PROGRESS, NewPrompt, StoredTurn, Turn, TurnStatus
+from practice.schemas.turn import IN_PROGRESS, StoredTurn, TurnStatus
+from practice.schemas.turn_replies import Turn
+from practice.schemas.turn_requests import NewPrompt
 from practice.store import followers, turn_views
 from practice.store.idempotency import IdempotentAttempt
 from practice.store.turn_state import Follower

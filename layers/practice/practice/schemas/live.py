@@ -8,7 +8,8 @@ from practice import limits
 from practice.schemas.base import BaseModel
 from practice.schemas.fields import Id, PathId, Text, Timestamp
 from practice.schemas.response import Response
-from practice.schemas.turn import NewRun, NewTurn, Result, TurnError, TurnModel, TurnStatus
+from practice.schemas.turn import Result, TurnError, TurnModel, TurnStatus
+from practice.schemas.turn_requests import NewRun, NewTurn
 
 ClientId = Annotated[Text, Field(max_length=limits.LIVE_ID_CHARACTERS, examples=["1"])]
 """Chosen by the client: every message about this one carries it."""

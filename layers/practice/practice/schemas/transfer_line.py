@@ -31,7 +31,8 @@ from practice.schemas.rating import NewRating
 from practice.schemas.response import NewResponse
 from practice.schemas.session import SessionFields
 from practice.schemas.settings import StylePreset
-from practice.schemas.turn import ErrorCode, NewTurn, TurnStatus
+from practice.schemas.turn import ErrorCode, TurnStatus
+from practice.schemas.turn_requests import NewTurn
 from practice.schemas.vote import LABELS, Tie
 
 ASKED_BYTES: Final = 8 * limits.KB

@@ -1,4 +1,4 @@
-"""Turns: one prompt to several models; what a client sends, how a turn is stored and shown."""
+"""Turns: one prompt to several models, as they are stored and as they stand."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -6,17 +6,12 @@ from itertools import accumulate, pairwise
 from operator import sub
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
-from practice import limits
 from practice.schemas.base import BaseModel
-from practice.schemas.fields import FreeForm, Id, KnowledgeIds, ModelName, Prompt, Timestamp
-from practice.schemas.generation import Generation
-from practice.schemas.page import Cursor, SliceQuery
+from practice.schemas.fields import Id, Timestamp
 from practice.schemas.response import Response
-from practice.schemas.session import NewSession
-from practice.schemas.settings import Selection, SettingsChanges, StoredSettings, StylePreset
+from practice.schemas.settings import StoredSettings
 from practice.schemas.spending import Reserved
 
 
@@ -116,30 +111,6 @@ class Result(BaseModel):
         return cls(**kept, is_primary=is_primary, generation_params=generation_params)
 
 
-class TurnAnswer(BaseModel):
-    session_id: int
-    session_title: str | None
-    prompt_text: str
-    results: list[Result]
-    """In the order of the models, the primary first."""
-    errors: list[TurnError]
-
-
-class TurnAccepted(BaseModel):
-    """The turn is running, or too big for one response: `Location` leads to it."""
-
-    session_id: int
-    session_title: str | None
-    turn_id: int
-    status: TurnStatus
-
-
-class NoModelAnsweredBody(BaseModel):
-    detail: str
-    session_id: int
-    errors: list[TurnError]
-
-
 class TurnSettings(BaseModel):
     """The settings that produced a turn, so that a learner can see why two answers differ."""
 
@@ -233,109 +204,3 @@ class StoredTurn(BaseModel):
         nothing = TurnSettings.nothing()
         left = {"prompt_text": "", "asked": [], "settings": nothing, "reserved": None, "is_deleted": True}
         return self.model_copy(update=left)
-
-
-class Turn(BaseModel):
-    turn_id: int
-    session_id: int
-    after_turn_id: int | None
-    """The turn whose conversation this one continues; null for a beginning. It may have been deleted since."""
-    status: TurnStatus
-    prompt_text: str
-    created_at: Timestamp
-    asked: list[TurnModel]
-    """All models of the turn, from its beginning on."""
-    results: list[Result]
-    errors: list[TurnError]
-    """Of the models that failed so far."""
-    settings: TurnSettings | None
-    """null for a response that was added by POST or queue: it is a turn of its own."""
-
-
-class TurnWithSiblings(Turn):
-    siblings: list[int]
-    """The turns that follow the same one, this one included, oldest first: the 100 nearest."""
-    siblings_total: int
-
-
-def _not_blank(value: str) -> str:
-    if not value.strip():
-        raise PydanticCustomError("string_blank", "String should not be blank")
-    return value
-
-
-class NewPrompt(BaseModel):
-    """What is asked of which models."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    prompt_text: Annotated[
-        Prompt,
-        AfterValidator(_not_blank),
-        Field(
-            description=f"Not blank; at most {limits.PROMPT_BYTES} bytes in UTF-8.",
-            json_schema_extra={"minLength": 1},
-        ),
-    ]
-    model_names: Annotated[list[ModelName], Field(max_length=limits.SESSION_MODELS, examples=[[]])] | None = (
-        None
-    )
-    """null or `[]`: every model of the session that may run."""
-
-
-class NewTurn(NewPrompt):
-    """The next turn of a session."""
-
-    after_turn_id: Annotated[Id | None, Field(examples=[None])] = None
-    """The turn that this one follows: models are shown that turn and those before it. null: none, a new beginning.
-    Absent: the newest turn that has ended."""
-
-
-class NewRun(NewPrompt):
-    """A session with its first turn; what is not the turn's is kept on the session."""
-
-    model_config = ConfigDict(use_enum_values=True)
-
-    agent_id: Id | None = None
-    project_id: Id | None = None
-    knowledge_ids: KnowledgeIds | None = None
-    style_preset: StylePreset | None = None
-    style_params: FreeForm | None = None
-    generation_params: Generation | None = None
-    few_shot_example_ids: Selection | None = None
-
-    def session(self, class_id: int) -> NewSession:
-        return NewSession.model_construct(
-            class_id=class_id,
-            project_id=self.project_id,
-            knowledge_ids=self.knowledge_ids,
-            agent_id=self.agent_id,
-        )
-
-    def settings(self) -> SettingsChanges:
-        names = self.model_fields_set & SettingsChanges.model_fields.keys()
-        return SettingsChanges.model_construct(**{name: getattr(self, name) for name in names})
-
-
-class RunQuery(BaseModel):
-    class_id: Id
-
-
-class TurnListQuery(SliceQuery):
-    leaf: Id | None = None
-    """Of this turn and those before it on its branch alone."""
-
-
-class TurnQuery(BaseModel):
-    cursor: Cursor | None = None
-    """Continues a turn that is too big for one answer: the header `x-next-cursor`."""
-
-
-class TurnPage(BaseModel):
-    """Ascending by time; `next_cursor` leads to the older ones.
-
-    A turn too big for one answer continues on the next page, under the same `turn_id`.
-    """
-
-    items: list[Turn]
-    next_cursor: str | None

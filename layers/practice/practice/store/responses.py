@@ -13,7 +13,7 @@ from practice.schemas.fields import same_json
 from practice.schemas.page import SliceQuery
 from practice.schemas.response import NewResponse, Response, ResponseChanges, ResponsePage
 from practice.schemas.session_model import StoredModels
-from practice.store import deleted_answers, paging, withdrawals
+from practice.store import paging
 from practice.store.idempotency import IdempotentAttempt
 from practice.store.paging import Pager
 from practice.store.views import is_live, live_responses, older_cursor
@@ -146,11 +146,11 @@ def of_model(response: Response) -> dict[str, table.Value | None]:
 
 def get(caller: Caller, response_id: int) -> Versioned[Response]:
     """One request."""
-    document, response = _read(caller, response_id)
+    document, response = read(caller, response_id)
     return Versioned(response, document.version)
 
 
-def _read(caller: Caller, response_id: int) -> tuple[table.Document, Response]:
+def read(caller: Caller, response_id: int) -> tuple[table.Document, Response]:
     """The response, if its session and its model are still there."""
     key = keys.response(caller.user_id, response_id)
     models_key = keys.models(caller.user_id, keys.session_of(response_id))
@@ -167,58 +167,13 @@ def change(
     caller: Caller, response_id: int, changes: ResponseChanges, expected: ExpectedVersions
 ) -> Versioned[Response]:
     """Two requests."""
-    document, before = _read(caller, response_id)
+    document, before = read(caller, response_id)
     expected.check(document.version)
     after = before.model_copy(update={name: getattr(changes, name) for name in changes.model_fields_set})
     if after == before and same_json(after.token_usage, before.token_usage):
         return Versioned(before, document.version)
     table.write(*table.revise(document, after))
     return Versioned(after, document.version + 1)
-
-
-def remove(caller: Caller, response_id: int, expected: ExpectedVersions) -> None:
-    """Two requests; two more when its turn has a vote, which goes with it, like its rating.
-
-    A response missing on a retry was deleted by the first attempt (its acknowledgement was lost).
-    """
-    user_id = caller.user_id
-    has_vote = False
-    for attempt in table.attempts():
-        try:
-            document, response = _read(caller, response_id)
-        except ResponseNotFound:
-            if attempt:
-                return
-            raise
-        expected.check(document.version)
-        writes = _removal(user_id, document)
-        if "after" in document.item:
-            row = keys.turn_after(user_id, document.number("after"), document.number("turn"))
-            gone = {deleted_answers.GONE: deleted_answers.entries(document)}
-            writes.append(table.remove_from_set(row, "models", [str(response.session_model_id)], added=gone))
-        try:
-            if "turn" in document.item:
-                turn_id = document.number("turn")
-                writes += (
-                    withdrawals.withdrawal_of(user_id, turn_id)
-                    if has_vote
-                    else [withdrawals.no_vote(user_id, turn_id)]
-                )
-            table.write(*writes)
-        except table.ConditionFailed as failed:
-            has_vote = has_vote or keys.is_vote(writes[failed.index].key.sk)
-            continue
-        return
-
-
-def _removal(user_id: int, document: table.Document) -> list[table.Write]:
-    """The response with its parts and its rating, as it was read."""
-    parts = [table.delete(key) for key in table.part_keys(document.item)]
-    was = {":was": table.number(document.version)}
-    if "rated" in document.item:
-        rating = keys.rating(user_id, keys.number_in(document.key.sk))
-        return [table.delete(document.key, "#v = :was", was), *parts, table.delete(rating)]
-    return [table.delete(document.key, "#v = :was AND attribute_not_exists(#rated)", was), *parts]
 
 
 def page_of_session(caller: Caller, session_id: int, query: SliceQuery, pager: Pager) -> ResponsePage:

@@ -7,15 +7,8 @@ from typing import Final
 
 from practice import table
 from practice.caller import Caller
-from practice.schemas.vote import (
-    ModelStanding,
-    PairCounts,
-    Scope,
-    Standings,
-    StandingsQuery,
-    Tally,
-    UserTally,
-)
+from practice.schemas.standings import ModelStanding, PairCounts, Scope, Standings, StandingsQuery
+from practice.schemas.tally import Tally, UserTally
 from practice.store import tallies
 from practice.store.bradley_terry import Games, strengths
 from practice.table import keys

@@ -17,7 +17,8 @@ from practice import table
 from practice.caller import Caller
 from practice.errors import StandingsNotFound, TooFewVoters, TooManyComparedModels
 from practice.limits import CLASS_VOTERS, COMPARED_BYTES, COMPARED_MODELS
-from practice.schemas.vote import Comparisons, ShownTally, StoredVote, Tally, UserTally
+from practice.schemas.tally import Comparisons, ShownTally, Tally, UserTally
+from practice.schemas.vote import StoredVote
 from practice.table import keys
 
 Pair = tuple[str, str]

@@ -14,15 +14,9 @@ from practice.errors import SessionNotFound, TurnNotFound
 from practice.limits import PAGE_SIZE
 from practice.schemas.response import Response
 from practice.schemas.session_model import StoredModels
-from practice.schemas.turn import (
-    Result,
-    Turn,
-    TurnListQuery,
-    TurnModel,
-    TurnPage,
-    TurnStatus,
-    TurnWithSiblings,
-)
+from practice.schemas.turn import Result, TurnModel, TurnStatus
+from practice.schemas.turn_replies import Turn, TurnPage, TurnWithSiblings
+from practice.schemas.turn_requests import TurnListQuery
 from practice.store import branches
 from practice.store.branches import Node
 from practice.store.paging import Budget, Pager

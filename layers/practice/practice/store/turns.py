@@ -16,14 +16,7 @@ from practice.errors import RequestInFlight, SessionNotFound
 from practice.schemas.response import Response
 from practice.schemas.session_model import StoredModels
 from practice.schemas.spending import Spending, difference, in_dollars, together
-from practice.schemas.turn import (
-    Ancestry,
-    AskedModel,
-    StoredTurn,
-    TurnError,
-    TurnSettings,
-    TurnStatus,
-)
+from practice.schemas.turn import Ancestry, AskedModel, StoredTurn, TurnError, TurnSettings, TurnStatus
 from practice.store import reservations, usage
 from practice.store.idempotency import IdempotentAttempt
 from practice.store.responses import ReservedIds, of_model, reserve_ids, touch_session

@@ -25,9 +25,10 @@ from practice.errors import (
 from practice.runtime import clock
 from practice.runtime.config import config
 from practice.runtime.secrets import secret
+from practice.schemas.ballot import BlindAnswer, BlindTurn, NewVote
 from practice.schemas.session_model import StoredModels
 from practice.schemas.turn import IN_PROGRESS, AskedModel, StoredTurn, TurnStatus
-from practice.schemas.vote import LABELS, BlindAnswer, BlindTurn, JudgedAnswer, NewVote, StoredVote, Vote
+from practice.schemas.vote import LABELS, JudgedAnswer, StoredVote, Vote
 from practice.store import accounts
 from practice.store.paging import Pager
 from practice.store.turn_state import build_state

@@ -24,7 +24,8 @@ from practice.schemas.response import Response
 from practice.schemas.session_model import StoredModel, StoredModels
 from practice.schemas.settings import StoredSettings
 from practice.schemas.spending import Reserved, Spending
-from practice.schemas.turn import AskedModel, NewPrompt, NewRun, NewTurn, StoredTurn, TurnSettings, TurnStatus
+from practice.schemas.turn import AskedModel, StoredTurn, TurnSettings, TurnStatus
+from practice.schemas.turn_requests import NewPrompt, NewRun, NewTurn
 from practice.store import accounts, catalogue, next_turn, reservations, sessions, turns, usage
 from practice.store.classes import require_models_size, revise_models, sync_with_class, unchanged_checks
 from practice.store.history import History

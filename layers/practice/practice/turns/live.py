@@ -38,7 +38,8 @@ from practice.schemas.live import (
     shown_title,
 )
 from practice.schemas.response import Response
-from practice.schemas.turn import IN_PROGRESS, AskedModel, Turn, TurnError, TurnModel, TurnStatus
+from practice.schemas.turn import IN_PROGRESS, AskedModel, TurnError, TurnModel, TurnStatus
+from practice.schemas.turn_replies import Turn
 from practice.store import connections as stored_connections
 from practice.store import followers
 from practice.store.turn_state import Follower, Followers, TurnState

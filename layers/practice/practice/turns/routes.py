@@ -24,16 +24,9 @@ from practice.errors import (
 from practice.runtime import queues
 from practice.runtime.config import config
 from practice.schemas.spending import Reserved
-from practice.schemas.turn import (
-    IN_PROGRESS,
-    NewRun,
-    NoModelAnsweredBody,
-    QueuedTurn,
-    StoredTurn,
-    TurnAccepted,
-    TurnAnswer,
-    TurnStatus,
-)
+from practice.schemas.turn import IN_PROGRESS, QueuedTurn, StoredTurn, TurnStatus
+from practice.schemas.turn_replies import NoModelAnsweredBody, TurnAccepted, TurnAnswer
+from practice.schemas.turn_requests import NewRun
 from practice.store import turn_state, turns, usage
 from practice.store.turn_state import TurnState
 from practice.store.turns import Lease

@@ -1,0 +1,36 @@
+"""From the text of a message, or the detail of an event, to its model."""
+
+import json
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+Message = TypeVar("Message")
+
+
+class PermanentFailure(Exception):
+    """A message or an event that can never succeed. Its text is the reason in the dead-letter queue."""
+
+
+def parse(body: str, shape: TypeAdapter[Message]) -> Message:
+    """Raises PermanentFailure for a body that is not such a message."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        raise PermanentFailure("not JSON") from None
+    return validate(value, shape)
+
+
+def validate(value: object, shape: TypeAdapter[Message]) -> Message:
+    """Raises PermanentFailure with the kinds and places of the errors, without the values."""
+    try:
+        return shape.validate_python(value)
+    except ValidationError as error:
+        raise PermanentFailure(describe_errors(error)) from None
+
+
+def describe_errors(error: ValidationError) -> str:
+    return "; ".join(
+        f"{problem['type']} at {'.'.join(str(step) for step in problem['loc']) or 'the top'}"
+        for problem in error.errors(include_url=False, include_context=False, include_input=False)
+    )
