@@ -49,6 +49,21 @@ class File:
                 [self._add_turn, self._add_turn, self._add_response, self._add_deleted, self._leave_gap]
             )()
 
+    def alternate(self, pairs: int) -> None:
+        """Nothing else: a turn that follows the response before it, and the next response."""
+        self._ids, self._turns, self._responses, self._votes = [], [], [], []
+        for _ in range(pairs):
+            after = {"after_turn_id": self._ids[-1] if self._ids else None}
+            turn_id, moment = self._take_ids(1), next(self._moments)
+            asked = [{**self._turn["asked"][0], **self._named(0), "response_id": turn_id}]
+            own = {"turn_id": turn_id, "created_at": moment, "asked": asked, "errors": []}
+            self._turns.append({**self._turn, **after, **own})
+            self._respond(turn_id, self._models[0], moment)
+            self._add_response()
+
+    def _named(self, place: int) -> Json:
+        return {name: self._models[place][name] for name in ("session_model_id", "model_name")}
+
     def text(self) -> bytes:
         session = {**self._session, "next_id": self._next_id + 1, "last_answered_at": next(self._moments)}
         lines = [self._header, session, *self._turns, *self._responses, *self._votes]
@@ -169,3 +184,25 @@ def test_an_imported_session_of_any_shape_is_read_whole(
             assert broken(items_of(who)) + own_miscounts(items_of(who)) == []
         except AssertionError as error:
             raise AssertionError(f"file {number} of seed {torture.SEED}: {error}\n{file.decode()}") from error
+
+
+def test_a_branch_that_changes_between_turns_and_added_responses_takes_few_requests(
+    lines: list[Json], another_learner: Callable[[], Learner], requests_to_table: Any
+) -> None:
+    def costs(pairs: int) -> int:
+        who = another_learner()
+        file = File(lines, Random(0))
+        file.alternate(pairs)
+        made(who.post("/import", raw=file.text(), headers=PLAIN), 201)
+        [session] = who.get("/sessions").json["items"]
+        path = f"/sessions/{session['session_id']}/turns"
+        leaf = who.get(f"{path}?size=1").json["items"][0]["turn_id"]
+        with requests_to_table() as requests:
+            pages = list(walk(who, f"{path}?size=200&leaf={leaf}"))
+        assert sum(len(page["items"]) for page in pages) == 2 * pairs
+        return len(requests) - 4 * len(pages)
+
+    few, many = costs(10), costs(90)
+
+    # Two for every 25 of them, and one for what is read of each.
+    assert many <= few + 2 * 160 / 25 + 10, (few, many)

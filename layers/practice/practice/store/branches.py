@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from typing import Final
 
 from practice import table
@@ -152,8 +152,11 @@ def ancestors(
 ) -> Iterator[int]:
     """The ids of a turn's ancestors, from the nearest on.
 
-    One request for every hundred of them; where they follow each other by time, two for every 25.
+    One request for every hundred of them; where they follow each other by time, two for every 25, and no more where
+    ones of both kinds alternate.
     """
+    older: Iterator[Node] | None = None
+    """By time, below `turn_id`, once some follow by time."""
     while True:
         while stored and stored.ancestry:
             known = stored.ancestors()
@@ -161,12 +164,19 @@ def ancestors(
             if stored.ancestry.is_whole:
                 return
             turn_id = known[-1]
-            item = table.get(keys.turn(user_id, turn_id))
-            stored = StoredTurn.model_validate_json(item.text) if item else None
-        for older in by_time(user_id, session_id, models, turn_id, BY_TIME):
-            yield older.turn_id
-            if not older.is_by_time:
-                turn_id, stored = older.turn_id, older.stored
+            near = next((each for each in islice(older or (), BY_TIME) if each.turn_id <= turn_id), None)
+            if older and near:
+                # Where `turn_id` itself is missing it was a response, and the next by time follows.
+                stored = near.stored if near.turn_id == turn_id else None
+                older = older if near.turn_id == turn_id else chain([near], older)
+            else:
+                item = table.get(keys.turn(user_id, turn_id))
+                stored, older = StoredTurn.model_validate_json(item.text) if item else None, None
+        older = older or by_time(user_id, session_id, models, turn_id, BY_TIME)
+        for node in older:
+            yield node.turn_id
+            if not node.is_by_time:
+                turn_id, stored = node.turn_id, node.stored
                 break
         else:
             return
