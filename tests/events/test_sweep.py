@@ -21,7 +21,7 @@ from practice.turns.providers import Parts, echo
 from tests.support import deliveries
 from tests.support.deliveries import Deliveries
 from tests.support.hooks import hooked
-from tests.support.learners import Learner
+from tests.support.learners import Learner, made
 from tests.support.processes import Killed
 
 Items = dict[tuple[str, str], Any]
@@ -282,6 +282,25 @@ def test_a_turn_goes_with_its_last_answer(ada: Learner, delivered: Deliveries, i
     }
     [node] = left.values()
     assert "Why?" not in json.dumps(node)
+
+
+@pytest.mark.usefixtures("stack")
+def test_turns_that_lost_their_last_answers_go_without_a_read_for_each(
+    ada: Learner, delivered: Deliveries, requests_to_table: Any
+) -> None:
+    session = ada.open_session(title="t")
+    path = f"/sessions/{session['session_id']}"
+    model, *_ = ada.models_of(session)
+    prompt = {"model_names": [model["model_name"]]}
+    for n in range(20):
+        made(ada.post(f"{path}/chat", {"prompt_text": f"{n}", **prompt}), 201)
+    ada.delete(f"/models/{model['session_model_id']}")
+
+    with requests_to_table() as requests:
+        delivered.run()
+
+    assert ada.get(f"{path}/turns").json["items"] == []
+    assert len([name for name, _ in requests if name == "BatchGetItem"]) < 12, requests
 
 
 def sweep(stack: Stack, message: dict[str, Any], message_id: str = "1") -> dict[str, Any]:
