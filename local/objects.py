@@ -58,6 +58,8 @@ class Objects:
         query = dict(parse_qsl(request.query, keep_blank_values=True))
         if request.method == "OPTIONS":
             return Response(200)
+        if not is_presigned(request.query) and not request.header("authorization"):
+            raise S3Error(403, "AccessDenied", "Access Denied")
         if bucket not in self._buckets:
             raise S3Error(404, "NoSuchBucket", f"The template has no bucket {bucket}.")
         match request.method:

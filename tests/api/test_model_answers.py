@@ -720,7 +720,7 @@ def test_models_can_come_from_a_parameter_and_an_object(
         }.items():
             monkeypatch.setenv(name, value)
         configuration.clear_cache()
-        aws.session.cache_clear()
+        aws._session.cache_clear()
 
         found = {name: configuration.model_named(name) for name in ("/models", "/bucket/models.json", "own")}
 
@@ -735,4 +735,4 @@ def test_models_can_come_from_a_parameter_and_an_object(
             configuration.configuration()
     monkeypatch.undo()
     configuration.clear_cache()
-    aws.session.cache_clear()
+    aws._session.cache_clear()

@@ -14,6 +14,11 @@ from practice.store import accounts, erasures, withdrawals
 from tests.support.learners import Learner
 from tests.support.processes import Killed, killed_at
 
+NO_DATE_IN_UTC = (
+    "9999-12-31T23:59:59-14:00",
+    "9999-12-31T23:59:59.999999Z",  # as seconds since 1970 it is the year 10000
+    "0001-01-01T00:00:00+14:00",
+)
 HandIn = Callable[[str, dict[str, Any]], Any]
 ItemsOf = Callable[[Learner], dict[tuple[str, str], Any]]
 
@@ -77,6 +82,9 @@ def test_another_learners_tokens_stay_good(ada: Learner, ben: Learner, hand_in: 
         {"token_id": ""},
         {"token_id": 5},
         {"version": 2, "token_id": "a"},
+        {"user_id": True, "token_id": "a"},
+        {"user_id": "1", "token_id": "a"},
+        {"issued_before": "9999-12-31T23:59:59-14:00"},
     ],
 )
 def test_an_empty_revocation_goes_to_the_dead_letter_queue(
@@ -84,6 +92,29 @@ def test_an_empty_revocation_goes_to_the_dead_letter_queue(
 ) -> None:
     assert hand_in("TokensRevoked", {"user_id": ada.user_id, **detail})["outcome"] == "dead_letter"
     assert ada.get("/sessions").status == 200
+
+
+@pytest.mark.parametrize("moment", NO_DATE_IN_UTC)
+@pytest.mark.parametrize(
+    ("kind", "detail"),
+    [
+        ("UserErased", {}),
+        ("TokensRevoked", {"token_id": "a"}),
+        ("ClassUpdated", {"class_id": 5, "status": "active", "primary_model": None, "allowed_models": []}),
+    ],
+)
+def test_an_event_of_a_moment_without_a_date_in_utc_is_a_dead_letter(
+    ada: Learner, hand_in: HandIn, items_of: ItemsOf, kind: str, detail: dict[str, Any], moment: str
+) -> None:
+    ada.open_session()
+    before = items_of(ada)
+
+    assert hand_in(kind, {"user_id": ada.user_id, "updated_at": moment, **detail})["outcome"] == "dead_letter"
+    assert items_of(ada) == before
+
+
+def test_true_is_no_user_whose_data_is_erased(hand_in: HandIn) -> None:
+    assert hand_in("UserErased", {"user_id": True})["outcome"] == "dead_letter"
 
 
 def fill(who: Learner) -> None:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +10,7 @@ from typing import Any
 
 import boto3
 import botocore
+import botocore.session
 import pytest
 from botocore.config import Config
 from botocore.handlers import BUILTIN_HANDLERS
@@ -19,6 +21,7 @@ from local.stack import ROOT
 from practice.runtime import aws
 from practice.runtime.config import config
 from practice.runtime.services import DESCRIPTIONS, SERVICES
+from tests.support.processes import SECONDS
 
 REGION = "eu-central-1"
 LIVE = "https://live.example.com/live"
@@ -37,7 +40,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def forget() -> None:
     config.cache_clear()
-    aws.session.cache_clear()
+    aws._session.cache_clear()
     aws._factory.cache_clear()
 
 
@@ -107,6 +110,30 @@ def test_what_a_client_of_one_service_registers_is_registered_once() -> None:
 
     for event in ("before-parameter-build.s3.PutObject", "before-sign.s3.PutObject"):
         assert handlers(one, event) == handlers(other, event)
+
+
+def test_threads_that_make_their_first_clients_at_once_share_one_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The second thread comes while the first one makes the session: it waits for it, and does not make its own."""
+    made: list[Any] = []
+    make = botocore.session.Session.__init__
+    second = threading.Thread(target=lambda: made.append(aws.client("s3", Config(), REGION)))
+
+    def slow(self: botocore.session.Session, *given: Any, **named: Any) -> None:
+        make(self, *given, **named)
+        if second.ident is None:
+            second.start()
+            second.join(timeout=0.2)
+
+    monkeypatch.setattr(botocore.session.Session, "__init__", slow)
+
+    made.append(aws.client("s3", Config(), REGION))
+    second.join(timeout=SECONDS)
+
+    one, other = made
+    for event in ("before-parameter-build.s3.PutObject", "before-sign.s3.PutObject"):
+        assert handlers(one, event) == handlers(other, event) != []
 
 
 def test_the_reduced_descriptions_lack_documentation_and_nothing_else(reduced: Path) -> None:
@@ -265,7 +292,7 @@ def test_a_client_takes_the_credentials_of_its_environment_and_a_snapshot_those_
     assert credentials
     assert (credentials.access_key, credentials.method) == ("KEY", "env")
 
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "")
     forget()
     resolver = aws.session().get_component("credential_provider")
     assert "container-role" in [each.METHOD for each in resolver.providers]

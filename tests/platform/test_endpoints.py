@@ -15,9 +15,9 @@ def no_endpoints(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
     ):
         monkeypatch.delenv(name, raising=False)
-    aws.session.cache_clear()  # botocore reads the environment once per session
+    aws._session.cache_clear()  # botocore reads the environment once per session
     yield
-    aws.session.cache_clear()
+    aws._session.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -40,5 +40,5 @@ def test_a_configured_endpoint_wins_and_that_of_the_service_wins_over_it(
     assert signed.endpoint("secretsmanager", "eu-central-1") == "http://127.0.0.1:4566"
 
     monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://127.0.0.1:4567")
-    aws.session.cache_clear()
+    aws._session.cache_clear()
     assert signed.endpoint("secretsmanager", "eu-central-1") == "http://127.0.0.1:4567"

@@ -249,7 +249,7 @@ def copies(
 MAY_STAY = {
     "practice.runtime.aws._factory": "of clients: it holds the session",
     "practice.runtime.aws._register_handlers": "which services' handlers the session has",
-    "practice.runtime.aws.session": "describes AWS, and takes long to make",
+    "practice.runtime.aws._session": "describes AWS, and takes long to make",
     "practice.runtime.config.config": "the environment, the same in every copy",
     "practice.http.contract._routes": "a file",
     "practice.http.contract.contract_text": "a file",

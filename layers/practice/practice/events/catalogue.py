@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, Field, PlainSerializer, TypeAdapter, model_validator
+from pydantic import Field, PlainSerializer, TypeAdapter, model_validator
 
+from practice.events import parsing
 from practice.events.parsing import PermanentFailure, validate
 from practice.limits import MAX_ID, SESSION_MODELS
 from practice.runtime import clock, queues
@@ -17,7 +18,7 @@ from practice.schemas.spending import Dollars
 from practice.store import catalogue
 from practice.table import keys
 
-Moment = Annotated[AwareDatetime, PlainSerializer(clock.to_timestamp)]
+Moment = Annotated[parsing.Moment, PlainSerializer(clock.to_timestamp)]
 
 
 BudgetCount = Annotated[int, Field(ge=0, le=MAX_ID)]

@@ -1,11 +1,26 @@
 """From the text of a message, or the detail of an event, to its model."""
 
 import json
-from typing import TypeVar
+from datetime import UTC, datetime
+from typing import Annotated, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AfterValidator, AwareDatetime, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
 Message = TypeVar("Message")
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """Some moments of the years 1 and 9999 lie outside of them in UTC, or become another year as seconds since 1970."""
+    try:
+        return datetime.fromtimestamp(moment.timestamp(), UTC)
+    except (OverflowError, ValueError):
+        raise PydanticCustomError(
+            "datetime_out_of_range", "Input should be a moment that has a date in UTC"
+        ) from None
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 class PermanentFailure(Exception):

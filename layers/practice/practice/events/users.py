@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, Field, TypeAdapter, model_validator
+from pydantic import Field, TypeAdapter, model_validator
 
-from practice.events.parsing import PermanentFailure, validate
+from practice.events.parsing import Moment, PermanentFailure, validate
 from practice.runtime import queues
 from practice.runtime.config import config
 from practice.schemas.base import BaseModel
@@ -16,14 +16,15 @@ from practice.store import accounts, erasures
 
 class _AboutUser(BaseModel):
     version: Literal[1]
-    updated_at: AwareDatetime
-    user_id: Id
+    updated_at: Moment
+    user_id: Annotated[Id, Field(strict=True)]
+    """Strict, since `true` is user 1 otherwise, and an erasure cannot be undone."""
 
 
 class TokensRevoked(_AboutUser):
     """Either all tokens issued before a moment, or one by its `jti`."""
 
-    issued_before: AwareDatetime | None = None
+    issued_before: Moment | None = None
     token_id: Annotated[Text, Field(min_length=1, max_length=256)] | None = None
 
     @model_validator(mode="after")

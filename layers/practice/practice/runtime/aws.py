@@ -24,7 +24,8 @@ USER_AGENT: Final = ClientConfig(user_agent=f"practice-api Botocore/{botocore.__
 """Botocore builds its default User-Agent for each request, which takes a quarter of the request's processor time."""
 
 _REDUCED: Final = Path(botocore.__file__).parent.with_name(DESCRIPTIONS)
-_making = threading.Lock()
+_making = threading.RLock()
+"""Threads that made sessions at the same time would each have one of their own, and register handlers in the other's."""
 _made: Final[WeakSet[Any]] = WeakSet()
 
 
@@ -49,13 +50,18 @@ class _Loader(Loader):
         return list(SERVICES)
 
 
-@lru_cache(maxsize=1)
 def session() -> botocore.session.Session:
+    with _making:
+        return _session()
+
+
+@lru_cache(maxsize=1)
+def _session() -> botocore.session.Session:
     made = botocore.session.Session(include_builtin_handlers=False)
     _register_handlers(made, "")
     _register_handlers(made, "*")
     made.register_component("data_loader", _Loader(file_loader=_Files()))
-    if "AWS_ACCESS_KEY_ID" in config().variables:  # not in a snapshot
+    if config().variables.get("AWS_ACCESS_KEY_ID"):  # not in a snapshot
         # They come first in the default chain as well, which takes long to build.
         made.register_component("credential_provider", CredentialResolver([EnvProvider()]))
     return made
@@ -82,8 +88,8 @@ def client(
     service: str, settings: ClientConfig, region: str | None = None, endpoint: str | None = None
 ) -> Any:
     """Threads may share a client, but must not make two at the same time."""
-    make: Any = _factory().client  # its stubs list each service by a literal
     with _making:
+        make: Any = _factory().client  # its stubs list each service by a literal
         _register_handlers(session(), service)
         settings = settings.merge(USER_AGENT)
         made = make(service, region_name=region or config().region, config=settings, endpoint_url=endpoint)

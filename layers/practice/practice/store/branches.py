@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, groupby, islice
+from itertools import groupby, islice
 from typing import Final
 
 from practice import table
@@ -152,8 +152,8 @@ def ancestors(
 ) -> Iterator[int]:
     """The ids of a turn's ancestors, from the nearest on.
 
-    One request for every hundred of them; where they follow each other by time, two for every 25, and no more where
-    ones of both kinds alternate.
+    One request for every hundred of them; two for every 25 where they follow each other by time, or where ones of both
+    kinds alternate.
     """
     older: Iterator[Node] | None = None
     """By time, below `turn_id`, once some follow by time."""
@@ -163,15 +163,17 @@ def ancestors(
             yield from known
             if stored.ancestry.is_whole:
                 return
+            is_near = turn_id - known[-1] <= BY_TIME
             turn_id = known[-1]
-            near = next((each for each in islice(older or (), BY_TIME) if each.turn_id <= turn_id), None)
-            if older and near:
-                # Where `turn_id` itself is missing it was a response, and the next by time follows.
-                stored = near.stored if near.turn_id == turn_id else None
-                older = older if near.turn_id == turn_id else chain([near], older)
-            else:
+            passed = islice(older, BY_TIME) if older and is_near else ()
+            node = next((each for each in passed if each.turn_id <= turn_id), None)
+            if node is None:
                 item = table.get(keys.turn(user_id, turn_id))
                 stored, older = StoredTurn.model_validate_json(item.text) if item else None, None
+            else:
+                if node.turn_id < turn_id:  # what is missing was a response: the next by time follows
+                    yield node.turn_id
+                turn_id, stored = node.turn_id, node.stored
         older = older or by_time(user_id, session_id, models, turn_id, BY_TIME)
         for node in older:
             yield node.turn_id
