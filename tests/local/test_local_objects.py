@@ -132,6 +132,7 @@ def test_links_work_for_their_method_and_object_until_they_expire(
     assert follow(download, "PUT", b"other")[0] == 403
     assert follow(download.replace("users/1", "users/2"))[0] == 403
     assert follow(download.replace("X-Amz-Expires=60", "X-Amz-Expires=61"))[0] == 403
+    assert follow(download.partition("?")[0])[0] == 403
     short = s3.generate_presigned_url("get_object", Params=where, ExpiresIn=1)
     two_seconds_on = time.time() + 2
     monkeypatch.setattr(time, "time", lambda: two_seconds_on)
