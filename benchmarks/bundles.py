@@ -13,6 +13,13 @@ FOLDER = ROOT / ".aws-sam" / "bench"
 FUNCTIONS = ROOT / "functions"
 PEERS = ROOT / "benchmarks" / "peers"
 LAYERS = ("DependenciesLayer", "PracticeLayer")
+SOURCES = (
+    "Makefile",
+    "dependencies/requirements.txt",
+    "practice/practice/runtime/services.py",
+    "reduce_descriptions.py",
+)
+"""Of the first one."""
 PEER_NAMES = {
     "FastAPI + Mangum": "fastapi_mangum",
     "Powertools resolver": "powertools",
@@ -29,8 +36,8 @@ def make_layers() -> None:
     for layer in LAYERS:
         target = FOLDER / layer
         made = target / ".made"
-        lock = ROOT / "layers" / "dependencies" / "requirements.txt"
-        if layer == "DependenciesLayer" and made.exists() and made.stat().st_mtime > lock.stat().st_mtime:
+        newest = max((ROOT / "layers" / source).stat().st_mtime for source in SOURCES)
+        if layer == "DependenciesLayer" and made.exists() and made.stat().st_mtime > newest:
             continue
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)

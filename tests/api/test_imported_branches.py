@@ -200,9 +200,9 @@ def test_a_branch_that_changes_between_turns_and_added_responses_takes_few_reque
         with requests_to_table() as requests:
             pages = list(walk(who, f"{path}?size=200&leaf={leaf}"))
         assert sum(len(page["items"]) for page in pages) == 2 * pairs
-        return len(requests) - 4 * len(pages)
+        return len(requests) - 4 * len(pages)  # a page by itself takes four
 
     few, many = costs(10), costs(90)
 
-    # Two for every 25 of them, and one for what is read of each.
+    # 160 turns and responses more: two requests for every 25 that the walk passes, and ten to spare.
     assert many <= few + 2 * 160 / 25 + 10, (few, many)

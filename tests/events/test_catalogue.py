@@ -146,6 +146,11 @@ def test_a_prompt_as_long_as_may_be_is_replaced_whole(ada: Learner, deliver: Del
         ("ClassUpdated", a_class(status="paused"), "enum at status"),
         ("ClassUpdated", a_class(class_id="seven"), "int_parsing at class_id"),
         ("ClassUpdated", a_class(updated_at="yesterday"), "datetime_from_date_parsing at updated_at"),
+        (
+            "ClassUpdated",
+            a_class(updated_at="9999-12-31T23:59:59-14:00"),
+            "datetime_out_of_range at updated_at",
+        ),
         ("ClassUpdated", {}, "missing at class_id"),
         ("AgentDeleted", {"agent_id": None}, "int_type at agent_id"),
         ("CourseUpdated", a_class(), "unknown detail-type"),

@@ -21,12 +21,12 @@ DEPLOYED = {
     for name, resource in RESOURCES.items()
     if resource["Type"] == "AWS::Serverless::Function"
 }
-MADE = deployed({}).resources
+EXPANDED = deployed({}).resources
 LIVE = {
     RESOURCES[function]["Properties"]["CodeUri"].split("/")[1]: route["Properties"]["RouteKey"]
-    for route in MADE.values()
+    for route in EXPANDED.values()
     if route["Type"] == "AWS::ApiGatewayV2::Route"
-    for integration in [MADE[route["Properties"]["Target"].removeprefix("integrations/")]]
+    for integration in [EXPANDED[route["Properties"]["Target"].removeprefix("integrations/")]]
     for function in re.findall(r"/(\w+)Aliaslive/", integration["Properties"]["IntegrationUri"])
 }
 """The route of the WebSocket API that each function of it answers."""

@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PlainSerializer, TypeAdapter, model_validator
 
-from practice.events import parsing
-from practice.events.parsing import PermanentFailure, validate
+from practice.events.parsing import Moment, PermanentFailure, validate
 from practice.limits import MAX_ID, SESSION_MODELS
 from practice.runtime import clock, queues
 from practice.runtime.config import config
@@ -18,7 +17,7 @@ from practice.schemas.spending import Dollars
 from practice.store import catalogue
 from practice.table import keys
 
-Moment = Annotated[parsing.Moment, PlainSerializer(clock.to_timestamp)]
+StoredMoment = Annotated[Moment, PlainSerializer(clock.to_timestamp)]
 
 
 BudgetCount = Annotated[int, Field(ge=0, le=MAX_ID)]
@@ -26,7 +25,7 @@ BudgetCount = Annotated[int, Field(ge=0, le=MAX_ID)]
 
 class _Announcement(BaseModel):
     version: Literal[1]
-    updated_at: Moment
+    updated_at: StoredMoment
 
 
 class ClassUpdated(_Announcement):

@@ -1,4 +1,4 @@
-"""From the text of a message, or the detail of an event, to its model."""
+"""Validates messages of queues and details of events."""
 
 import json
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ Message = TypeVar("Message")
 
 
 def _in_utc(moment: datetime) -> datetime:
-    """Some moments of the years 1 and 9999 lie outside of them in UTC, or become another year as seconds since 1970."""
+    """Refuses moments near the years 1 and 9999 that have no date in UTC, or lose it as seconds since 1970."""
     try:
         return datetime.fromtimestamp(moment.timestamp(), UTC)
     except (OverflowError, ValueError):

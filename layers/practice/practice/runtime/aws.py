@@ -58,24 +58,27 @@ def session() -> botocore.session.Session:
 @lru_cache(maxsize=1)
 def _session() -> botocore.session.Session:
     made = botocore.session.Session(include_builtin_handlers=False)
-    _register_handlers(made, "")
-    _register_handlers(made, "*")
+    _register_handlers(
+        made, ""
+    )  # of events that name no service; those of a service come with its first client
     made.register_component("data_loader", _Loader(file_loader=_Files()))
-    if config().variables.get("AWS_ACCESS_KEY_ID"):  # not in a snapshot
-        # They come first in the default chain as well, which takes long to build.
+    if config().variables.get("AWS_ACCESS_KEY_ID"):  # a snapshot has none
+        # The default chain asks the environment first as well, but takes 4 ms to build.
         made.register_component("credential_provider", CredentialResolver([EnvProvider()]))
     return made
 
 
 @lru_cache
 def _register_handlers(made: botocore.session.Session, service: str) -> None:
-    """Botocore's own handlers of the events of one service. To register those of all takes 10 ms of a cold start."""
+    """Registers botocore's handlers of one service's events, once for a session: a handler that is registered twice is
+    called twice. To register those of all services takes 10 ms of a cold start.
+    """
     events: Any = made.get_component("event_emitter")
     places = {REGISTER_FIRST: events.register_first, REGISTER_LAST: events.register_last}
     for name, handler, *place in BUILTIN_HANDLERS:
         kind, _, rest = name.partition(".")
-        of = rest.partition(".")[0]
-        if kind != "docs" and EVENT_ALIASES.get(of, of) == EVENT_ALIASES.get(service, service):
+        named = rest.partition(".")[0]
+        if kind != "docs" and EVENT_ALIASES.get(named, named) == EVENT_ALIASES.get(service, service):
             places.get(place[0] if place else None, events.register)(name, handler)
 
 
@@ -87,7 +90,7 @@ def _factory() -> boto3.Session:
 def client(
     service: str, settings: ClientConfig, region: str | None = None, endpoint: str | None = None
 ) -> Any:
-    """Threads may share a client, but must not make two at the same time."""
+    """Threads may share a client. It is made under a lock, since boto3 cannot make two at the same time."""
     with _making:
         make: Any = _factory().client  # its stubs list each service by a literal
         _register_handlers(session(), service)

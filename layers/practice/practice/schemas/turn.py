@@ -1,4 +1,4 @@
-"""Turns: one prompt to several models, as they are stored and as they stand."""
+"""Turns: one prompt to several models. What is stored and queued, and the parts that replies and live messages share."""
 
 from collections.abc import Sequence
 from enum import StrEnum

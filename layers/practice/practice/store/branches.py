@@ -152,18 +152,18 @@ def ancestors(
 ) -> Iterator[int]:
     """The ids of a turn's ancestors, from the nearest on.
 
-    One request for every hundred of them; two for every 25 where they follow each other by time, or where ones of both
-    kinds alternate.
+    One request for every hundred of them. Two for every 25 on stretches where turns follow by time, or where such turns
+    alternate with others.
     """
     older: Iterator[Node] | None = None
-    """By time, below `turn_id`, once some follow by time."""
+    """The walk by time below `turn_id`, kept from one stretch to the next."""
     while True:
         while stored and stored.ancestry:
             known = stored.ancestors()
             yield from known
             if stored.ancestry.is_whole:
                 return
-            is_near = turn_id - known[-1] <= BY_TIME
+            is_near = turn_id - known[-1] <= BY_TIME  # a distant ancestor costs one read, the walk to it many
             turn_id = known[-1]
             passed = islice(older, BY_TIME) if older and is_near else ()
             node = next((each for each in passed if each.turn_id <= turn_id), None)
@@ -171,7 +171,7 @@ def ancestors(
                 item = table.get(keys.turn(user_id, turn_id))
                 stored, older = StoredTurn.model_validate_json(item.text) if item else None, None
             else:
-                if node.turn_id < turn_id:  # what is missing was a response: the next by time follows
+                if node.turn_id < turn_id:  # the ancestor is gone, a response: the next by time follows
                     yield node.turn_id
                 turn_id, stored = node.turn_id, node.stored
         older = older or by_time(user_id, session_id, models, turn_id, BY_TIME)

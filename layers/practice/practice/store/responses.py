@@ -151,7 +151,7 @@ def get(caller: Caller, response_id: int) -> Versioned[Response]:
 
 
 def read(caller: Caller, response_id: int) -> tuple[table.Document, Response]:
-    """The response, if its session and its model are still there."""
+    """The item and the response, in one request. Raises ResponseNotFound, also when its session or model was deleted."""
     key = keys.response(caller.user_id, response_id)
     models_key = keys.models(caller.user_id, keys.session_of(response_id))
     found = table.fetch([key, models_key])

@@ -87,7 +87,9 @@ def turns(user_id: int, turn_ids: Sequence[int]) -> Iterator[None]:
     """
     found = table.fetch(keys.turn(user_id, turn_id) for turn_id in turn_ids)
     settled = [
-        (each, StoredTurn.model_validate_json(each.text)) for each in found.values() if _has_no_error(each)
+        (each, StoredTurn.model_validate_json(each.text))
+        for each in found.values()
+        if _ended_without_error(each)
     ]
     places = [keys.response(user_id, asked.response_id) for _, turn in settled for asked in turn.asked]
     left: set[keys.Key] = set()
@@ -104,7 +106,7 @@ def turns(user_id: int, turn_ids: Sequence[int]) -> Iterator[None]:
         yield
 
 
-def _has_no_error(document: table.Document) -> bool:
+def _ended_without_error(document: table.Document) -> bool:
     return (
         document.string("status") == TurnStatus.DONE
         and document.item.get("errors", {}).get("S", "[]") == "[]"
