@@ -41,7 +41,6 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def forget() -> None:
     config.cache_clear()
     aws._session.cache_clear()
-    aws._factory.cache_clear()
 
 
 @pytest.fixture

@@ -83,8 +83,8 @@ def _register_handlers(made: botocore.session.Session, service: str) -> None:
 
 
 @lru_cache(maxsize=1)
-def _factory() -> boto3.Session:
-    return boto3.Session(botocore_session=session())
+def _factory(made: botocore.session.Session) -> boto3.Session:
+    return boto3.Session(botocore_session=made)
 
 
 def client(
@@ -92,8 +92,9 @@ def client(
 ) -> Any:
     """Threads may share a client. It is made under a lock, since boto3 cannot make two at the same time."""
     with _making:
-        make: Any = _factory().client  # its stubs list each service by a literal
-        _register_handlers(session(), service)
+        shared = session()
+        _register_handlers(shared, service)
+        make: Any = _factory(shared).client  # its stubs list each service by a literal
         settings = settings.merge(USER_AGENT)
         made = make(service, region_name=region or config().region, config=settings, endpoint_url=endpoint)
         _made.add(made)
