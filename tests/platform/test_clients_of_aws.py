@@ -111,6 +111,18 @@ def test_what_a_client_of_one_service_registers_is_registered_once() -> None:
         assert handlers(one, event) == handlers(other, event) != []
 
 
+def test_a_client_has_its_handlers_when_the_session_was_made_anew_before_it(stock: Any) -> None:
+    aws.client("dynamodb", Config(), REGION)
+    aws._session.cache_clear()
+    event = "before-parameter-build.s3.PutObject"
+
+    assert (
+        handlers(aws.client("s3", Config(), REGION), event)
+        == handlers(stock.client("s3", REGION), event)
+        != []
+    )
+
+
 def test_threads_that_make_their_first_clients_at_once_share_one_session(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
