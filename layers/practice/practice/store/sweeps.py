@@ -91,10 +91,9 @@ def turns(user_id: int, turn_ids: Sequence[int]) -> Iterator[None]:
         for each in found.values()
         if _ended_without_error(each)
     ]
-    places = [keys.response(user_id, asked.response_id) for _, turn in settled for asked in turn.asked]
-    left: set[keys.Key] = set()
-    for start in range(0, len(places), table.BATCH):
-        left.update(table.peek_all(places[start : start + table.BATCH]))
+    left = table.peek_all(
+        keys.response(user_id, asked.response_id) for _, turn in settled for asked in turn.asked
+    )
     for document, turn in settled:
         if turn.is_deleted or any(keys.response(user_id, asked.response_id) in left for asked in turn.asked):
             continue

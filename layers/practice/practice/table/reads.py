@@ -58,24 +58,12 @@ def get(key: Key) -> Document | None:
 
 def peek(key: Key, *attributes: str) -> Item | None:
     """Attributes of one item, without its document. One request."""
-    tries = attempts()
-    while True:
-        next(tries)
-        found, left = _some_items([key], ("sk", *attributes))
-        if not left:
-            return found.get(key)
+    return _items([key], ("sk", *attributes)).get(key)
 
 
 def peek_all(keys: Iterable[Key], *attributes: str) -> dict[Key, Item]:
-    """Attributes of several items, without their documents. One request for at most a hundred."""
-    found: dict[Key, Item] = {}
-    left: Sequence[Key] = list(dict.fromkeys(keys))
-    tries = attempts()
-    while left:
-        next(tries)
-        more, left = _some_items(left, ("pk", "sk", *attributes))
-        found |= more
-    return found
+    """Attributes of several items, without their documents. One request for every hundred."""
+    return _items(list(dict.fromkeys(keys)), ("pk", "sk", *attributes))
 
 
 def fetch_in_order(keys: Sequence[Key], *attributes: str) -> Iterator[Document | None]:
@@ -115,12 +103,12 @@ def _whole(item: Item, found: Mapping[Key, Item]) -> Document | None:
     )
 
 
-def _items(keys: Sequence[Key]) -> dict[Key, Item]:
+def _items(keys: Sequence[Key], attributes: Sequence[str] = ()) -> dict[Key, Item]:
     found: dict[Key, Item] = {}
     for start in range(0, len(keys), BATCH):
         left: Sequence[Key] = keys[start : start + BATCH]
         for _ in attempts():
-            more, left = _some_items(left)
+            more, left = _some_items(left, attributes)
             found |= more
             if not left:
                 break
