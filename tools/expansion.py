@@ -76,30 +76,39 @@ def deployed(
     attribute: Callable[[str, str], str] = "{}.{}".format,
 ) -> Deployed:
     document = expand(read(name), parameters)
-    value = Evaluator(document, parameters, str, attribute)
-    here = {
-        logical_id: {key: value(part) for key, part in resource.items() if key != "Condition"}
-        for logical_id, resource in document["Resources"].items()
-        if "Condition" not in resource or value.condition(resource["Condition"])
-    }
-    outputs = {
-        key: value(output["Value"])
-        for key, output in document.get("Outputs", {}).items()
-        if "Condition" not in output or value.condition(output["Condition"])
-    }
-    whole = Deployed(dict(here), outputs, {})
-    for logical_id, resource in here.items():
-        if resource["Type"] == NESTED:
-            properties = resource["Properties"]
-            path = PurePosixPath(name).parent / properties["TemplateURL"]
-            given = {key: str(each) for key, each in properties["Parameters"].items()}
-            inner = deployed(given, read, str(path), attribute)
-            if both := whole.resources.keys() & inner.resources.keys():
-                raise ValueError(f"{path} has resources of the stack around it: {', '.join(both)}")
-            whole.resources.update(inner.resources)
-            whole.stack_of.update(dict.fromkeys(inner.resources, logical_id))
-            passed = {attribute(logical_id, f"Outputs.{key}"): each for key, each in inner.outputs.items()}
-            whole.outputs.update({key: passed.get(each, each) for key, each in whole.outputs.items()})
+
+    @cache
+    def nested(logical_id: str) -> Deployed:
+        properties = document["Resources"][logical_id]["Properties"]
+        path = PurePosixPath(name).parent / properties["TemplateURL"]
+        given = {key: str(value(each)) for key, each in properties["Parameters"].items()}
+        return deployed(given, read, str(path), attribute)
+
+    def value_of(logical_id: str, part: str) -> Any:
+        if part.startswith("Outputs."):
+            return nested(logical_id).outputs[part.removeprefix("Outputs.")]
+        return attribute(logical_id, part)
+
+    value = Evaluator(document, parameters, str, value_of)
+    whole = Deployed(
+        {
+            logical_id: {key: value(part) for key, part in resource.items() if key != "Condition"}
+            for logical_id, resource in document["Resources"].items()
+            if "Condition" not in resource or value.condition(resource["Condition"])
+        },
+        {
+            key: value(output["Value"])
+            for key, output in document.get("Outputs", {}).items()
+            if "Condition" not in output or value.condition(output["Condition"])
+        },
+        {},
+    )
+    for logical_id in [key for key, each in whole.resources.items() if each["Type"] == NESTED]:
+        inner = nested(logical_id)
+        if both := whole.resources.keys() & inner.resources.keys():
+            raise ValueError(f"{logical_id} has resources of the stack around it: {', '.join(both)}")
+        whole.resources.update(inner.resources)
+        whole.stack_of.update(dict.fromkeys(inner.resources, logical_id))
     return whole
 
 

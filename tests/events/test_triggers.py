@@ -21,11 +21,19 @@ QUEUES = of_type("AWS::SQS::Queue")
 WORK = {name: queue for name, queue in QUEUES.items() if "RedrivePolicy" in queue}
 
 
-def triggers(kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def rules() -> Iterator[tuple[str, dict[str, Any]]]:
     for name, function in FUNCTIONS.items():
         for event in function.get("Events", {}).values():
-            if event["Type"] == kind:
+            if event["Type"] == "EventBridgeRule":
                 yield name, event["Properties"]
+
+
+def sources(kind: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """The function, the queue or table that it reads, and how."""
+    for mapping in of_type("AWS::Lambda::EventSourceMapping").values():
+        source = mapping["EventSourceArn"]["Fn::GetAtt"][0]
+        if RESOURCES[source]["Type"] == kind:
+            yield mapping["FunctionName"]["Ref"].removesuffix(".Alias"), source, mapping
 
 
 def dead_letters() -> set[str]:
@@ -33,7 +41,7 @@ def dead_letters() -> set[str]:
 
 
 def test_a_queue_that_is_worked_on_has_dead_letters_and_time_for_retries() -> None:
-    worked_on = {queue["Queue"]["Fn::GetAtt"][0]: name for name, queue in triggers("SQS")}
+    worked_on = {queue: function for function, queue, _ in sources("AWS::SQS::Queue")}
 
     assert worked_on.keys() == WORK.keys()
     for queue, function in worked_on.items():
@@ -42,26 +50,26 @@ def test_a_queue_that_is_worked_on_has_dead_letters_and_time_for_retries() -> No
         assert WORK[queue]["VisibilityTimeout"] > FUNCTIONS[function]["Timeout"]
 
 
-@pytest.mark.parametrize("kind", ["SQS", "DynamoDB"])
+@pytest.mark.parametrize("kind", ["AWS::SQS::Queue", "AWS::DynamoDB::Table"])
 def test_one_message_that_fails_costs_the_others_of_its_batch_nothing(kind: str) -> None:
-    found = list(triggers(kind))
+    found = list(sources(kind))
 
     assert found
-    for name, trigger in found:
-        assert trigger["FunctionResponseTypes"] == ["ReportBatchItemFailures"], name
+    for name, _, mapping in found:
+        assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"], name
 
 
 def test_at_most_two_functions_read_the_stream_and_what_they_lose_is_kept() -> None:
-    readers = list(triggers("DynamoDB"))
+    readers = list(sources("AWS::DynamoDB::Table"))
 
     assert 1 <= len(readers) <= 2
-    for _, trigger in readers:
-        assert trigger["DestinationConfig"]["OnFailure"]["Destination"]["Fn::GetAtt"][0] in dead_letters()
-        assert trigger["StartingPosition"] == "TRIM_HORIZON"
+    for _, _, mapping in readers:
+        assert mapping["DestinationConfig"]["OnFailure"]["Destination"]["Fn::GetAtt"][0] in dead_letters()
+        assert mapping["StartingPosition"] == "TRIM_HORIZON"
 
 
 def test_an_event_that_its_function_fails_on_is_retried_then_kept() -> None:
-    for name, trigger in triggers("EventBridgeRule"):
+    for name, trigger in rules():
         invoked = FUNCTIONS[name]["EventInvokeConfig"]
         assert invoked["MaximumRetryAttempts"] >= 1
         assert invoked["DestinationConfig"]["OnFailure"]["Destination"]["Fn::GetAtt"][0] in dead_letters()

@@ -127,14 +127,12 @@ def test_twice_the_learners_ask_twice_as_much() -> None:
 
 def test_the_workers_of_queues_leave_executions_to_those_who_wait() -> None:
     declared = parse((capacity.ROOT / "template.yaml").read_text())["Resources"].values()
-    events = [
-        event["Properties"]
+    of_queues = [
+        each["Properties"]
         for each in declared
-        if each["Type"] == "AWS::Serverless::Function"
-        for event in each["Properties"].get("Events", {}).values()
-        if event["Type"] == "SQS"
+        if each["Type"] == "AWS::Lambda::EventSourceMapping" and "ScalingConfig" in each["Properties"]
     ]
-    together = sum(event["ScalingConfig"]["MaximumConcurrency"] for event in events)
+    together = sum(each["ScalingConfig"]["MaximumConcurrency"] for each in of_queues)
 
     assert together < 0.6 * 1_000
     assert f"together take {together} executions" in (capacity.ROOT / "docs/limits.md").read_text()

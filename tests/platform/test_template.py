@@ -48,13 +48,14 @@ def of_type(kind: str) -> dict[str, Any]:
 
 
 FUNCTIONS = of_type("AWS::Serverless::Function")
+GRANTS: Mapping[str, Any] = parse((ROOT / "stacks" / "grants.yaml").read_text())["Resources"]
 ROLES: Mapping[str, Any] = {
     name: resource["Properties"]
     for name, resource in expanded_by_sam((ROOT / "template.yaml").read_text(), SAFE)["Resources"].items()
-    if resource["Type"] == "AWS::IAM::Role" and name != "DeploymentRole"
+    if resource["Type"] == "AWS::IAM::Role"
 }
 POLICIES = [
-    *(each for name, each in of_type("AWS::IAM::ManagedPolicy").items() if name != "FunctionBoundary"),
+    *(each["Properties"] for name, each in GRANTS.items() if name.endswith("Policy")),
     *(policy for role in ROLES.values() for policy in role.get("Policies", [])),
 ]
 
@@ -109,8 +110,8 @@ def test_the_stack_has_room_below_the_limits_of_cloudformation(
     ] * 3
 
 
-def test_a_function_takes_at_most_40_lines_of_the_template() -> None:
-    assert len((ROOT / "template.yaml").read_text().splitlines()) <= 40 * len(FUNCTIONS)
+def test_a_function_takes_at_most_34_lines_of_the_template() -> None:
+    assert len((ROOT / "template.yaml").read_text().splitlines()) <= 34 * len(FUNCTIONS)
 
 
 def test_whatever_calls_a_function_calls_its_alias(expand: Expand) -> None:
@@ -144,7 +145,7 @@ def test_every_function_is_shifted_and_goes_back_when_an_alarm_rings(expand: Exp
     assert groups.keys() == {f"{name}DeploymentGroup" for name in FUNCTIONS}
     for name in FUNCTIONS:
         group = groups[f"{name}DeploymentGroup"]
-        assert group["ServiceRoleArn"] == {"Fn::GetAtt": ["DeploymentRole", "Arn"]}
+        assert group["ServiceRoleArn"] == {"Fn::GetAtt": ["Grants", "Outputs.DeploymentRole"]}
         assert {"DEPLOYMENT_FAILURE", "DEPLOYMENT_STOP_ON_ALARM"} <= set(
             group["AutoRollbackConfiguration"]["Events"]
         )
@@ -380,13 +381,13 @@ def test_no_policy_allows_every_action_or_every_resource() -> None:
 
 
 def test_the_table_is_reached_only_by_keys_of_named_families() -> None:
-    table = str({"Fn::GetAtt": ["PracticeTable", "Arn"]})
+    table = {str({"Fn::GetAtt": ["PracticeTable", "Arn"]}), str({"Ref": "TableArn"})}
     reaching = [
         statement
         for policy in POLICIES
         for statement in statements(policy)
         if any(
-            str(resource) == table or "/index/" in str(resource)
+            str(resource) in table or "/index/" in str(resource)
             for resource in as_list(statement["Resource"])
         )
     ]
@@ -401,7 +402,8 @@ def test_the_table_is_reached_only_by_keys_of_named_families() -> None:
 
 
 def test_only_functions_that_ask_models_can_reach_providers() -> None:
-    attached = {"Fn::If": ["HasProviders", {"Ref": "ModelPolicy"}, {"Ref": "AWS::NoValue"}]}
+    model = {"Fn::GetAtt": ["Grants", "Outputs.Model"]}
+    attached = {"Fn::If": ["HasProviders", model, {"Ref": "AWS::NoValue"}]}
     reaching = {name for name, role in ROLES.items() if attached in role["ManagedPolicyArns"]}
 
     assert {"ChatRole", "RunSessionRole", "WorkTurnRole"} <= reaching

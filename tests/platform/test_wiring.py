@@ -21,6 +21,11 @@ DEPLOYED = {
     for name, resource in RESOURCES.items()
     if resource["Type"] == "AWS::Serverless::Function"
 }
+MAPPINGS = [
+    (each["Properties"]["FunctionName"]["Ref"], each["Properties"]["EventSourceArn"]["Fn::GetAtt"][0])
+    for each in RESOURCES.values()
+    if each["Type"] == "AWS::Lambda::EventSourceMapping"
+]
 EXPANDED = deployed({}).resources
 LIVE = {
     RESOURCES[function]["Properties"]["CodeUri"].split("/")[1]: route["Properties"]["RouteKey"]
@@ -68,8 +73,10 @@ def test_the_routes_of_the_template_are_the_routes_of_the_code() -> None:
 
 def test_every_function_without_a_route_has_another_trigger() -> None:
     for name in HANDLERS.keys() - ENDPOINTS.keys() - LIVE.keys():
-        triggers = [event["Type"] for event in DEPLOYED[name].get("Events", {}).values()]
-        assert triggers, f"give {name} an event in template.yaml: SQS, DynamoDB or EventBridgeRule"
+        function = DEPLOYED[name]
+        triggers = [event["Type"] for event in function.get("Events", {}).values()]
+        triggers += [source for called, source in MAPPINGS if called == f"{function['name']}.Alias"]
+        assert triggers, f"give {name} an EventSourceMapping or an event EventBridgeRule in template.yaml"
         assert "HttpApi" not in triggers, name
 
 
@@ -85,7 +92,8 @@ def test_just_the_functions_that_ask_for_a_token_may_read_its_secret() -> None:
         asks = name == "live_connect" or (isinstance(handler, Endpoint) and handler.takes_a(Caller))
 
         change = "give" if asks else "do not give"
-        assert ({"Ref": "CallerPolicy"} in policies) is asks, f"{change} {name} CallerPolicy in template.yaml"
+        caller = {"Fn::GetAtt": ["Grants", "Outputs.Caller"]}
+        assert (caller in policies) is asks, f"{change} {name} Grants.Outputs.Caller in template.yaml"
 
 
 def test_an_operation_is_called_as_its_folder_is() -> None:

@@ -27,12 +27,12 @@ PARAMETERS: Final = {
 }
 
 POLLED: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
-    "SQS": (
+    "AWS::SQS::Queue": (
         ("sqs:ReceiveMessage", "{source}"),
         ("sqs:DeleteMessage", "{source}"),
         ("sqs:GetQueueAttributes", "{source}"),
     ),
-    "DynamoDB": (
+    "AWS::DynamoDB::Table": (
         ("dynamodb:DescribeStream", "{source}"),
         ("dynamodb:GetRecords", "{source}"),
         ("dynamodb:GetShardIterator", "{source}"),
@@ -137,7 +137,7 @@ class Roles:
                 Statement([grant.action], [grant.resource], sorted(grant.families))
                 for grant in grants(role, whole.resources)
             ]
-            self.standing[name] = set(_standing(declared))
+            self.standing[name] = set(_standing(whole.resources, logical_id))
 
     def uses(self, call: Call) -> list[Use]:
         """What a request to AWS needs."""
@@ -178,20 +178,26 @@ def _attribute(logical_id: str, attribute: str) -> str:
     return logical_id if attribute == "Arn" else f"{logical_id}.{attribute}"
 
 
-def _standing(function: Mapping[str, Any]) -> Iterator[Use]:
+def _standing(resources: Mapping[str, Any], function: str) -> Iterator[Use]:
     yield Use("logs:CreateLogStream", "FunctionLogs")
     yield Use("logs:PutLogEvents", "FunctionLogs")
-    asynchronous = function.get("EventInvokeConfig", {})
-    failures = [asynchronous.get("DestinationConfig", {})]
-    for event in function.get("Events", {}).values():
-        properties = event.get("Properties", {})
-        source = properties.get("Queue") or properties.get("Stream")
-        for action, resource in POLLED.get(event["Type"], ()):
-            yield Use(action, resource.format(source=source))
-        failures.append(properties.get("DestinationConfig", {}))
-    for failure in failures:
-        if failure:
-            yield Use("sqs:SendMessage", failure["OnFailure"]["Destination"])
+    for resource in resources.values():
+        properties = resource.get("Properties", {})
+        if resource["Type"] == "AWS::Lambda::EventSourceMapping":
+            called, source = (
+                properties["FunctionName"].removesuffix("Aliaslive"),
+                properties["EventSourceArn"],
+            )
+            polled = POLLED[resources[source.partition(".")[0]]["Type"]]
+        elif resource["Type"] == "AWS::Lambda::EventInvokeConfig":
+            called, source, polled = properties["FunctionName"], "", ()
+        else:
+            continue
+        if called == function:
+            for action, named in polled:
+                yield Use(action, named.format(source=source))
+            if failure := properties.get("DestinationConfig"):
+                yield Use("sqs:SendMessage", failure["OnFailure"]["Destination"])
 
 
 def _family(key: str) -> str:
