@@ -112,11 +112,12 @@ def ask(
 
 
 def shown(answer: Answer) -> Any:
-    """An answer without what differs between any two: ids, times and the request's own name."""
+    """An answer without what differs between any two: ids, times, the request's own name, and what is said of the connection
+    (RFC 9110, 7.6.1: a server closes one after so many requests)."""
     headers = {
         name: value
         for name, value in answer.headers.items()
-        if "request" not in name and name not in ("location", "date", "content-length")
+        if "request" not in name and name not in ("location", "date", "content-length", "connection")
     }
     return answer.status, headers, plain(json.loads(answer.body)) if answer.body else None
 
