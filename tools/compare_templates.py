@@ -47,6 +47,8 @@ OPTIONS: Final = PROD | {
     "ProviderSecretArn": f"{SECRETS}:providers-AbCdEf",
     "BedrockModelArns": "arn:aws:bedrock:eu-central-1::foundation-model/a",
     "KnowledgeBaseId": "KB12345678",
+    "ModelsParameter": "/practice/models",
+    "ModelsObject": "s3://configuration/models.json",
     "LambdaArchitecture": "x86_64",
 }
 SETS: Final[Mapping[str, Mapping[str, str]]] = {"dev": DEV, "prod": PROD, "options": OPTIONS}

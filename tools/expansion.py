@@ -180,7 +180,8 @@ def _managed(name: str, resources: Mapping[str, Any]) -> Mapping[str, Any]:
     if name not in AWS_MANAGED:
         # AWSLambdaSQSQueueExecutionRole, which SAM adds for a queue, reads every queue of the account.
         raise ValueError(
-            f"{name}: write this role out, or add the policy to AWS_MANAGED if it grants no more than needed"
+            f"{name}: make the queue or stream an AWS::Lambda::EventSourceMapping, or add the policy to"
+            " AWS_MANAGED if it grants no more than needed"
         )
     return AWS_MANAGED[name]
 

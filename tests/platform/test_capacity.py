@@ -126,11 +126,12 @@ def test_twice_the_learners_ask_twice_as_much() -> None:
 
 
 def test_the_workers_of_queues_leave_executions_to_those_who_wait() -> None:
-    declared = parse((capacity.ROOT / "template.yaml").read_text())["Resources"].values()
+    declared = parse((capacity.ROOT / "template.yaml").read_text())["Resources"]
     of_queues = [
         each["Properties"]
-        for each in declared
-        if each["Type"] == "AWS::Lambda::EventSourceMapping" and "ScalingConfig" in each["Properties"]
+        for each in declared.values()
+        if each["Type"] == "AWS::Lambda::EventSourceMapping"
+        and declared[each["Properties"]["EventSourceArn"]["Fn::GetAtt"][0]]["Type"] == "AWS::SQS::Queue"
     ]
     together = sum(each["ScalingConfig"]["MaximumConcurrency"] for each in of_queues)
 

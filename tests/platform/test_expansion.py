@@ -80,7 +80,7 @@ def test_a_role_allows_what_its_policies_and_its_boundary_both_allow() -> None:
 def test_a_policy_of_aws_that_is_not_known_is_an_error() -> None:
     polling = "      Events: {Work: {Type: SQS, Properties: {Queue: !GetAtt Letters.Arn}}}\n  Watch:"
 
-    with pytest.raises(ValueError, match="AWSLambdaSQSQueueExecutionRole: write this role out"):
+    with pytest.raises(ValueError, match="AWSLambdaSQSQueueExecutionRole: make the queue"):
         grants("SendRole", of(TEMPLATE.replace("  Watch:", polling, 1)).resources)
 
 

@@ -55,7 +55,11 @@ ROLES: Mapping[str, Any] = {
     if resource["Type"] == "AWS::IAM::Role"
 }
 POLICIES = [
-    *(each["Properties"] for name, each in GRANTS.items() if name.endswith("Policy")),
+    *(
+        each["Properties"]
+        for name, each in (*RESOURCES.items(), *GRANTS.items())
+        if each["Type"] == "AWS::IAM::ManagedPolicy" and name != "FunctionBoundary"
+    ),
     *(policy for role in ROLES.values() for policy in role.get("Policies", [])),
 ]
 
