@@ -10,6 +10,7 @@ from benchmarks import naive
 from benchmarks.lab import MODELS, Lab, fill_session
 from tests.support.learners import Learner
 from tests.support.live import Socket
+from tests.support.reads import reads
 
 Event = dict[str, Any]
 Case = Callable[[], Event]
@@ -56,25 +57,20 @@ class Cases:
         return self._lab.hold(name.partition(":")[0], lambda: who.ask(method, path, body, headers=headers))
 
     def _reads(self) -> Iterator[tuple[str, Case]]:
-        path, response = self._path, self._whole["responses"][0]
-        example = self._whole["settings"]["few_shot_links"][0]["example_id"]
-        turn = self._ada.get(path + "/turns").json["items"][0]["turn_id"]
-        yield self._asked("get_session", "GET", path)
-        yield self._asked("get_settings", "GET", path + "/settings")
-        yield self._asked("get_effective_parameters", "GET", path + "/effective-parameters")
-        yield self._asked("get_response", "GET", f"/responses/{response['response_id']}")
-        yield self._asked("get_example", "GET", f"/few-shot-examples/{example}")
-        yield self._asked("get_turn", "GET", f"{path}/turns/{turn}")
-        yield self._asked("list_sessions", "GET", "/sessions")
-        yield self._asked("list_models", "GET", path + "/models")
-        yield self._asked("list_responses", "GET", f"/models/{response['session_model_id']}/responses")
-        yield self._asked("list_session_responses", "GET", path + "/responses")
-        yield self._asked("list_examples", "GET", "/few-shot-examples")
-        yield self._asked("list_turns", "GET", path + "/turns")
+        """Each GET as it is; a case further down may replace it."""
+        response = self._whole["responses"][0]
+        ids = {
+            "session_id": self._whole["session_id"],
+            "session_model_id": response["session_model_id"],
+            "response_id": response["response_id"],
+            "example_id": self._whole["settings"]["few_shot_links"][0]["example_id"],
+            "turn_id": self._ada.get(self._path + "/turns").json["items"][0]["turn_id"],
+        }
+        for name, path in reads(ids):
+            yield self._asked(name, "GET", path)
         reader = self._lab.new_learner()  # ada's account grows with every measured start
         fill_session(self._lab, reader)
         yield "create_export", lambda: self._http("create_export", reader, "GET", "/export")
-        yield self._asked("openapi", "GET", "/openapi.json")
         yield self._asked("default", "GET", "/nothing-here")
         newcomer, collector = self._lab.new_learner(), self._collector
         waiting = newcomer.post("/import").headers["location"]
@@ -184,7 +180,6 @@ class Cases:
             ),
         )
         yield self._asked("get_standings", "GET", f"/standings?class_id={self._class_id}")
-        yield self._asked("get_usage", "GET", "/usage")
 
     def _answered(self) -> str:
         """The path of a new turn that every model answered."""
