@@ -47,7 +47,7 @@ class JsonService:
             return json_response(200, operation(json.loads(request.body or b"{}")))
         except ServiceError as error:
             return _refusal(error.code, str(error), error.status)
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             return _refusal("SerializationException", f"malformed request: {error!r}", 400)
 
 

@@ -53,7 +53,7 @@ class Bus:
             return _failure("InvalidArgument", f"The entry is longer than {ENTRY_LIMIT} bytes.")
         try:
             detail = json.loads(entry.get("Detail") or "")
-        except ValueError:
+        except (ValueError, RecursionError):
             return _failure("MalformedDetail", "Detail is malformed.")
         if not isinstance(detail, dict):
             return _failure("MalformedDetail", "Detail is not a JSON object.")

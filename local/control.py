@@ -123,7 +123,7 @@ class Control:
             return other
         try:
             user_id = json.loads(request.body)["user_id"]
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             user_id = None
         if type(user_id) is not int or not 1 <= user_id <= MAX_ID:
             return json_response(422, {"refused": f"user_id is an integer from 1 to {MAX_ID}"})
@@ -134,7 +134,7 @@ class Control:
             return other
         try:
             event = json.loads(request.body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return json_response(400, {"refused": f"not JSON: {error}"})
         try:
             outcomes = hand_over(event, self._template, self._invoker, self._bus)

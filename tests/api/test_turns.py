@@ -683,19 +683,26 @@ def wait_for_models() -> None:
             thread.join(SECONDS)
 
 
+def deleting(who: Learner, items_of: Any) -> Callable[[dict[str, Any]], Played]:
+    """A model that answers when all sessions are deleted, and the sweep has passed."""
+
+    def play(_: dict[str, Any]) -> Played:
+        for session in who.get("/sessions").json["items"]:
+            assert who.delete(f"/sessions/{session['session_id']}").status == 204
+        for pk, sk in items_of(who):
+            if "SESSION#" in sk:
+                table.write(table.delete(Key(pk, sk)))
+        return Played(completion("an orphan"))
+
+    return play
+
+
 def test_a_session_deleted_meanwhile_does_not_come_back(
     ada: Learner, class_of: Any, provider: FakeProvider, items_of: Any
 ) -> None:
     session = ada.open_session(class_id=class_of("alpha"))
 
-    def delete_first(request: dict[str, Any]) -> Played:
-        assert ada.delete(f"/sessions/{session['session_id']}").status == 204
-        for pk, sk in items_of(ada):
-            if "SESSION#" in sk:  # the sweep has passed, too
-                table.write(table.delete(Key(pk, sk)))
-        return Played(completion("an orphan"))
-
-    provider.plays["alpha"] = delete_first
+    provider.plays["alpha"] = deleting(ada, items_of)
 
     answer = chat(ada, session)
 
@@ -1588,6 +1595,50 @@ def test_after_a_crash_at_any_step_a_retry_asks_only_the_models_still_missing(
         each["response_id"] for each in retried.json["results"]
     ]
     assert [each["status"] for each in turns_of(ada, asked_in)["items"]] == ["done"]
+
+
+@pytest.mark.parametrize("kind", ["chat", "run"])
+def test_the_key_of_a_turn_whose_session_was_deleted_meanwhile_is_free_at_once(
+    ada: Learner, class_of: Any, provider: FakeProvider, items_of: Any, kind: str
+) -> None:
+    """It answered 409 request_in_flight for the time-out of the function, then 404, and so on for a day."""
+    class_id = class_of("alpha")
+    session = ada.open_session(class_id=class_id)
+    path = (
+        f"/sessions/{session['session_id']}/chat" if kind == "chat" else f"/sessions/run?class_id={class_id}"
+    )
+
+    provider.plays["alpha"] = deleting(ada, items_of)
+    deleted = ada.post(path, {"prompt_text": "Why?"}, headers=KEY)
+    provider.plays["alpha"] = replies("So.")
+    again = ada.post(path, {"prompt_text": "Why?"}, headers=KEY)
+
+    assert (deleted.status, deleted.detail) == (404, "session not found")
+    if kind == "chat":
+        assert (again.status, again.detail) == (404, "session not found")
+    else:
+        assert again.status == 201, again.body
+        assert [each["response_text"] for each in again.json["results"]] == ["So."]
+
+
+def test_a_turn_that_failed_after_it_had_begun_is_resumed_at_once(
+    ada: Learner, class_of: Any, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An attempt that answered 503 is not in flight."""
+    class_id = class_of("alpha")
+    path = f"/sessions/run?class_id={class_id}"
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise StoreUnavailable("the table does not answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("practice.turns.routes.prepare_turn", fail)
+        failed = ada.post(path, {"prompt_text": "Why?"}, headers=KEY)
+    retried = ada.post(path, {"prompt_text": "Why?"}, headers=KEY)
+
+    assert failed.status == 503
+    assert retried.status == 201, retried.body
+    assert ada.get("/sessions").json["total"] == 1
 
 
 @pytest.mark.parametrize("step", range(20))

@@ -284,6 +284,26 @@ def test_what_no_client_of_aws_would_send_is_refused_in_its_shape(stack: Stack) 
         connection.close()
 
 
+@pytest.mark.parametrize(
+    ("path", "status"), [("/_local/events", 400), ("/_local/token", 422), ("/_local/aws/sqs", 400)]
+)
+def test_a_body_that_is_nested_too_deeply_to_be_read_is_refused(stack: Stack, path: str, status: int) -> None:
+    headers = {"Content-Type": "application/json", "X-Amz-Target": "AmazonSQS.SendMessage"}
+    if "aws" in path:
+        headers["Content-Type"] = "application/x-amz-json-1.0"
+    connection = HTTPConnection("127.0.0.1", stack.server.port, timeout=60)
+    connection.request("POST", path, "[" * 100_000, headers)
+
+    assert connection.getresponse().status == status
+    connection.close()
+
+
+def test_an_event_whose_detail_is_nested_too_deeply_is_refused(stack: Stack) -> None:
+    entry = {"Source": "test", "DetailType": "Greeting", "Detail": "[" * 100_000}
+
+    assert client("events").put_events(Entries=[entry])["FailedEntryCount"] == 1
+
+
 def put_event(**detail: Any) -> Any:
     entry = {"Source": "test", "DetailType": "Greeting", "Detail": json.dumps(detail)}
     return client("events").put_events(Entries=[entry])

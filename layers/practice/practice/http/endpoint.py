@@ -177,8 +177,8 @@ class Endpoint:
         try:
             reply = _to_reply(self.function(**arguments))
             idempotency.keep_success(attempt, reply)
-        except Exception:
-            attempt.release()
+        except Exception as failure:
+            attempt.release(failure)
             raise
         return reply
 

@@ -96,8 +96,8 @@ def _run(
         reply = turn_reply(outcome)
         reply.body = json_text(reply.body)
         idempotency.keep_success(attempt, reply)
-    except Exception:
-        attempt.release()
+    except Exception as failure:
+        attempt.release(failure)
         raise
     if not is_new:  # a dead attempt began it, and may have been followed by another connection
         _follow(client, outcome.turn.session_id, outcome.turn.turn_id)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from practice import table
 from practice.caller import Caller
-from practice.errors import IdempotencyKeyReused, RequestInFlight, Unauthorized
+from practice.errors import IdempotencyKeyReused, NotFound, RequestInFlight, Unauthorized
 from practice.store import accounts
 from practice.table import Versioned, keys
 
@@ -72,7 +72,7 @@ class IdempotentAttempt:
             key,
             body,
             condition=_MINE,
-            values={":attempt": table.text(self.attempt)},
+            values=self._values(),
             attributes={
                 "outcome": table.text("accepted" if is_accepted else "created"),
                 "ttl": table.number(int(time.time()) + KEPT_SECONDS),
@@ -85,8 +85,7 @@ class IdempotentAttempt:
         if self.key is None:
             return []
         pointer = {"resume_id": table.number(resume_id)}
-        attempt = {":attempt": table.text(self.attempt)}
-        return [table.update(self.key, set_to=pointer, condition=_MINE, values=attempt)]
+        return [table.update(self.key, set_to=pointer, condition=_MINE, values=self._values())]
 
     def keep(self, body: str, *, is_accepted: bool, location: str | None) -> None:
         """Keeps an answer after the work. It can be as large as answers get: parts are written before what names them."""
@@ -98,7 +97,7 @@ class IdempotentAttempt:
             is_accepted=is_accepted,
             location=table.text(location) if location else None,
         )
-        is_mine = table.check(self.key, _MINE, {":attempt": table.text(self.attempt)})
+        is_mine = table.check(self.key, _MINE, self._values())
         try:
             for part in parts:
                 table.write(is_mine, part)
@@ -108,19 +107,32 @@ class IdempotentAttempt:
 
     def discard(self) -> None:
         """After a failure, which is not kept: the next request with this key begins other work."""
-        self._delete(_MINE)
+        if self.key is not None:
+            self._write(table.delete(self.key, _MINE, self._values()))
 
-    def release(self) -> None:
-        """After a refusal, which is not kept: the next request with this key starts anew, or resumes what was begun."""
-        self._delete(f"{_MINE} AND attribute_not_exists(#resume_id)")
+    def release(self, failure: Exception) -> None:
+        """After a refusal, which is not kept: the next request with this key starts anew, or resumes what was begun.
 
-    def _delete(self, condition: str) -> None:
-        if self.key is None:
+        It need not wait, as for a dead attempt. What is gone, which NotFound says, cannot be resumed.
+        """
+        if self.key is None or isinstance(failure, NotFound):
+            self.discard()
             return
+        nothing_begun = f"{_MINE} AND attribute_not_exists(#resume_id)"
+        if not self._write(table.delete(self.key, nothing_begun, self._values())):
+            ended = {"until": table.number(0)}
+            self._write(table.update(self.key, set_to=ended, condition=_MINE, values=self._values()))
+
+    def _values(self) -> dict[str, table.Value]:
+        return {":attempt": table.text(self.attempt)}
+
+    def _write(self, write: table.Write) -> bool:
+        """False when the work was done after all, or the key belongs to another attempt by now."""
         try:
-            table.write(table.delete(self.key, condition, {":attempt": table.text(self.attempt)}))
+            table.write(write)
         except table.ConditionFailed:
-            return  # it was done after all, or belongs to another attempt by now
+            return False
+        return True
 
 
 _MINE: Final = "#attempt = :attempt AND attribute_not_exists(#outcome)"
