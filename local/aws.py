@@ -1,12 +1,11 @@
 """Stand-ins for the AWS services that the functions call, on the stack's port under /_local/aws/."""
 
-import json
 import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from local.data import DataFolder
-from local.http import Request, Response, json_response
+from local.http import Request, Response, json_response, read_json
 from local.intrinsics import ACCOUNT, REGION
 
 PREFIX = "/_local/aws/"
@@ -44,10 +43,10 @@ class JsonService:
         if operation is None:
             return _refusal("UnknownOperationException", f"{name or 'no operation'} is not known here", 400)
         try:
-            return json_response(200, operation(json.loads(request.body or b"{}")))
+            return json_response(200, operation(read_json(request.body or b"{}")))
         except ServiceError as error:
             return _refusal(error.code, str(error), error.status)
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             return _refusal("SerializationException", f"malformed request: {error!r}", 400)
 
 

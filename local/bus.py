@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from local.aws import JsonService
+from local.http import read_json
 from local.intrinsics import ACCOUNT, REGION
 from local.patterns import matches
 from local.queues import Queues
@@ -52,8 +53,8 @@ class Bus:
         if len(json.dumps(entry).encode()) > ENTRY_LIMIT:
             return _failure("InvalidArgument", f"The entry is longer than {ENTRY_LIMIT} bytes.")
         try:
-            detail = json.loads(entry.get("Detail") or "")
-        except (ValueError, RecursionError):
+            detail = read_json(entry.get("Detail") or "")
+        except ValueError:
             return _failure("MalformedDetail", "Detail is malformed.")
         if not isinstance(detail, dict):
             return _failure("MalformedDetail", "Detail is not a JSON object.")

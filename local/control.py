@@ -13,7 +13,7 @@ from local.bus import Bus
 from local.engine import Engine
 from local.functions import Invoker
 from local.handover import RefusedError, hand_over
-from local.http import Request, Response, json_response, message
+from local.http import Request, Response, json_response, message, read_json
 from local.live import Live
 from local.pages import state_page
 from local.presigned import is_presigned
@@ -122,8 +122,8 @@ class Control:
         if other := _other_than_json(request):
             return other
         try:
-            user_id = json.loads(request.body)["user_id"]
-        except (ValueError, LookupError, TypeError, RecursionError):
+            user_id = read_json(request.body)["user_id"]
+        except (ValueError, LookupError, TypeError):
             user_id = None
         if type(user_id) is not int or not 1 <= user_id <= MAX_ID:
             return json_response(422, {"refused": f"user_id is an integer from 1 to {MAX_ID}"})
@@ -133,8 +133,8 @@ class Control:
         if other := _other_than_json(request):
             return other
         try:
-            event = json.loads(request.body)
-        except (ValueError, RecursionError) as error:
+            event = read_json(request.body)
+        except ValueError as error:
             return json_response(400, {"refused": f"not JSON: {error}"})
         try:
             outcomes = hand_over(event, self._template, self._invoker, self._bus)

@@ -39,6 +39,14 @@ class Response(_Headed):
     body: bytes = b""
 
 
+def read_json(text: str | bytes) -> Any:
+    """Raises ValueError for what is no JSON, or is nested too deeply to be read."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 def json_response(status: int, content: Any, headers: Headers | None = None) -> Response:
     body = json.dumps(content, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass")
     return Response(status, [("content-type", "application/json"), *(headers or [])], body)

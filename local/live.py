@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from urllib.parse import unquote
 
 from local.functions import FunctionError, Invoker
-from local.http import Headers, Request, Response, json_response, message
+from local.http import Headers, Request, Response, json_response, message, read_json
 from local.template import Route
 
 PATH = "/live"
@@ -101,8 +101,8 @@ class Live:
         connection.last_active_at = time.time()
         connection.received += 1
         try:
-            action = json.loads(text).get("action")
-        except (ValueError, AttributeError, RecursionError):
+            action = read_json(text).get("action")
+        except (ValueError, AttributeError):
             action = None
         is_route = isinstance(action, str) and action in self._functions and not action.startswith("$")
         route = action if is_route else "$default"

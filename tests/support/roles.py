@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from local.aws import PROVIDER_KEYS, secret_arn
 from local.data import TOKEN_SECRET
-from local.intrinsics import ACCOUNT, REGION, Evaluator, parse
+from local.intrinsics import ACCOUNT, REGION, parse
 from tools.expansion import deployed, grants
 
 BEDROCK_MODEL: Final = "anthropic.claude-3-haiku-20240307-v1:0"
@@ -41,6 +41,9 @@ POLLED: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
 }
 """What Lambda asks for in a function's name to read its queue or its stream (its guide, "Using Lambda with Amazon SQS" and
 "... with Amazon DynamoDB")."""
+
+STARTED_BY: Final = {"AWS::Lambda::EventSourceMapping", "AWS::Lambda::EventInvokeConfig"}
+"""What starts a function without a caller who waits, and says where its failures go."""
 
 WITHOUT_RESOURCE: Final[Mapping[str, str]] = {
     "dynamodb:ListStreams": "It lists the streams of an account; IAM knows no resource for it."
@@ -121,7 +124,6 @@ class Roles:
 
     def __init__(self, template: Path) -> None:
         document = parse(template.read_text())
-        value = Evaluator(document, PARAMETERS, str, _attribute)
         self._resources: Mapping[str, Any] = document["Resources"]
         whole = deployed(PARAMETERS, lambda name: (template.parent / name).read_text(), attribute=_attribute)
         self.statements: dict[str, list[Statement]] = {}
@@ -129,8 +131,7 @@ class Roles:
         for logical_id, resource in self._resources.items():
             if resource["Type"] != "AWS::Serverless::Function":
                 continue
-            declared = value(resource["Properties"])
-            name = Path(declared["CodeUri"]).name
+            name = Path(resource["Properties"]["CodeUri"]).name
             role = whole.resources[logical_id]["Properties"]["Role"]
             assert role == f"{logical_id}Role", logical_id
             self.statements[name] = [
@@ -183,21 +184,14 @@ def _standing(resources: Mapping[str, Any], function: str) -> Iterator[Use]:
     yield Use("logs:PutLogEvents", "FunctionLogs")
     for resource in resources.values():
         properties = resource.get("Properties", {})
-        if resource["Type"] == "AWS::Lambda::EventSourceMapping":
-            called, source = (
-                properties["FunctionName"].removesuffix("Aliaslive"),
-                properties["EventSourceArn"],
-            )
-            polled = POLLED[resources[source.partition(".")[0]]["Type"]]
-        elif resource["Type"] == "AWS::Lambda::EventInvokeConfig":
-            called, source, polled = properties["FunctionName"], "", ()
-        else:
+        called = str(properties.get("FunctionName", "")).removesuffix("Aliaslive")
+        if called != function or resource["Type"] not in STARTED_BY:
             continue
-        if called == function:
-            for action, named in polled:
+        if source := properties.get("EventSourceArn"):
+            for action, named in POLLED[resources[source.partition(".")[0]]["Type"]]:
                 yield Use(action, named.format(source=source))
-            if failure := properties.get("DestinationConfig"):
-                yield Use("sqs:SendMessage", failure["OnFailure"]["Destination"])
+        if failure := properties.get("DestinationConfig"):
+            yield Use("sqs:SendMessage", failure["OnFailure"]["Destination"])
 
 
 def _family(key: str) -> str:
